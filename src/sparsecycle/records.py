@@ -1,0 +1,363 @@
+"""What a run leaves behind, and how it is read: `record.json`, `epochs.parquet`, `predictions.npz`.
+
+A run is one folder, `<output_dir>/<preset>/<method>-seed<k>/`. Its identity is the hash of configuration, source and
+data, so that a record answers for exactly one thing. No path and no host name is ever written.
+"""
+
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sparsecycle.atomic import write_atomically
+from sparsecycle.config import RunConfig
+from sparsecycle.errors import InputError
+
+SCHEMA_VERSION = 1
+PACKAGE = Path(__file__).parent
+CHECKOUT = PACKAGE.parents[1]
+OWN_RUNS = CHECKOUT / "runs"
+# The files whose text decides a run's numbers; reading, drawing and the command line are not among them.
+TRAINING_SOURCES = ("config", "controllers", "data", "evaluation", "topk", "training", "wrn")
+
+
+class Provenance(BaseModel):
+    """Where and how a run was made. Times are UTC in ISO 8601, durations in seconds, memory in MiB."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    git_revision: str | None
+    git_clean: bool | None
+    source_sha256: str
+    lock_sha256: str | None
+    data: str
+    data_sha256: str
+    python: str
+    torch: str
+    cuda: str | None
+    device: str
+    cpu: str
+    threads: int
+    precision: str
+    deterministic: bool
+    started: str
+    ended: str
+    wall_seconds: float
+    training_seconds: float
+    images_per_second: float
+    peak_memory_mib: float
+    resumes: int
+
+
+class BudgetResult(BaseModel):
+    """Test accuracy and loss (nats) of the trained network at one budget."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    keep_ratio: float
+    accuracy: float
+    loss: float
+    active_fraction: float
+
+
+class RunRecord(BaseModel):
+    """The record of one run.
+
+    Attributes:
+        identity: SHA-256 of configuration, source and data.
+        status: "complete", or "diverged" where the loss stopped being finite (metrics are then None).
+        evaluated_on: "test", or "validation" where images were held out to choose constants.
+        config, sources, overrides: every field's value, where it comes from, and what differs from the preset.
+        metrics: of the last epoch at the headline budget: test_accuracy, test_loss, train_accuracy, train_loss, gap,
+            best_test_accuracy, drop_from_best, budget_area.
+        budgets: accuracy and loss at every budget.
+        layers: share of non-zero activations and of dead channels by layer at the headline budget.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    identity: str
+    status: Literal["complete", "diverged"]
+    evaluated_on: Literal["test", "validation"]
+    config: dict[str, Any]
+    sources: dict[str, str]
+    overrides: dict[str, Any]
+    parameters: int
+    metrics: dict[str, float | None]
+    budgets: list[BudgetResult]
+    layers: list[dict[str, Any]]
+    provenance: Provenance
+
+    def write(self, folder: Path) -> None:
+        """Write `record.json` whole or not at all."""
+        write_atomically(folder / "record.json", (self.model_dump_json(indent=1) + "\n").encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> "RunRecord":
+        """Read `record.json` of a run's folder.
+
+        Raises:
+            InputError: missing, damaged, or of another schema version.
+        """
+        path = folder / "record.json"
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            version = raw.get("schema_version") if isinstance(raw, dict) else None
+            if version != SCHEMA_VERSION:
+                raise InputError(f"{path} has schema version {version}, but this library reads {SCHEMA_VERSION}")
+            return cls.model_validate(raw)
+        except FileNotFoundError:
+            raise InputError(f"{folder} holds no record.json: give the folder of a finished run") from None
+        except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path} is damaged ({reason}): restore it, or delete the folder and run again") from None
+
+    def summary(self) -> str:
+        """One line for people: what was trained, for how long, and how well it does."""
+        config, made = self.config, self.provenance
+        name = f"{config['preset']} {config['method']} seed {config['seed']}"
+        if self.status == "diverged":
+            return f"{name}: diverged, the training loss stopped being finite (recorded as such)"
+        return (
+            f"{name}: {self.evaluated_on} accuracy {self.metrics['test_accuracy']:.4f} at budget "
+            f"{config['headline_budget']:g}, train accuracy {self.metrics['train_accuracy']:.4f}, "
+            f"{made.wall_seconds:.0f} s, {made.images_per_second:.0f} images/s"
+        )
+
+    def results(self) -> dict[str, Any]:
+        """All but provenance: what must be the same when the run is repeated."""
+        return self.model_dump(exclude={"provenance"})
+
+
+def run_folder(config: RunConfig, output_dir: Path) -> Path:
+    """`<output_dir>/<preset>/<method>-seed<k>`, followed by what was overridden, if anything was."""
+    changes = config.overrides() | ({"keep_ratio": config.keep_ratio} if config.method == "fixed" else {})
+    suffix = "".join(f"-{name}={_plain(value)}" for name, value in sorted(changes.items()))
+    if len(suffix) > 80:
+        suffix = "-" + hashlib.sha256(suffix.encode()).hexdigest()[:12]
+    return output_dir / config.preset / f"{config.method}-seed{config.seed}{suffix}"
+
+
+def run_identity(config: RunConfig, data_digest: str) -> str:
+    """SHA-256 of configuration, source and data."""
+    return hashlib.sha256(f"{config.digest()} {source_digest()} {data_digest}".encode()).hexdigest()
+
+
+def source_digest() -> str:
+    """SHA-256 over the files whose text decides a run's numbers."""
+    digest = hashlib.sha256()
+    for name in TRAINING_SOURCES:
+        digest.update((PACKAGE / f"{name}.py").read_bytes().replace(b"\r\n", b"\n"))
+    return digest.hexdigest()
+
+
+def load_runs(*folders: str | Path) -> pd.DataFrame:
+    """All finished runs below the given folders (default: `data/runs` of the checkout), one row a run.
+
+    Columns: preset, method, seed, variant (overrides as text; "" for the preset as it stands), status, evaluated_on,
+    the metrics (shares, losses in nats), accuracy_at_<budget>, active_at_<budget>, parameters, training_seconds,
+    wall_seconds, images_per_second, peak_memory_mib, device, cpu, threads, torch, git_revision, git_clean, identity,
+    started, resumes, and run (the folder below the one that was given).
+
+    Raises:
+        InputError: a folder that does not exist, or a damaged record.
+    """
+    rows = [_row(record, name) for _, record, name in find_records(*folders)]
+    columns = ["preset", "method", "seed", "variant", "status"]
+    return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
+
+
+def load_own_runs() -> pd.DataFrame:
+    """As `load_runs`, of the folder `runs` of the checkout, where `make book` puts the reader's own; may be empty."""
+    return load_runs(OWN_RUNS) if OWN_RUNS.is_dir() else pd.DataFrame()
+
+
+def load_epochs(*folders: str | Path) -> pd.DataFrame:
+    """The rows of `epochs.parquet` of all finished runs, one a period, with preset, method, seed and variant.
+
+    Columns besides: period, epoch, step, keep_ratio, learning_rate, train_loss (nats), train_accuracy, test_loss,
+    test_accuracy (at the headline budget), gradient_norm, seconds.
+    """
+    frames = []
+    for path, record, name in find_records(*folders):
+        frame = read_epochs(path)
+        labels = _labels(record) | {"run": name}
+        frames.append(frame.assign(**labels))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def read_epochs(folder: Path) -> pd.DataFrame:
+    """`epochs.parquet` of one run.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    path = folder / "epochs.parquet"
+    try:
+        return pd.read_parquet(path)
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def write_epochs(folder: Path, history: list[dict[str, float]]) -> None:
+    """One row a period, as parquet, whole or not at all."""
+    buffer = io.BytesIO()
+    pd.DataFrame(history).to_parquet(buffer, index=False)
+    write_atomically(folder / "epochs.parquet", buffer.getvalue())
+
+
+def write_predictions(folder: Path, predictions: Mapping[float, np.ndarray[Any, Any]]) -> None:
+    """Predicted class (uint8) of every evaluated image, one array a budget."""
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **{f"{budget:g}": classes for budget, classes in predictions.items()})  # type: ignore[arg-type]
+    write_atomically(folder / "predictions.npz", buffer.getvalue())
+
+
+def read_predictions(folder: Path) -> dict[float, np.ndarray[Any, Any]]:
+    """What `write_predictions` wrote.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    path = folder / "predictions.npz"
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            return {float(name): stored[name] for name in stored.files}
+    except Exception as error:  # numpy raises OSError, ValueError, zlib.error, BadZipFile by where the damage is
+        raise InputError(f"{path} cannot be read ({error})") from None
+
+
+def environment(device: str, precision: str, deterministic: bool) -> dict[str, Any]:
+    """The part of the provenance that is known before a run begins."""
+    import torch
+
+    return {
+        "git_revision": os.environ.get("SPARSECYCLE_GIT_REVISION") or _git("rev-parse", "HEAD"),
+        "git_clean": _git_clean(),
+        "source_sha256": source_digest(),
+        "lock_sha256": _file_digest(CHECKOUT / "requirements.lock"),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "cpu": _cpu_name(),
+        "threads": torch.get_num_threads(),
+        "precision": precision,
+        "deterministic": deterministic,
+    }
+
+
+def now() -> str:
+    """The time in UTC, ISO 8601, to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def peak_memory_mib(device: str) -> float:
+    """Largest memory used so far: of the GPU where there is one, of this process otherwise."""
+    import torch
+
+    if device == "cuda":
+        return torch.cuda.max_memory_allocated() / 2**20
+    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+
+
+def find_records(*folders: str | Path) -> list[tuple[Path, RunRecord, str]]:
+    """Every finished run below the folders (default: `data/runs` of the checkout): its folder, record and name.
+
+    Raises:
+        InputError: a folder that does not exist, or a damaged record.
+    """
+    roots = [Path(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]
+    found = []
+    for root in roots:
+        if not root.is_dir():
+            raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
+        for path in sorted(root.rglob("record.json")):
+            record = RunRecord.read(path.parent)
+            found.append((path.parent, record, path.parent.relative_to(root).as_posix()))
+    return found
+
+
+def _labels(record: RunRecord) -> dict[str, Any]:
+    variant = ", ".join(f"{name}={_plain(value)}" for name, value in sorted(record.overrides.items()))
+    return {
+        "preset": record.config["preset"],
+        "method": record.config["method"],
+        "seed": record.config["seed"],
+        "variant": variant,
+    }
+
+
+def _row(record: RunRecord, name: str) -> dict[str, Any]:
+    made = record.provenance
+    metrics = {key: math.nan if value is None else value for key, value in record.metrics.items()}
+    at_budget = {f"accuracy_at_{result.keep_ratio}": result.accuracy for result in record.budgets}
+    active = {f"active_at_{result.keep_ratio}": result.active_fraction for result in record.budgets}
+    copied: tuple[str, ...] = (
+        "training_seconds",
+        "wall_seconds",
+        "images_per_second",
+        "peak_memory_mib",
+        "device",
+        "cpu",
+        "threads",
+    )
+    copied += ("torch", "git_revision", "git_clean", "started", "resumes")
+    return {
+        **_labels(record),
+        "status": record.status,
+        "evaluated_on": record.evaluated_on,
+        **metrics,
+        **at_budget,
+        **active,
+        "parameters": record.parameters,
+        **{key: getattr(made, key) for key in copied},
+        "identity": record.identity,
+        "run": name,
+    }
+
+
+def _plain(value: Any) -> str:
+    return json.dumps(value).replace('"', "").replace("/", "_").replace(" ", "")
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _git_clean() -> bool | None:
+    """Whether what decides a run is as committed; records that runs add to the checkout do not count."""
+    changed = _git("status", "--porcelain", "--", "src", "notebooks", "requirements.lock", "pyproject.toml")
+    return None if changed is None else changed == ""
+
+
+def _file_digest(path: Path) -> str | None:
+    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+
+
+def _cpu_name() -> str:
+    information = Path("/proc/cpuinfo")
+    if information.is_file():
+        for line in information.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

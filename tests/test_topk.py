@@ -1,0 +1,166 @@
+"""The constraint against a brute-force reference, on any input that hypothesis can make."""
+
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from sparsecycle import GlobalTopK, global_topk, set_keep_ratio
+from sparsecycle.topk import SCOPES, kept_values
+
+DTYPES = (torch.float32, torch.bfloat16)
+
+
+def groups_of(x: Tensor, scope: str) -> list[list[tuple[int, ...]]]:
+    """Indices of each group in (N, C, H, W) order, written out one by one."""
+    n, c, h, w = x.shape
+    every = [(a, b, i, j) for a in range(n) for b in range(c) for i in range(h) for j in range(w)]
+    key = {
+        "sample": lambda index: index[0],
+        "batch": lambda index: 0,
+        "channel": lambda index: index[:2],
+        "position": lambda index: (index[0], *index[2:]),
+    }[scope]
+    grouped: dict[object, list[tuple[int, ...]]] = {}
+    for index in every:
+        grouped.setdefault(key(index), []).append(index)
+    return list(grouped.values())
+
+
+def brute_force_mask(x: Tensor, keep_ratio: float, scope: str) -> Tensor:
+    """Sort each group by (value descending, index ascending) and keep the first k."""
+    mask = torch.zeros(x.shape, dtype=torch.bool)
+    for group in groups_of(x, scope):
+        k = max(1, math.ceil(round(keep_ratio * len(group), 9)))
+        ranked = sorted(range(len(group)), key=lambda place: (-x[group[place]].item(), place))
+        for place in ranked[:k]:
+            mask[group[place]] = True
+    return mask
+
+
+@st.composite
+def activations(draw: st.DrawFn) -> Tensor:
+    """Small maps, full of ties, zeros, negative values and infinities, in either dtype and memory format."""
+    shape = tuple(draw(st.integers(1, size)) for size in (3, 4, 4, 4))
+    value = draw(
+        st.sampled_from(
+            [
+                st.integers(-2, 2).map(float),
+                st.floats(-3, 3, width=16),
+                st.just(0.0),
+                st.floats(-5, -1, width=16),
+                st.sampled_from([-0.0, 0.0, 1.0, math.inf, -math.inf]),
+            ]
+        )
+    )
+    values = draw(st.lists(value, min_size=math.prod(shape), max_size=math.prod(shape)))
+    x = torch.tensor(values, dtype=draw(st.sampled_from(DTYPES))).reshape(shape)
+    return x.contiguous(memory_format=draw(st.sampled_from([torch.contiguous_format, torch.channels_last])))
+
+
+@settings(max_examples=300, deadline=None)
+@given(x=activations(), keep_ratio=st.floats(0.001, 1.0), scope=st.sampled_from(SCOPES))
+def test_equals_brute_force_and_gradient_is_the_mask(x: Tensor, keep_ratio: float, scope: str) -> None:
+    mask = brute_force_mask(x, keep_ratio, scope)
+    x.requires_grad_()
+    y = global_topk(x, keep_ratio, scope=scope)
+    expected = torch.where(mask, x.detach(), 0.0)
+    assert y.dtype == x.dtype
+    assert torch.equal(y.detach(), expected)
+    upstream = torch.arange(1, x.numel() + 1).reshape(x.shape).to(x.dtype)
+    y.backward(upstream)
+    assert x.grad is not None
+    assert torch.equal(x.grad, torch.where(mask, upstream, 0.0))
+
+
+@settings(max_examples=100, deadline=None)
+@given(x=activations(), keep_ratio=st.floats(0.001, 1.0), scope=st.sampled_from(SCOPES))
+def test_exactly_k_of_each_group_pass_gradient(x: Tensor, keep_ratio: float, scope: str) -> None:
+    x.requires_grad_()
+    global_topk(x, keep_ratio, scope=scope).sum().backward()
+    assert x.grad is not None
+    for group in groups_of(x, scope):
+        kept = sum(x.grad[index].item() for index in group)
+        assert kept == max(1, math.ceil(round(keep_ratio * len(group), 9)))
+
+
+@settings(max_examples=100, deadline=None)
+@given(x=activations(), keep_ratio=st.floats(0.001, 1.0), scope=st.sampled_from(SCOPES))
+def test_layer_is_the_constraint_after_relu(x: Tensor, keep_ratio: float, scope: str) -> None:
+    layer = GlobalTopK(keep_ratio, scope)
+    assert torch.equal(layer(x), global_topk(x.relu(), keep_ratio, scope=scope))
+
+
+@settings(max_examples=50, deadline=None)
+@given(x=activations(), keep_ratio=st.floats(0.001, 1.0), scope=st.sampled_from(["sample", "channel", "position"]))
+def test_samples_do_not_influence_each_other(x: Tensor, keep_ratio: float, scope: str) -> None:
+    together = global_topk(x, keep_ratio, scope=scope)
+    alone = torch.cat([global_topk(sample[None], keep_ratio, scope=scope) for sample in x])
+    assert torch.equal(together, alone)
+
+
+@settings(max_examples=50, deadline=None)
+@given(x=activations(), keep_ratio=st.floats(0.001, 0.999))
+def test_memory_format_does_not_matter_and_is_kept(x: Tensor, keep_ratio: float) -> None:
+    last = x.contiguous(memory_format=torch.channels_last)
+    first = x.contiguous(memory_format=torch.contiguous_format)
+    assert torch.equal(global_topk(last, keep_ratio), global_topk(first, keep_ratio))
+    assert global_topk(last, keep_ratio).is_contiguous(memory_format=torch.channels_last)
+
+
+def test_hand_worked_example() -> None:
+    """One sample, two channels of 2 x 2: 8 values, keep_ratio 0.5 keeps 4; the fourth place is a tie between 2s."""
+    x = torch.tensor([[[[5.0, 2.0], [-1.0, 2.0]], [[2.0, 7.0], [6.0, 0.0]]]])
+    expected = torch.tensor([[[[5.0, 2.0], [0.0, 0.0]], [[0.0, 7.0], [6.0, 0.0]]]])
+    assert torch.equal(global_topk(x, 0.5), expected)
+
+
+@pytest.mark.parametrize("fill", [0.0, -1.0])
+def test_flat_input_keeps_the_first_k_places(fill: float) -> None:
+    x = torch.full((1, 2, 2, 2), fill, requires_grad=True)
+    global_topk(x, 3 / 8).sum().backward()
+    assert x.grad is not None
+    assert x.grad.flatten().tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("keep_ratio", "n", "k"), [(0.07, 100, 7), (1e-9, 100, 1), (1.0, 7, 7), (0.5, 5, 3), (0.3, 10, 3)]
+)
+def test_rounding_of_k(keep_ratio: float, n: int, k: int) -> None:
+    assert kept_values(keep_ratio, n) == k
+
+
+def test_dense_layer_is_relu_itself() -> None:
+    x = torch.randn(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(GlobalTopK()(x), x.relu())
+
+
+@pytest.mark.parametrize("keep_ratio", [0, -0.1, 1.01, math.nan, math.inf])
+def test_budget_outside_its_range_is_refused(keep_ratio: float) -> None:
+    x = torch.ones(1, 1, 2, 2)
+    for attempt in (
+        lambda: global_topk(x, keep_ratio),
+        lambda: GlobalTopK(keep_ratio),
+        lambda: set_keep_ratio(GlobalTopK(), keep_ratio),
+    ):
+        with pytest.raises(ValueError, match=r"keep_ratio is .*\(0, 1\]"):
+            attempt()
+
+
+def test_other_bad_input_is_refused_by_name() -> None:
+    x = torch.ones(1, 1, 2, 2)
+    with pytest.raises(ValueError, match=r"scope is 'layer'.*sample, batch, channel, position"):
+        global_topk(x, 0.5, scope="layer")
+    with pytest.raises(ValueError, match="NaN"):
+        global_topk(torch.tensor([[math.nan, 1.0]]), 0.5)
+    with pytest.raises(ValueError, match=r"floating-point.*int64"):
+        global_topk(torch.ones(1, 2, dtype=torch.int64), 0.5)
+    with pytest.raises(ValueError, match="does not fit"):
+        global_topk(torch.ones(2, 2), 0.5, scope="channel")
+
+
+def test_empty_batch_stays_empty() -> None:
+    assert global_topk(torch.empty(0, 3, 4, 4), 0.5).shape == (0, 3, 4, 4)
