@@ -9,15 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparsecycle.data import MEAN, STD
+from sparsecycle.data import normalize
 from sparsecycle.topk import GlobalTopK, set_keep_ratio
-
-
-def normalize(images: Tensor) -> Tensor:
-    """What a network sees of uint8 images (N, 3, H, W): float32, channels of mean 0 and deviation 1 over CIFAR-10."""
-    mean = torch.tensor(MEAN, device=images.device)[:, None, None]
-    std = torch.tensor(STD, device=images.device)[:, None, None]
-    return (images.float() / 255 - mean) / std
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +25,9 @@ from tqdm import tqdm
 from sparsecycle.atomic import write_atomically
 from sparsecycle.config import RunConfig
 from sparsecycle.controllers import Controller, PeriodStats, make_controller
-from sparsecycle.data import Cifar10, load_cifar10
+from sparsecycle.data import Cifar10, load_cifar10, normalize
 from sparsecycle.errors import InputError
-from sparsecycle.evaluation import Evaluation, budget_area, evaluate, layer_activity, normalize
+from sparsecycle.evaluation import Evaluation, budget_area, evaluate, layer_activity
 from sparsecycle.records import (
     CHECKOUT,
     BudgetResult,
@@ -197,7 +197,7 @@ def _start(config: RunConfig, data: Cifar10, device: str) -> _Run:
     optimizer = _optimizer(model, config)
     return _Run(
         config=config,
-        data=_on_device(data, device),
+        data=data.to(device),
         device=device,
         model=model,
         optimizer=optimizer,
@@ -206,11 +206,6 @@ def _start(config: RunConfig, data: Cifar10, device: str) -> _Run:
         history=[],
         started=now(),
     )
-
-
-def _on_device(data: Cifar10, device: str) -> Cifar10:
-    tensors = ("train_images", "train_labels", "test_images", "test_labels")
-    return replace(data, **{name: getattr(data, name).to(device) for name in tensors})
 
 
 def _network(config: RunConfig) -> WideResNet:

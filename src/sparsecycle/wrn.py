@@ -67,7 +67,8 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         active = self.topk1(self.norm1(x))
         residual = self.conv2(self.topk2(self.norm2(self.conv1(active))))
-        return residual + (x if self.shortcut is None else self.shortcut(active))
+        joined: Tensor = residual + (x if self.shortcut is None else self.shortcut(active))
+        return joined
 
 
 class WideResNet(nn.Module):
