@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsecycle.controllers import CONTROLLERS, Controller, PeriodStats, controller_parameters, make_controller
+from sparsecycle.controllers import (
+    CONTROLLERS,
+    Controller,
+    PeriodStats,
+    budget_path,
+    controller_parameters,
+    make_controller,
+)
 
 losses = st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=60)
 shares = st.floats(0.01, 1.0)
@@ -137,6 +144,10 @@ def test_random_is_log_uniform_and_depends_on_seed_and_period_only() -> None:
 def test_bad_arguments_are_refused_by_name(name: str, parameters: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         make_controller(name, **parameters)
+
+
+def test_budget_path_lists_the_budget_of_each_period() -> None:
+    assert budget_path(make_controller("geometric", decay=0.5, floor=0.5), [1.0, 1.0, 1.0]) == [1.0, 0.5, 1.0]
 
 
 def test_a_foreign_state_is_refused() -> None:

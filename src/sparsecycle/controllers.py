@@ -11,6 +11,7 @@ Pure Python, no torch: the same file runs in a browser.
 import inspect
 import math
 import random
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -339,6 +340,15 @@ def make_controller(name: str, **parameters: Any) -> Controller:
     if missing:
         raise ValueError(f"controller {name!r} needs {', '.join(missing)}")
     return CONTROLLERS[name](**parameters)
+
+
+def budget_path(controller: Controller, losses: Iterable[float]) -> list[float]:
+    """The budget of each period when the controller is told these training losses (nats), one a period."""
+    path = []
+    for loss in losses:
+        path.append(controller.keep_ratio)
+        controller.update(PeriodStats(loss=float(loss), accuracy=math.nan))
+    return path
 
 
 def _check_share(name: str, value: float) -> None:

@@ -1,6 +1,6 @@
 """What is measured on a trained network: accuracy and loss at each budget, and how much of it is active."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -72,26 +72,42 @@ def layer_activity(model: nn.Module, images: Tensor, keep_ratio: float, batch_si
     """Activity of every `GlobalTopK` of `model` on `images` (uint8 (N, 3, 32, 32)), in order of the forward pass."""
     active: dict[str, Tensor] = {}
 
-    def record(name: str):  # type: ignore[no-untyped-def]
-        def hook(_module: nn.Module, _inputs: tuple[Tensor, ...], output: Tensor) -> None:
-            counts = (output != 0).double().mean(dim=(2, 3)).sum(dim=0)  # (C,)
-            active[name] = active.get(name, torch.zeros_like(counts)) + counts
+    def count(name: str, output: Tensor) -> None:
+        shares = (output != 0).double().mean(dim=(2, 3)).sum(dim=0)  # (C,)
+        active[name] = active.get(name, torch.zeros_like(shares)) + shares
 
-        return hook
-
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, GlobalTopK)}
-    handles = [layer.register_forward_hook(record(name)) for name, layer in layers.items()]
-    try:
-        with torch.no_grad(), _at_budget(model, keep_ratio):
-            for start in range(0, len(images), batch_size):
-                model(normalize(images[start : start + batch_size]))
-    finally:
-        for handle in handles:
-            handle.remove()
+    with torch.no_grad(), _at_budget(model, keep_ratio), _watched(model, count):
+        for start in range(0, len(images), batch_size):
+            model(normalize(images[start : start + batch_size]))
     return [
-        LayerActivity(name, counts.mean().item() / len(images), (counts == 0).double().mean().item())
-        for name, counts in active.items()
+        LayerActivity(name, shares.mean().item() / len(images), (shares == 0).double().mean().item())
+        for name, shares in active.items()
     ]
+
+
+def capture_activations(model: nn.Module, images: Tensor, layer: str, keep_ratio: float) -> Tensor:
+    """Output (N, C, H, W) of the `GlobalTopK` named `layer`, the whole network at a budget.
+
+    Args:
+        images: uint8 (N, 3, 32, 32).
+
+    Raises:
+        KeyError: no `GlobalTopK` of that name.
+    """
+    outputs: dict[str, Tensor] = {}
+    with torch.no_grad(), _at_budget(model, keep_ratio), _watched(model, outputs.__setitem__):
+        model(normalize(images))
+    return outputs[layer]
+
+
+def budget_response(model: nn.Module, images: Tensor, budgets: Sequence[float]) -> list[float]:
+    """Size (root mean square) of the last activations, averaged over positions, at each budget over that at 1.0."""
+    *_, last = (name for name, module in model.named_modules() if isinstance(module, GlobalTopK))
+    sizes = [
+        capture_activations(model, images, last, budget).mean(dim=(2, 3)).square().mean().sqrt().item()
+        for budget in (1.0, *budgets)
+    ]
+    return [size / sizes[0] for size in sizes[1:]]
 
 
 def budget_area(budgets: Sequence[float], accuracies: Sequence[float]) -> float:
@@ -102,6 +118,22 @@ def budget_area(budgets: Sequence[float], accuracies: Sequence[float]) -> float:
     if len(x) == 1:
         return float(y[0])
     return float(np.trapezoid(y, x) / (x[-1] - x[0]))
+
+
+@contextmanager
+def _watched(model: nn.Module, seen: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Tell `seen` the name and output of every `GlobalTopK` that runs."""
+
+    def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
+        return lambda _module, _inputs, output: seen(name, output)
+
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, GlobalTopK)]
+    handles = [layer.register_forward_hook(hook(name)) for name, layer in layers]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 @contextmanager

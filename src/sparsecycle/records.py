@@ -85,6 +85,7 @@ class RunRecord(BaseModel):
             best_test_accuracy, drop_from_best, budget_area.
         budgets: accuracy and loss at every budget.
         layers: share of non-zero activations and of dead channels by layer at the headline budget.
+        files: SHA-256 of the files beside the record.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -100,6 +101,7 @@ class RunRecord(BaseModel):
     metrics: dict[str, float | None]
     budgets: list[BudgetResult]
     layers: list[dict[str, Any]]
+    files: dict[str, str]
     provenance: Provenance
 
     def write(self, folder: Path) -> None:
@@ -139,8 +141,8 @@ class RunRecord(BaseModel):
         )
 
     def results(self) -> dict[str, Any]:
-        """All but provenance: what must be the same when the run is repeated."""
-        return self.model_dump(exclude={"provenance"})
+        """What must be the same when the run is repeated: all but provenance and the files, which hold times."""
+        return self.model_dump(exclude={"provenance", "files"})
 
 
 def run_folder(config: RunConfig, output_dir: Path) -> Path:
@@ -206,11 +208,11 @@ def read_epochs(folder: Path) -> pd.DataFrame:
     Raises:
         InputError: missing or damaged.
     """
-    path = folder / "epochs.parquet"
+    content = _checked(folder, "epochs.parquet")
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(io.BytesIO(content))
     except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{folder / 'epochs.parquet'} cannot be read ({str(error).splitlines()[0]})") from None
 
 
 def write_epochs(folder: Path, history: list[dict[str, float]]) -> None:
@@ -233,12 +235,31 @@ def read_predictions(folder: Path) -> dict[float, np.ndarray[Any, Any]]:
     Raises:
         InputError: missing or damaged.
     """
-    path = folder / "predictions.npz"
+    content = _checked(folder, "predictions.npz")
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             return {float(name): stored[name] for name in stored.files}
     except Exception as error:  # numpy raises OSError, ValueError, zlib.error, BadZipFile by where the damage is
-        raise InputError(f"{path} cannot be read ({error})") from None
+        raise InputError(f"{folder / 'predictions.npz'} cannot be read ({error})") from None
+
+
+def file_digests(folder: Path, names: tuple[str, ...]) -> dict[str, str]:
+    """SHA-256 of files of a run's folder."""
+    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+
+
+def _checked(folder: Path, name: str) -> bytes:
+    """The file's content; where the run is finished, it must be what the record says."""
+    path = folder / name
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    if (folder / "record.json").exists():
+        expected = RunRecord.read(folder).files.get(name)
+        if expected != hashlib.sha256(content).hexdigest():
+            raise InputError(f"{path} is not the file that record.json was written with: restore it, or run again")
+    return content
 
 
 def environment(device: str, precision: str, deterministic: bool) -> dict[str, Any]:

@@ -284,3 +284,31 @@ def verdict_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     family = table["claim"] == "C8"
     table.loc[family, "p_holm"] = holm(table.loc[family, "p_value"].tolist())
     return table
+
+
+def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """`verdict_table` for people: effects and intervals as text, in percentage points, or as a factor for C7."""
+
+    def amount(value: float, ratio: bool) -> str:
+        return f"{value:.2f}x" if ratio else f"{100 * value:+.2f}"
+
+    rows = []
+    for row in table.to_dict("records"):
+        ratio, measured = row["unit"] == RATIO, row["seeds"] > 0
+        numbers = [amount(row[name], ratio) for name in ("mean", "low", "high")]
+        rows.append(
+            {
+                "claim": row["claim"],
+                "comparison": row["comparison"],
+                "measure": row["measure"],
+                "paper": "" if math.isnan(row["paper"]) else amount(row["paper"], ratio),
+                "ours": numbers[0] if measured else "",
+                "95 % interval": f"{numbers[1]} to {numbers[2]}" if measured else "",
+                "seeds": row["seeds"],
+                "excluded": row["excluded"],
+                "p": f"{row['p_value']:.2f}" if measured else "",
+                "p (Holm)": "" if math.isnan(row["p_holm"]) else f"{row['p_holm']:.2f}",
+                "verdict": row["verdict"],
+            }
+        )
+    return pd.DataFrame(rows).set_index("claim")

@@ -34,6 +34,7 @@ from sparsecycle.records import (
     Provenance,
     RunRecord,
     environment,
+    file_digests,
     now,
     peak_memory_mib,
     run_folder,
@@ -250,6 +251,7 @@ def _train_periods(run: _Run, folder: Path, identity: str, progress: bool) -> No
                 loss=f"{row['train_loss']:.3f}",
                 acc=f"{row['train_accuracy']:.3f}",
                 budget=f"{row['keep_ratio']:.2f}",
+                refresh=False,
             )
             write_epochs(folder, run.history)
             _save_checkpoint(folder / CHECKPOINT, run, identity)
@@ -403,6 +405,7 @@ def _finish(run: _Run, folder: Path, identity: str) -> RunRecord:
             for result, activity in zip(results, active, strict=True)
         ],
         layers=layers,
+        files=file_digests(folder, ("epochs.parquet", "predictions.npz", "model.safetensors")),
         provenance=Provenance(
             **environment(run.device, config.precision, deterministic=True),
             data=run.data.name,
