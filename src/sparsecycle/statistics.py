@@ -68,14 +68,22 @@ class Claim:
     unit: str = "gain, fraction"
 
 
+PAPER_ACCURACY = {"dense": 0.869, "loss_gated": 0.8797, "plateau": 0.8802}
+"""Test accuracy that the paper reports for its baseline, strategy 1 and strategy 2, one run each."""
+
+
+def _paper_effect(method: str) -> float:
+    return PAPER_ACCURACY[method] - PAPER_ACCURACY["dense"]
+
+
 _DENSE = ("dense",)
 _CONTROLS = ("geometric", "fixed", "random")
 _OVERFITTING = "Resists overfitting"
 _OUR_QUESTION = "Adaptivity, cycling and order matter (our question)"
 _REDUCTION = "reduction, fraction"
 CLAIMS = (
-    Claim("C1", "Strategy 1 beats dense", ("loss_gated",), _DENSE, "test_accuracy", True, 0.8797 - 0.869),
-    Claim("C2", "Strategy 2 beats dense", ("plateau",), _DENSE, "test_accuracy", True, 0.8802 - 0.869),
+    Claim("C1", "Strategy 1 beats dense", ("loss_gated",), _DENSE, "test_accuracy", True, _paper_effect("loss_gated")),
+    Claim("C2", "Strategy 2 beats dense", ("plateau",), _DENSE, "test_accuracy", True, _paper_effect("plateau")),
     Claim("C3", "One model works in dense and sparse regimes", ADAPTIVE, _DENSE, "budget_area"),
     Claim("C4", _OVERFITTING, ADAPTIVE, _DENSE, "gap", False, unit=_REDUCTION),
     Claim("C4", _OVERFITTING, ADAPTIVE, _DENSE, "drop_from_best", False, unit=_REDUCTION),
@@ -264,6 +272,8 @@ def verdict_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
             result = _compare(runs, claim, treatment, baseline)
             ratio = claim.unit == RATIO
             word = "measured" if ratio else verdict(result, paper_effect=claim.paper_effect)
+            if claim.text == _OUR_QUESTION:  # there is nothing of the paper's to replicate
+                word = word.replace("replicated", "supported")
             rows.append(
                 {
                     "claim": claim.id,

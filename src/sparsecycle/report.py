@@ -1,0 +1,167 @@
+"""Sentences and tables for the first page and the README, from records: nobody types a number into prose."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from sparsecycle.config import PRESETS, RunConfig
+from sparsecycle.display import write_svg
+from sparsecycle.figures import METHODS, paired_effects
+from sparsecycle.records import CHECKOUT, load_runs
+from sparsecycle.statistics import PAPER_ACCURACY, paired_difference, verdict_table
+
+ROLES = {"dense": "baseline", "loss_gated": "strategy 1", "plateau": "strategy 2"}
+BEGIN, END = "<!-- begin: made from records by `make readme` -->", "<!-- end -->"
+
+
+def tier(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
+    """The runs that speak for a preset: without overrides, evaluated on test images."""
+    if runs.empty:
+        return runs
+    return runs[(runs["preset"] == preset) & (runs["variant"] == "") & (runs["evaluated_on"] == "test")]
+
+
+def effects(runs: pd.DataFrame, preset: str) -> tuple[pd.DataFrame, dict[str, tuple[float, ...]]]:
+    """Rows of the verdict table for C1 and C2, and every seed's difference: what `paired_effects` draws."""
+    table = verdict_table(runs, preset)
+    rows = table[table["claim"].isin(["C1", "C2"]) & (table["seeds"] > 0)]
+    pairs = {row["comparison"]: row["comparison"].split(" - ") for row in rows.to_dict("records")}
+    chosen = tier(runs, preset)
+    return rows, {
+        name: paired_difference(chosen, treatment, baseline, "test_accuracy").differences
+        for name, (treatment, baseline) in pairs.items()
+    }
+
+
+def answer(runs: pd.DataFrame) -> str:
+    """The answer so far as Markdown, tier by tier, the paper's scale first."""
+    lines = []
+    if tier(runs, "paper").empty:
+        lines.append(
+            "**At the paper's scale (WRN-28-4, all of CIFAR-10) there are no runs yet**, so the paper's claims are "
+            "neither confirmed nor refuted here."
+        )
+    for preset in ("paper", "classroom", "quick"):
+        lines += _tier_sentences(runs, preset)
+    return "\n\n".join(lines)
+
+
+def _tier_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
+    rows, _ = effects(runs, preset)
+    if rows.empty:
+        return []
+    chosen = tier(runs, preset)
+    dense = chosen[chosen["method"] == "dense"]
+    sentences = [
+        f"**At the `{preset}` scale** ({chosen['parameters'].iloc[0]:,} parameters) dense training reaches a test "
+        f"accuracy of {dense['test_accuracy'].mean():.3f} (training images: {dense['train_accuracy'].mean():.3f})."
+    ]
+    for row in rows.to_dict("records"):
+        method = row["comparison"].split(" - ")[0]
+        strategy = {"loss_gated": "Strategy 1", "plateau": "Strategy 2"}[method]
+        interval = f" (95 % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f})" if row["seeds"] > 1 else ""
+        seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+        sentences.append(
+            f"{strategy}, reconstructed as `{method}`: {100 * row['mean']:+.1f} points against dense"
+            f"{interval} over {seeds}: *{row['verdict']}*."
+        )
+    return [" ".join(sentences)]
+
+
+def results_table(runs: pd.DataFrame) -> str:
+    """Markdown: the paper's numbers, then for each tier and method seeds, accuracy, gain over dense, time, command."""
+    lines = [
+        "| tier | method | seeds | test accuracy | gain over dense, points | minutes a run | images/s | command |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for method, accuracy in PAPER_ACCURACY.items():
+        gain = "" if method == "dense" else f"{100 * (accuracy - PAPER_ACCURACY['dense']):+.2f}"
+        lines.append(f"| the paper's report | {ROLES[method]} | 1 | {accuracy:.4g} | {gain} | | | |")
+    for preset in reversed(PRESETS):
+        chosen = tier(runs, preset)
+        if preset == "smoke" or chosen.empty:
+            continue
+        for method in METHODS:
+            group = chosen[chosen["method"] == method]
+            if not group.empty:
+                lines.append(_method_line(chosen, group, preset, method))
+    return "\n".join(lines)
+
+
+def _method_line(chosen: pd.DataFrame, group: pd.DataFrame, preset: str, method: str) -> str:
+    gain = ""
+    if method != "dense":
+        result = paired_difference(chosen, method, "dense", "test_accuracy")
+        gain = f"{100 * result.mean:+.2f}"
+        if len(result.seeds) > 1:
+            gain += f" ({100 * result.low:+.2f} to {100 * result.high:+.2f})"
+    command = f"`sparsecycle run --preset {preset} --method {method} --seed 0`"
+    return (
+        f"| `{preset}` | {_role(method)} | {len(group)} | {group['test_accuracy'].mean():.4f} | {gain} "
+        f"| {group['wall_seconds'].mean() / 60:.1f} | {group['images_per_second'].mean():.0f} | {command} |"
+    )
+
+
+def tiers_table(runs: pd.DataFrame) -> str:
+    """Markdown: each preset's network and images, and how long its recorded runs took."""
+    lines = [
+        "| preset | network | training images | epochs | recorded runs | seconds a run: dense | strategies | machine |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for preset in PRESETS:
+        config = RunConfig(preset=preset, method="dense")
+        chosen = tier(runs, preset)
+        cells = [f"`{preset}`", f"WRN-{config.depth}-{config.width}", f"{config.train_images:,}", str(config.epochs)]
+        if chosen.empty:
+            cells += ["none yet", "", "", ""]
+        else:
+            dense = chosen[chosen["method"] == "dense"]["wall_seconds"]
+            adaptive = chosen[chosen["method"].isin(["loss_gated", "plateau"])]["wall_seconds"]
+            cells += [str(len(chosen)), *(_seconds(times) for times in (dense, adaptive)), _machines(chosen)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _seconds(times: pd.Series) -> str:
+    return "" if times.empty else f"{times.mean():.0f}"
+
+
+def _machines(runs: pd.DataFrame) -> str:
+    names = runs.apply(lambda run: run["cpu"] if run["device"] == "cpu" else run["device"], axis=1)
+    threads = ", ".join(str(count) for count in sorted(runs["threads"].unique()))
+    return f"{', '.join(sorted(names.unique()))}, threads: {threads}"
+
+
+def _role(method: str) -> str:
+    return f"`{method}` ({ROLES.get(method, 'control')})"
+
+
+def update_readme(root: Path = CHECKOUT) -> None:
+    """Write the README's part between its markers, and its figure for light and for dark pages."""
+    runs = load_runs(root / "data" / "runs")
+    rows, differences = effects(runs, shown_tier(runs))
+    figure = paired_effects(rows, differences)
+    write_svg(figure, root / "book" / "static" / "effects-light.svg")
+    write_svg(figure, root / "book" / "static" / "effects-dark.svg", dark=True)
+    readme = root / "README.md"
+    readme.write_text(with_results(readme.read_text(encoding="utf-8"), runs), encoding="utf-8")
+
+
+def with_results(readme: str, runs: pd.DataFrame) -> str:
+    """The README's text with the part between the markers made anew."""
+    made = f"{BEGIN}\n\n{answer(runs)}\n\n{results_table(runs)}\n\n{END}"
+    return re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: made, readme, flags=re.DOTALL)
+
+
+def shown_tier(runs: pd.DataFrame) -> str:
+    """The largest tier that compares a strategy with dense over at least three seeds, or else "quick"."""
+    for preset in ("paper", "classroom"):
+        rows, _ = effects(runs, preset)
+        if not rows.empty and rows["seeds"].min() >= 3:
+            return preset
+    return "quick"
+
+
+if __name__ == "__main__":
+    update_readme()
