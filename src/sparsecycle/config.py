@@ -163,7 +163,7 @@ class RunConfig(BaseModel):
 
     @property
     def fitted_images(self) -> int:
-        """Images that are trained on: train_images less those held out."""
+        """Images that are trained on, `train_images` less those held out."""
         return self.train_images - self.holdout_images
 
     @property

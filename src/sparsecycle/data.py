@@ -63,7 +63,7 @@ class Cifar10:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 in hex of four lines of hex: the sums of train pixels and labels, test pixels and labels.
+        """SHA-256 in hex over four lines of hex, the sums of train pixels and labels, test pixels and labels.
 
         The sums are those of `storage.SUMS`. The digest depends on nothing else, so it tells a part from the
         whole and is the same whatever the source.

@@ -50,12 +50,12 @@ def _values(field: str) -> str:
     """The field's value at each preset, from the first method that has it, and the source at the paper preset."""
     if field == "method":
         return f"`method`: one of {', '.join(CONTROLLERS)}"
-    values, tag = [], "ours"
-    for preset in SHOWN_PRESETS:
-        config = _config_with(field, preset)
-        values.append(f"`{preset}` {_plain(getattr(config, field))}")
-        tag = config.sources()[field]
-    return f"`{field}`: {', '.join(values)} ({tag})"
+    configs = {preset: _config_with(field, preset) for preset in SHOWN_PRESETS}
+    values = {preset: _plain(getattr(config, field)) for preset, config in configs.items()}
+    tag = configs["paper"].sources()[field]
+    if len(set(values.values())) == 1:
+        return f"`{field}` is {values['paper']} (*{tag}*)"
+    return f"`{field}` is {values['quick']} at `quick`, {values['paper']} at `paper` (*{tag}* there)"
 
 
 def _config_with(field: str, preset: str) -> RunConfig:
