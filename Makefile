@@ -3,37 +3,76 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 METHODS := dense loss_gated plateau
-SEEDS := 0 1 2
-export PYTHONWARNINGS := ignore::DeprecationWarning
+SHELL := /bin/bash
+PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help book pages test lint types unit notebooks-check record readme clean
+.PHONY: help env book pages test lint types unit notebooks pages-check record readme outputs clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 24
-
-$(READY): requirements.lock pyproject.toml
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or newer is needed: $(PYTHON) was not found"; exit 1; }
-	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed, this is {v.major}.{v.minor}")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
-	@touch $@
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
 
 env: $(READY)  ## make the environment in .venv from requirements.lock
 
-book: $(READY)  ## train dense and both strategies on this machine, then build the book with them in it
+$(READY): requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) was not found: Python 3.11 or newer is needed"; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"this is Python {v[0]}.{v[1]}: Python 3.11 or newer is needed")'
+	@echo "making the environment in .venv (once, some minutes)"
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $@
+
+book: $(READY)  ## train dense and both strategies on this machine, then build the book with these runs in it
 	@mkdir -p book/your-runs
 	@for method in $(METHODS); do \
-		echo "training $$method (quick preset, embedded images)"; \
-		$(BIN)/papermill --no-progress-bar --log-level WARNING --stderr-file /dev/stderr --stdout-file /dev/stdout \
-			notebooks/run.ipynb book/your-runs/$$method.ipynb \
+		$(PAPERMILL) book/your-runs/$$method.ipynb --stderr-file >(cat >&2) \
 			-p preset quick -p method $$method -p seed 0 -p output_dir runs || exit 1; \
 	done
+	@$(BIN)/sparsecycle compare runs --no-claims
 	@$(MAKE) --no-print-directory pages
-	@echo "The book, with your runs in it: open _build/html/index.html"
+	@echo "The book, with your runs in it: open _build/html/index.html in a browser"
 
-pages: $(READY)  ## build the book from what is there, warnings are errors
-	$(BIN)/python book/table_of_contents.py
-	$(BIN)/jupyter-book build . --all -n -W --keep-going --toc _build/_toc.yml --quiet
+pages: $(READY)  ## build the book from what is there; a warning or a failing notebook fails it
+	@echo "building the book (every chapter is executed)"
+	@$(BIN)/python book/table_of_contents.py
+	@$(BIN)/jupyter-book build . --all -n -W --keep-going --toc _build/_toc.yml --quiet
 
-test: lint types unit notebooks-check pages browser  ## everything that must hold: ruff, mypy, pytest, nbval, the book
+test: lint types unit notebooks pages pages-check  ## all that must hold: ruff, mypy, pytest, nbval, the book
+
+lint: $(READY)  ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+types: $(READY)  ## mypy, strict
+	@$(BIN)/mypy
+
+unit: $(READY)  ## pytest, two processes
+	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/test_pages.py
+
+notebooks: $(READY)  ## nbval: execute the chapters and compare the outputs marked for it
+	@$(BIN)/pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
+		notebooks --ignore notebooks/run.ipynb
+
+pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs
+	@$(BIN)/pytest tests/test_pages.py
+
+record: $(READY)  ## for maintainers: make the shipped runs of the quick preset (about fifteen minutes)
+	@for seed in 0 1 2; do for method in $(METHODS) geometric; do \
+		$(PAPERMILL) book/runs/$$method-seed$$seed.ipynb --stderr-file >(cat >&2) \
+			-p preset quick -p method $$method -p seed $$seed -p output_dir data/runs || exit 1; \
+	done; done
+	@mkdir -p data/checkpoints/quick
+	@for method in $(METHODS); do \
+		cp data/runs/quick/$$method-seed0/model.safetensors data/checkpoints/quick/$$method-seed0.safetensors; \
+	done
+	@rm -f book/runs/*-seed[1-9].ipynb
+	@$(MAKE) --no-print-directory readme
+
+readme: $(READY)  ## write the results in README.md from the records
+	@$(BIN)/python -m sparsecycle.report
+
+clean:  ## remove what was built, but no run
+	rm -rf _build .mypy_cache .pytest_cache .ruff_cache
+
+outputs: $(READY)  ## for maintainers: execute the chapters and store the outputs that nbval compares
+	@$(BIN)/python notebooks/store_outputs.py

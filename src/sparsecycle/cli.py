@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from sparsecycle.config import PRESETS, RunConfig, configure, parse_setting
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.errors import InputError
 
@@ -42,7 +41,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="train one network, or go on where it stopped")
-    run.add_argument("--preset", default="quick", help=f"one of {', '.join(PRESETS)} (default: quick)")
+    run.add_argument("--preset", default="quick", help="smoke, quick, classroom or paper (default: quick)")
     run.add_argument("--method", required=True, help=f"one of {', '.join(CONTROLLERS)}")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument(
@@ -76,6 +75,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser("compare", help="table of runs, and the verdict on each claim")
     compare.add_argument("folders", nargs="*", help="folders of runs (default: data/runs of the checkout)")
     compare.add_argument("--preset", default="quick", help="tier whose claims are judged (default: quick)")
+    compare.add_argument("--no-claims", action="store_true", help="only the table of runs")
     compare.set_defaults(command=_compare)
 
     verify = commands.add_parser("verify", help="recompute recorded accuracies from stored predictions")
@@ -90,6 +90,7 @@ def _add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from sparsecycle.config import configure, parse_setting
     from sparsecycle.records import run_folder
     from sparsecycle.training import train
 
@@ -108,6 +109,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
+    from sparsecycle.config import RunConfig
     from sparsecycle.evaluation import evaluate
     from sparsecycle.records import RunRecord
     from sparsecycle.training import load_images, load_model
@@ -148,6 +150,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _compare(options: argparse.Namespace) -> int:
+    from sparsecycle.config import PRESETS
     from sparsecycle.records import load_runs
     from sparsecycle.statistics import verdict_table
 
@@ -167,6 +170,8 @@ def _compare(options: argparse.Namespace) -> int:
         "wall_seconds",
     ]
     print(runs[columns].to_string(index=False, float_format="{:.4f}".format))
+    if options.no_claims:
+        return 0
     table = verdict_table(runs, options.preset)
     shown = table[table["verdict"] != "not measured"]
     columns = ["claim", "comparison", "measure", "mean", "low", "high", "seeds", "verdict"]
@@ -178,10 +183,13 @@ def _compare(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from sparsecycle.verification import verify_runs
 
-    faults = 0
+    faults, names = 0, []
     for run, checked, problems in verify_runs(*options.folders, data_dir=options.data_dir):
         faults += len(problems)
+        names.append(run)
         print(f"{run}: {'; '.join(problems) if problems else f'{checked} numbers recomputed, all equal'}")
+    if not names:
+        raise InputError("no finished run in these folders: make one with `sparsecycle run --method dense`")
     return 1 if faults else 0
 
 

@@ -83,7 +83,7 @@ def inline_svg(figure: Figure, ink: str = "currentColor") -> str:
     drawing = buffer.getvalue()
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
-    drawing = re.sub(r'<g id="[^"]*"', "<g", drawing)  # nothing refers to these
+    drawing = re.sub(r'<(g|image)([^>]*?) id="[^"]*"', r"<\1\2", drawing)  # nothing refers to these
     drawing = drawing.replace(INK, ink)
     # Several drawings share a page: what is referred to inside one must not be found in another.
     prefix = hashlib.sha256(drawing.encode()).hexdigest()[:8]

@@ -1,0 +1,146 @@
+"""Every figure: drawn from a frame, with alternative text that holds its numbers, in any theme."""
+
+import xml.etree.ElementTree as ElementTree
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.figure import Figure
+
+from sparsecycle import figures, make_controller
+from sparsecycle.controllers import budget_path
+from sparsecycle.display import INK, alternative_text, inline_svg, png, show, write_svg
+from sparsecycle.schematic import block_schematic
+from sparsecycle.statistics import paired_difference, verdict_table
+
+BUDGETS = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02)
+
+
+def made_up_runs() -> pd.DataFrame:
+    rng = np.random.default_rng(0)
+    rows = []
+    for method, level in (("dense", 0.50), ("loss_gated", 0.52), ("plateau", 0.53), ("geometric", 0.51)):
+        for seed in range(3):
+            accuracy = level + rng.normal(0, 0.002)
+            numbers = {"test_accuracy": accuracy, "gap": 0.1, "drop_from_best": 0.01, "budget_area": 0.4}
+            numbers |= {f"accuracy_at_{budget}": accuracy * budget**0.2 for budget in BUDGETS}
+            labels = {"preset": "quick", "method": method, "seed": seed, "variant": "", "status": "complete"}
+            rows.append(labels | numbers | {"training_seconds": 10.0})
+    return pd.DataFrame(rows)
+
+
+def made_up_epochs() -> pd.DataFrame:
+    rows = []
+    for method in ("dense", "geometric"):
+        losses = 2.3 * 0.9 ** np.arange(12)
+        for period, budget in enumerate(budget_path(make_controller(method), losses)):
+            labels = {"method": method, "seed": 0, "period": period, "epoch": period + 1, "keep_ratio": budget}
+            accuracies = {"train_accuracy": 0.05 * period, "test_accuracy": 0.04 * period}
+            rows.append(labels | accuracies | {"train_loss": losses[period]})
+    return pd.DataFrame(rows)
+
+
+def every_figure() -> dict[str, Figure]:
+    runs, epochs = made_up_runs(), made_up_epochs()
+    table = verdict_table(runs, "quick")
+    headline = table[table["claim"].isin(["C1", "C2"])]
+    differences = {
+        name: paired_difference(runs, *name.split(" - "), "test_accuracy").differences
+        for name in headline["comparison"]
+    }
+    losses = {"falls": np.linspace(2.3, 1, 8)}
+    activity = pd.DataFrame(
+        {"series": "dense", "keep_ratio": budget, "layer": str(layer), "active_fraction": budget / 2}
+        for budget in (1.0, 0.25)
+        for layer in range(3)
+    )
+    maps = {budget: np.ones((2, 4, 4)) * budget for budget in (1.0, 0.1)}
+    return {
+        "paired_effects": figures.paired_effects(headline, differences),
+        "learning_curves": figures.learning_curves(epochs),
+        "keep_ratio_path": figures.keep_ratio_path(epochs),
+        "accuracy_by_budget": figures.accuracy_by_budget(runs, BUDGETS),
+        "gap_and_drop": figures.gap_and_drop(runs),
+        "controller_paths": figures.controller_paths(
+            losses, {"plateau": {"falls": budget_path(make_controller("plateau"), losses["falls"])}}
+        ),
+        "layer_activity": figures.layer_activity(activity),
+        "feature_maps": figures.feature_maps(np.zeros((4, 4, 3), np.uint8), maps, "cat"),
+        "loss_around_resets": figures.loss_around_resets(epochs),
+        "block_schematic": block_schematic(),
+    }
+
+
+FIGURES = every_figure()
+
+
+def test_every_public_figure_is_drawn_here() -> None:
+    assert set(FIGURES) - {"block_schematic"} == set(figures.__all__) - {"METHODS"}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_becomes_one_drawing_that_follows_the_theme(name: str) -> None:
+    drawing = inline_svg(FIGURES[name])
+    root = ElementTree.fromstring(drawing)
+    assert root.attrib["role"] == "img"
+    assert root.attrib["aria-label"] == alternative_text(FIGURES[name])
+    assert INK not in drawing and "currentColor" in drawing
+    identities = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
+    assert len(identities) == len(set(identities))
+    references = {
+        value.removeprefix("#")
+        for element in root.iter()
+        for key, value in element.attrib.items()
+        if key.endswith("href") and value.startswith("#")
+    }
+    assert references <= set(identities)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_axes_are_labelled(name: str) -> None:
+    for axes in FIGURES[name].axes:
+        if axes.axison and axes.lines:
+            shared_x = [other for other in FIGURES[name].axes if other.get_xlabel()]
+            shared_y = [other for other in FIGURES[name].axes if other.get_ylabel()]
+            assert axes.get_xlabel() or shared_x
+            assert axes.get_ylabel() or shared_y or FIGURES[name].get_supylabel() or axes.get_yticklabels()
+
+
+def test_alternative_text_states_the_plotted_numbers() -> None:
+    text = alternative_text(FIGURES["accuracy_by_budget"])
+    runs = made_up_runs()
+    for method, group in runs.groupby("method"):
+        assert f"{method} {group['accuracy_at_1.0'].mean():.2f} at 1" in text
+    assert "geometric resets 1 times and goes down to 0.20" in alternative_text(FIGURES["keep_ratio_path"])
+
+
+def test_two_drawings_on_one_page_share_no_identity() -> None:
+    def identities(name: str) -> set[str]:
+        root = ElementTree.fromstring(inline_svg(FIGURES[name]))
+        return {element.attrib["id"] for element in root.iter() if "id" in element.attrib}
+
+    assert not identities("learning_curves") & identities("accuracy_by_budget")
+
+
+def test_a_drawing_is_the_same_every_time() -> None:
+    assert inline_svg(figures.gap_and_drop(made_up_runs())) == inline_svg(figures.gap_and_drop(made_up_runs()))
+
+
+def test_show_offers_html_and_a_picture_for_print() -> None:
+    bundle = show(FIGURES["gap_and_drop"], "caption with <b>")._repr_mimebundle_()
+    assert bundle["text/html"].startswith('<figure class="drawn"><svg')
+    assert "<figcaption>caption with &lt;b&gt;</figcaption>" in bundle["text/html"]
+    assert bundle["image/png"] == png(FIGURES["gap_and_drop"]) and bundle["image/png"][:4] == b"\x89PNG"
+
+
+def test_a_figure_without_alternative_text_is_refused() -> None:
+    with pytest.raises(ValueError, match="no alternative text"):
+        show(Figure())
+
+
+def test_files_for_light_and_dark_pages_differ_in_ink_only(tmp_path: pytest.TempPathFactory) -> None:
+    light, dark = tmp_path / "light.svg", tmp_path / "dark.svg"
+    write_svg(FIGURES["gap_and_drop"], light)
+    write_svg(FIGURES["gap_and_drop"], dark, dark=True)
+    assert INK in light.read_text() and INK not in dark.read_text()
+    assert len(light.read_text()) == len(dark.read_text())

@@ -1,0 +1,122 @@
+"""The built book (`make pages` first): every page, link, figure and output as a reader meets them."""
+
+import html
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup, Tag
+
+from conftest import ROOT
+from sparsecycle import load_runs
+from sparsecycle.report import answer
+
+BUILT = ROOT / "_build" / "html"
+
+
+def contents() -> list[str]:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    sections = [section for chapter in chapters for section in chapter.get("sections", [])]
+    return [toc["root"], *(entry["file"] for entry in [*chapters, *sections])]
+
+
+PAGES = contents()
+CHAPTERS = [name for name in PAGES if name.startswith(("notebooks/", "book/runs/"))]
+
+
+@cache
+def page(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def built(name: str) -> BeautifulSoup:
+    return page(BUILT / f"{name}.html")
+
+
+def tags(soup: BeautifulSoup | Tag, selector: str) -> Iterator[Tag]:
+    yield from soup.select(selector)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_internal_link_and_source_leads_somewhere(name: str) -> None:
+    here = BUILT / f"{name}.html"
+    for tag in tags(built(name), "a[href], img[src], script[src], link[href]"):
+        target = urlsplit(str(tag.get("href") or tag.get("src")))
+        if target.scheme or target.netloc or str(tag.get("rel")) == "['canonical']":
+            continue
+        file = (here.parent / unquote(target.path)).resolve() if target.path else here
+        assert file.exists(), f"{name} links to {target.path}"
+        if target.fragment and file.suffix == ".html":
+            anchor = unquote(target.fragment)
+            found = page(file).find(id=anchor) or page(file).find(attrs={"name": anchor})
+            assert found, f"{name} links to #{anchor} in {file.name}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_picture_has_alternative_text(name: str) -> None:
+    for image in tags(built(name), "article img"):
+        assert str(image.get("alt") or "").strip(), f"{name}: {image.get('src')}"
+    for drawing in tags(built(name), "article figure.drawn svg"):
+        assert drawing.get("role") == "img" and len(str(drawing.get("aria-label"))) > 30
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapters_show_figures_and_no_empty_or_failed_output(name: str) -> None:
+    article = built(name).select_one("article")
+    assert article and article.select("figure.drawn svg")
+    for output in tags(article, "div.cell_output"):
+        assert output.get_text(strip=True) or output.select("svg, img"), f"{name}: empty output"
+    text = article.get_text()
+    for sign in ("Traceback", "Warning:", "<matplotlib", "Figure(", "NaN nats", "[IPKernelApp]"):
+        assert sign not in text, f"{name} shows {sign!r}"
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_fetched_from_the_network(name: str) -> None:
+    for tag in tags(built(name), "script[src], link[rel=stylesheet], img[src], iframe[src]"):
+        address = str(tag.get("src") or tag.get("href"))
+        assert not urlsplit(address).netloc, f"{name} loads {address}"
+
+
+def test_mathematics_is_rendered_from_the_book_itself() -> None:
+    scripts = [str(script.get("src")) for script in tags(built("book/method"), "script[src]")]
+    [mathjax] = [source for source in scripts if "mathjax" in source.lower()]
+    assert (BUILT / "book" / urlsplit(mathjax).path).resolve().exists()
+    assert len(list(tags(built("book/method"), "span.eqno"))) >= 8
+
+
+def test_the_first_page_gives_the_answer_of_the_records() -> None:
+    plain = re.sub(r"[*`]", "", answer(load_runs()))
+    shown = " ".join(built("book/index").get_text().split())
+    for sentence in " ".join(plain.split()).split(". "):
+        assert html.unescape(sentence).replace("'", "’").rstrip(".") in shown.replace("'", "’")
+
+
+def test_results_hold_every_claim_and_every_recorded_run() -> None:
+    text = built("notebooks/results").get_text()
+    for claim in ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"):
+        assert claim in text
+    runs = load_runs()
+    for run in runs[runs["preset"] == "quick"].itertuples():
+        assert f"{run.test_accuracy:.4f}".rstrip("0") in text
+        assert str(run.run) in text
+
+
+def test_every_reconstruction_in_the_ledger_is_on_its_page() -> None:
+    text = " ".join(built("book/ledger").get_text().split())
+    rows = yaml.safe_load((ROOT / "book/ledger.yaml").read_text(encoding="utf-8"))
+    for row in rows:
+        words = re.sub(r"[`*\"]", "", row["choice"])
+        assert words in re.sub(r"[“”\"`]", "", text), row["choice"]
+
+
+def test_the_reference_documents_every_public_name() -> None:
+    from sparsecycle import __all__ as public
+
+    documented = {str(tag.get("id")).rsplit(".", 1)[-1] for tag in tags(built("book/reference"), "dt[id]")}
+    assert set(public) <= documented

@@ -1,0 +1,105 @@
+"""What the repository promises about itself: pinned versions, a README from records, a ledger without gaps."""
+
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+import yaml
+
+from conftest import ROOT
+from sparsecycle import RunConfig, load_runs
+from sparsecycle.ledger import ledger_markdown, read_ledger, summary_sentence
+from sparsecycle.records import find_records
+from sparsecycle.report import answer, effects, results_table, shown_tier, tier, tiers_table, with_results
+
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def locked() -> dict[str, str]:
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", pin) for pin in pins), "names and versions only"
+    return {name.lower().replace("_", "-"): version for name, version in (pin.split("==") for pin in pins)}
+
+
+def test_every_dependency_is_locked_within_its_range() -> None:
+    from packaging.requirements import Requirement
+
+    wanted = list(PROJECT["dependencies"])
+    for extra in PROJECT["optional-dependencies"].values():
+        wanted += extra
+    versions = locked()
+    for text in wanted:
+        requirement = Requirement(text)
+        name = requirement.name.lower().replace("_", "-")
+        assert name in versions, f"{name} is not in requirements.lock"
+        assert requirement.specifier.contains(versions[name]), f"{text} but locked at {versions[name]}"
+
+
+def test_conda_users_get_the_locked_versions() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
+    [pip] = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    assert pip == ["-r requirements.lock", "-e ."]
+
+
+def test_the_readme_says_what_the_records_say() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    runs = load_runs()
+    assert with_results(readme, runs) == readme, "run `make readme`"
+    assert "0.8797" in results_table(runs) and "`quick`" in results_table(runs)
+
+
+def test_without_paper_runs_the_answer_says_so_first() -> None:
+    runs = load_runs()
+    assert answer(runs[runs["preset"] != "paper"]).startswith("**At the paper's scale")
+    assert "no runs yet" in answer(runs[runs["preset"] != "paper"])
+    assert "none yet" in tiers_table(runs[runs["preset"] != "paper"])
+
+
+def test_the_shipped_quick_runs_are_complete_and_from_clean_trees() -> None:
+    runs = tier(load_runs(), "quick")
+    counts = runs.groupby("method")["seed"].apply(sorted).to_dict()
+    assert counts == {method: [0, 1, 2] for method in ("dense", "loss_gated", "plateau", "geometric")}
+    assert runs["git_clean"].all() and runs["git_revision"].notna().all()
+    rows, differences = effects(load_runs(), "quick")
+    assert set(rows["seeds"]) == {3} and all(len(values) == 3 for values in differences.values())
+    assert shown_tier(load_runs()) in ("quick", "classroom", "paper")
+
+
+def test_the_search_never_saw_a_test_image() -> None:
+    records = find_records(ROOT / "data" / "search")
+    assert len(records) >= 10
+    assert all(record.evaluated_on == "validation" for _, record, _ in records)
+    assert all(record.config["holdout_images"] > 0 for _, record, _ in records)
+
+
+def test_ledger_rows_are_whole_and_their_values_come_from_the_configuration() -> None:
+    rows = read_ledger(ROOT / "book" / "ledger.yaml")
+    for row in rows:
+        assert set(row) == {"choice", "fields", "known", "why", "alternatives", "ablation"}
+        assert row["choice"] and row["known"] and row["why"] and row["alternatives"]
+    text = ledger_markdown(ROOT / "book" / "ledger.yaml")
+    quick, paper = (RunConfig(preset=preset, method="plateau") for preset in ("quick", "paper"))
+    assert f"`epochs` is {quick.epochs} at `quick`, {paper.epochs} at `paper`" in text
+    assert f"`decay` is {quick.decay}" in text
+    assert summary_sentence(ROOT / "book" / "ledger.yaml").startswith(f"{len(rows)} choices")
+
+
+def test_stored_notebook_outputs_hold_no_path_of_a_machine() -> None:
+    for path in [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book" / "runs").glob("*.ipynb")]:
+        text = path.read_text(encoding="utf-8")
+        assert not re.search(r"/(home|root|tmp|Users)/", text), path.name
+
+
+@pytest.mark.parametrize("name", ["jupyter-book", "myst-nb"])
+def test_the_book_is_built_by_the_major_version_that_reads_its_configuration(name: str) -> None:
+    assert locked()[name].startswith("1.")
+
+
+def test_own_runs_are_added_to_the_contents() -> None:
+    code = "import table_of_contents as t, yaml; c = yaml.safe_load(open('../_toc.yml'));"
+    code += "print(yaml.safe_dump(t.with_own_runs(c, ['dense'])))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "book", capture_output=True, text=True, check=True)
+    assert "book/your-runs/dense" in done.stdout and "Yours: dense, seed 0" in done.stdout
