@@ -56,7 +56,7 @@ notebooks: $(READY)  ## nbval: execute the chapters and compare the outputs mark
 pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs
 	@$(BIN)/pytest tests/test_pages.py
 
-record: $(READY)  ## for maintainers: make the shipped runs of the quick preset (about fifteen minutes)
+record: $(READY)  ## for maintainers: make the runs of the quick preset that are missing in data/runs (minutes each)
 	@for seed in 0 1 2; do for method in $(METHODS) geometric; do \
 		$(PAPERMILL) book/runs/$$method-seed$$seed.ipynb --stderr-file >(cat >&2) \
 			-p preset quick -p method $$method -p seed $$seed -p output_dir data/runs || exit 1; \
@@ -66,7 +66,7 @@ record: $(READY)  ## for maintainers: make the shipped runs of the quick preset 
 		cp data/runs/quick/$$method-seed0/model.safetensors data/checkpoints/quick/$$method-seed0.safetensors; \
 	done
 	@rm -f book/runs/*-seed[1-9].ipynb
-	@$(MAKE) --no-print-directory readme
+	@$(MAKE) --no-print-directory outputs readme
 
 readme: $(READY)  ## write the results in README.md from the records
 	@$(BIN)/python -m sparsecycle.report

@@ -29,6 +29,22 @@ def test_run_says_what_was_trained_and_written(tmp_path: Path, capsys: pytest.Ca
     assert "smoke plateau seed 0: test accuracy" in printed and f"written: {tmp_path}" in printed
 
 
+def test_a_finished_run_is_read_not_repeated(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*RUN, "--output-dir", str(finished)]) == 0
+    assert "already finished, read from" in capsys.readouterr().out
+
+
+def test_a_full_disk_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full_disk(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full_disk)
+    assert main([*RUN, "--output-dir", str(tmp_path)]) == 1
+    assert capsys.readouterr().err == "sparsecycle: No space left on device; what was recorded is whole\n"
+
+
 def test_evaluate_measures_any_budget(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", folder(finished), "--budgets", "1", "0.3"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3

@@ -75,7 +75,7 @@ FIGURES = every_figure()
 
 
 def test_every_public_figure_is_drawn_here() -> None:
-    assert set(FIGURES) - {"block_schematic"} == set(figures.__all__) - {"METHODS"}
+    assert set(FIGURES) - {"block_schematic"} == set(figures.__all__) - {"METHODS", "CYCLING"}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -98,12 +98,17 @@ def test_a_figure_becomes_one_drawing_that_follows_the_theme(name: str) -> None:
 
 @pytest.mark.parametrize("name", FIGURES)
 def test_axes_are_labelled(name: str) -> None:
+    """Every panel with an axis has a label below its column and left of its row, or names its rows by method."""
     for axes in FIGURES[name].axes:
-        if axes.axison and axes.lines:
-            shared_x = [other for other in FIGURES[name].axes if other.get_xlabel()]
-            shared_y = [other for other in FIGURES[name].axes if other.get_ylabel()]
-            assert axes.get_xlabel() or shared_x
-            assert axes.get_ylabel() or shared_y or FIGURES[name].get_supylabel() or axes.get_yticklabels()
+        if not axes.axison:
+            continue
+        spec = axes.get_subplotspec()
+        column = [other for other in FIGURES[name].axes if other.get_subplotspec().colspan == spec.colspan]
+        row = [other for other in FIGURES[name].axes if other.get_subplotspec().rowspan == spec.rowspan]
+        assert any(other.get_xlabel() for other in column)
+        names = {label.get_text() for label in axes.get_yticklabels()}
+        by_method = bool(names) and names <= set(figures.METHODS)
+        assert by_method or any(other.get_ylabel() for other in row) or FIGURES[name].get_supylabel()
 
 
 def test_alternative_text_states_the_plotted_numbers() -> None:
@@ -144,3 +149,14 @@ def test_files_for_light_and_dark_pages_differ_in_ink_only(tmp_path: pytest.Temp
     write_svg(FIGURES["gap_and_drop"], dark, dark=True)
     assert INK in light.read_text() and INK not in dark.read_text()
     assert len(light.read_text()) == len(dark.read_text())
+
+
+def test_one_seed_has_no_interval_and_small_budgets_stay_in_the_picture() -> None:
+    runs = made_up_runs()
+    runs = runs[runs["seed"] == 0]
+    table = verdict_table(runs, "quick")
+    headline = table[table["claim"] == "C1"]
+    text = alternative_text(figures.paired_effects(headline, {"loss_gated - dense": (0.02,)}))
+    assert "nan" not in text and "interval" not in text
+    low = made_up_epochs().assign(keep_ratio=lambda epochs: epochs["keep_ratio"] * 0.02)
+    assert all(axes.get_ylim()[0] < low["keep_ratio"].min() for axes in figures.keep_ratio_path(low).axes)

@@ -120,3 +120,11 @@ def test_the_reference_documents_every_public_name() -> None:
 
     documented = {str(tag.get("id")).rsplit(".", 1)[-1] for tag in tags(built("book/reference"), "dt[id]")}
     assert set(public) <= documented
+
+
+def test_the_search_page_lists_the_search_and_no_test_run() -> None:
+    text = built("book/reproduce").get_text()
+    search = load_runs(ROOT / "data" / "search")
+    assert f"{len(search)} runs: " in text
+    for accuracy in search["test_accuracy"]:
+        assert f"{accuracy:.4f}".rstrip("0") in text

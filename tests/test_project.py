@@ -1,10 +1,15 @@
 """What the repository promises about itself: pinned versions, a README from records, a ledger without gaps."""
 
+import math
 import re
+import socket
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
+import nbformat
+import pandas as pd
 import pytest
 import yaml
 
@@ -13,6 +18,7 @@ from sparsecycle import RunConfig, load_runs
 from sparsecycle.ledger import ledger_markdown, read_ledger, summary_sentence
 from sparsecycle.records import find_records
 from sparsecycle.report import answer, effects, results_table, shown_tier, tier, tiers_table, with_results
+from sparsecycle.statistics import verdict_table
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -90,7 +96,9 @@ def test_ledger_rows_are_whole_and_their_values_come_from_the_configuration() ->
 def test_stored_notebook_outputs_hold_no_path_of_a_machine() -> None:
     for path in [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book" / "runs").glob("*.ipynb")]:
         text = path.read_text(encoding="utf-8")
-        assert not re.search(r"/(home|root|tmp|Users)/", text), path.name
+        assert not re.search(r"""["' ](/[a-z]+/|[A-Z]:\\\\)[\w./-]*\.(ipynb|py|json)""", text), path.name
+        assert not re.search(r"/(home|root|tmp|work|mnt|Users|scratch)/", text), path.name
+        assert socket.gethostname() not in text or len(socket.gethostname()) < 6, path.name
 
 
 @pytest.mark.parametrize("name", ["jupyter-book", "myst-nb"])
@@ -103,3 +111,53 @@ def test_own_runs_are_added_to_the_contents() -> None:
     code += "print(yaml.safe_dump(t.with_own_runs(c, ['dense'])))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "book", capture_output=True, text=True, check=True)
     assert "book/your-runs/dense" in done.stdout and "Yours: dense, seed 0" in done.stdout
+
+
+def synthetic(rows: list[tuple[str, int, float, str]]) -> pd.DataFrame:
+    """Runs of the quick preset: method, seed, test accuracy, status."""
+    return pd.DataFrame(
+        {
+            "preset": "quick", "method": method, "seed": seed, "variant": "", "status": status, "evaluated_on": "test",
+            "test_accuracy": accuracy, "train_accuracy": 0.6, "gap": 0.6 - accuracy, "drop_from_best": 0.0,
+            "budget_area": accuracy, "training_seconds": 10.0, "wall_seconds": 12.0, "images_per_second": 100.0,
+            "parameters": 77610,
+        }
+        for method, seed, accuracy, status in rows
+    )  # fmt: skip
+
+
+def test_a_diverged_run_is_counted_apart() -> None:
+    rows = [("dense", seed, 0.5, "complete") for seed in range(3)]
+    rows += [("plateau", seed, 0.51, "complete") for seed in range(2)] + [("plateau", 2, math.nan, "diverged")]
+    table = results_table(synthetic(rows))
+    assert "2 (+1 diverged)" in table and "nan" not in table
+    assert "over 2 seeds: *inconclusive*" in answer(synthetic(rows))
+
+
+def test_one_seed_gets_no_interval() -> None:
+    text = answer(synthetic([("dense", 0, 0.5, "complete"), ("plateau", 0, 0.52, "complete")]))
+    assert "+2.0 points against dense over 1 seed: *inconclusive*" in text and "nan" not in text
+
+
+def test_the_same_runs_under_two_names_are_said_to_be_so() -> None:
+    rows = [
+        (method, seed, 0.5 + 0.01 * seed, "complete") for method in ("geometric", "loss_gated") for seed in range(3)
+    ]
+    rows += [("dense", seed, 0.5, "complete") for seed in range(3)]
+    assert "`loss_gated` made the same runs as `geometric`" in answer(synthetic(rows))
+    table = verdict_table(synthetic(rows), "quick")
+    row = table[(table["claim"] == "C8") & (table["comparison"] == "loss_gated - geometric")].iloc[0]
+    assert row["verdict"] == "same runs" and math.isnan(row["low"]) and math.isnan(row["p_holm"])
+
+
+def test_a_failing_notebook_fails_the_book(tmp_path: Path) -> None:
+    """The book's own settings for execution, on a book of one page that raises."""
+    config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
+    (tmp_path / "_config.yml").write_text(yaml.safe_dump({"title": "t", "execute": config["execute"]}))
+    (tmp_path / "_toc.yml").write_text("format: jb-book\nroot: page\n")
+    cells = [nbformat.v4.new_markdown_cell("# Page"), nbformat.v4.new_code_cell("raise RuntimeError('broken')")]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), tmp_path / "page.ipynb")
+    command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tmp_path), "-n", "-W", "--keep-going"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode != 0 and "broken" in done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """What is written can be read, is whole or not there, and damage is told in one sentence."""
 
 import json
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -49,6 +50,28 @@ def test_a_record_round_trips(finished: Path, tmp_path: Path) -> None:
     record = RunRecord.read(folder_of(finished, "plateau"))
     record.write(tmp_path)
     assert RunRecord.read(tmp_path) == record
+
+
+def test_numbers_that_are_not_finite_survive_the_round_trip(finished: Path, tmp_path: Path) -> None:
+    record = RunRecord.read(folder_of(finished, "plateau"))
+    record.metrics["test_loss"] = math.inf
+    record.budgets[0].loss = math.nan
+    record.write(tmp_path)
+    again = RunRecord.read(tmp_path)
+    assert again.metrics["test_loss"] == math.inf and math.isnan(again.budgets[0].loss)
+
+
+def test_fixed_runs_at_other_budgets_are_variants(finished: Path, tmp_path: Path) -> None:
+    for keep_ratio in (0.25, 0.1):
+        small = {"train_images": 40, "test_images": 20, "batch_size": 20, "epochs": 1, "warmup_epochs": 0}
+        train(
+            RunConfig(preset="smoke", method="fixed", keep_ratio=keep_ratio, **small),
+            output_dir=tmp_path,
+            progress=False,
+        )
+    variants = load_runs(tmp_path)["variant"]
+    assert sum("keep_ratio=0.1" in variant for variant in variants) == 1
+    assert not any("keep_ratio=0.25" in variant for variant in variants)
 
 
 def test_a_run_leaves_exactly_these_files(finished: Path) -> None:
@@ -134,6 +157,12 @@ def test_overrides_get_a_folder_of_their_own(tmp_path: Path) -> None:
     assert changed == tmp_path / "quick" / "dense-seed0-learning_rate=0.5-norm=batch"
     budgets = [run_folder(RunConfig(preset="quick", method="fixed", keep_ratio=r), tmp_path) for r in (0.1, 0.2)]
     assert budgets[0] != budgets[1]
+
+
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
+    (tmp_path / ".file.123.partial").write_bytes(b"half")
+    write_atomically(tmp_path / "file", b"whole")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_no_leftovers(

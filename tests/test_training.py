@@ -1,5 +1,6 @@
 """The training loop: determinism, resuming after real kills, divergence, and what it refuses."""
 
+import hashlib
 import json
 import random
 import signal
@@ -14,12 +15,13 @@ import pytest
 import torch
 
 from conftest import ROOT
-from sparsecycle import RunConfig, train
+from sparsecycle import RunConfig, WideResNet, train
 from sparsecycle.errors import InputError
 from sparsecycle.records import RunRecord, read_epochs, run_folder
 from sparsecycle.training import CHECKPOINT, load_model, load_trained, resolve_device
 
 TIMES = ["seconds"]
+FILES = {"record.json", "epochs.parquet", "predictions.npz", "model.safetensors"}
 
 
 def same_run(first: Path, second: Path) -> None:
@@ -114,7 +116,7 @@ def test_killed_at_random_moments_and_resumed_ends_as_if_left_alone(tmp_path: Pa
     subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
     same_run(run_folder(config, tmp_path / "whole"), folder)
     assert RunRecord.read(folder).provenance.resumes == kills
-    assert not checkpoint.exists()
+    assert {path.name for path in folder.iterdir()} == FILES
 
 
 def test_a_diverged_run_says_so(tiny: Any, tmp_path: Path) -> None:
@@ -149,6 +151,30 @@ def test_warmup_and_final_periods_are_dense(tiny: Any, tmp_path: Path) -> None:
     config = tiny("fixed", keep_ratio=0.25, epochs=5, warmup_periods=1, final_dense_periods=2)
     train(config, output_dir=tmp_path, progress=False)
     assert read_epochs(run_folder(config, tmp_path))["keep_ratio"].tolist() == [1.0, 0.25, 0.25, 1.0, 1.0]
+
+
+def test_clipping_limits_the_step(tiny: Any, tmp_path: Path) -> None:
+    """With a tiny largest norm and no momentum or decay the weights hardly move; without clipping they do."""
+    moved = []
+    for clip_norm in (1e-6, None):
+        config = tiny("dense", clip_norm=clip_norm, momentum=0.0, weight_decay=0.0)
+        train(config, output_dir=tmp_path, progress=False)
+        torch.manual_seed(config.seed)
+        start = WideResNet(config.depth, config.width).state_dict()
+        end = load_model(run_folder(config, tmp_path), config).state_dict()
+        moved.append(max((end[name] - start[name]).abs().max().item() for name in start))
+    assert moved[0] < 1e-5 < 1e-3 < moved[1]
+
+
+def test_a_last_period_that_is_shorter_is_trained_too(tiny: Any, tmp_path: Path) -> None:
+    config = tiny(epochs=3, period_epochs=2.0)
+    train(config, output_dir=tmp_path, progress=False)
+    assert read_epochs(run_folder(config, tmp_path))["step"].tolist() == [4, 6]
+
+
+def test_bfloat16_convolutions_train(tiny: Any, tmp_path: Path) -> None:
+    record = train(tiny(precision="bfloat16"), output_dir=tmp_path, progress=False)
+    assert record.status == "complete" and record.provenance.precision == "bfloat16"
 
 
 def test_held_out_images_take_the_place_of_the_test_images(tiny: Any, tmp_path: Path) -> None:
@@ -212,3 +238,5 @@ def test_shipped_networks_give_their_recorded_accuracy(method: str) -> None:
         measured = evaluate(model, images.test_images, images.test_labels, result.keep_ratio)
         # Another number of threads or another CPU may turn the odd image: at most 0.3 points of 1,000 images.
         assert abs(measured.accuracy - result.accuracy) <= 0.003
+    weights = (ROOT / "data" / "checkpoints" / "quick" / f"{method}-seed0.safetensors").read_bytes()
+    assert hashlib.sha256(weights).hexdigest() == record.files["model.safetensors"]

@@ -24,6 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"sparsecycle: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        place = f" at {error.filename}" if error.filename else ""
+        print(f"sparsecycle: {error.strerror or error}{place}; what was recorded is whole", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         print("\nsparsecycle: interrupted; the same command goes on where this one stopped", file=sys.stderr)
         return 130
@@ -48,7 +52,7 @@ def _parser() -> argparse.ArgumentParser:
         "--set", dest="settings", action="append", default=[], metavar="FIELD=VALUE",
         help="override a field of the configuration; may be given several times",
     )  # fmt: skip
-    run.add_argument("--output-dir", default="data/runs", help="folder of runs (default: data/runs)")
+    run.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
     _add_data_dir(run)
     run.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     run.add_argument("--no-progress", action="store_true", help="no progress bar")
@@ -96,6 +100,8 @@ def _run(options: argparse.Namespace) -> int:
 
     overrides = dict(parse_setting(text) for text in options.settings)
     config = configure(options.preset, options.method, options.seed, overrides)
+    folder = run_folder(config, Path(options.output_dir))
+    finished = (folder / "record.json").exists()
     record = train(
         config,
         data_dir=options.data_dir,
@@ -104,7 +110,7 @@ def _run(options: argparse.Namespace) -> int:
         progress=not options.no_progress,
     )
     print(record.summary())
-    print(f"written: {run_folder(config, Path(options.output_dir))}/ (record.json, epochs.parquet, predictions.npz)")
+    print(f"{'already finished, read from' if finished else 'written:'} {folder}/")
     return 0
 
 

@@ -28,6 +28,7 @@ METHODS: dict[str, tuple[str, str, Any]] = {  # method: (colour, marker, line st
     "fixed": ("#cc79a7", "v", "--"),
     "random": ("#b58900", "P", ":"),
 }
+CYCLING = ("loss_gated", "plateau", "geometric")
 
 
 def _styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
@@ -61,9 +62,9 @@ def paired_effects(verdicts: pd.DataFrame, differences: Mapping[str, Sequence[fl
         axes.plot(mean, place, marker=marker, color=colour, markersize=9)
         axes.plot(points, np.full(len(points), place - 0.22), "o", color=colour, markersize=4, alpha=0.7)
         axes.plot(paper, place, marker="*", color="none", markeredgecolor=mpl.rcParams["text.color"], markersize=13)
+        interval = f"95 % interval {low:+.2f} to {high:+.2f}, " if np.isfinite(low) else ""
         sentences.append(
-            f"{method} gains {mean:+.2f} points (95 % interval {low:+.2f} to {high:+.2f}, "
-            f"{len(points)} seeds; the paper reports {paper:+.2f})"
+            f"{method} gains {mean:+.2f} points ({interval}{len(points)} seeds; the paper reports {paper:+.2f})"
         )
     axes.axvline(0, color=mpl.rcParams["text.color"], linewidth=1)
     axes.set_yticks(range(len(verdicts)), [str(name).split(" - ")[0] for name in verdicts["comparison"]])
@@ -94,7 +95,7 @@ def learning_curves(epochs: pd.DataFrame) -> Figure:
     for axes, column, title in zip(
         panels,
         ("train_accuracy", "test_accuracy"),
-        ("training images, at the period's budget", "test images, at budget 1"),
+        ("training images, at the period's budget", "test images, at the headline budget"),
         strict=True,
     ):
         for method, runs in _by_method(epochs):
@@ -129,10 +130,10 @@ def keep_ratio_path(epochs: pd.DataFrame) -> Figure:
         budget = run["keep_ratio"].to_numpy()
         ends = run["epoch"].to_numpy()
         axes.stairs(budget, [0, *ends], color=METHODS[method][0], linewidth=2, baseline=None)
-        resets = np.flatnonzero(np.diff(budget) > 0)
+        resets = _resets(method, budget)
         axes.plot(ends[resets], budget[resets + 1], "v", color=METHODS[method][0], markersize=6)
         _budget_axis(axes.yaxis, axes.set_yscale, [1, 0.5, 0.25, 0.1])
-        axes.set_ylim(0.07, 1.5)
+        axes.set_ylim(min(0.07, 0.8 * epochs["keep_ratio"].min()), 1.5)
         axes.set_title(method, fontsize=11, loc="left", pad=3)
         counts.append(f"{method} resets {len(resets)} times and goes down to {budget.min():.2f}")
     panels[-1].set_xlabel("epoch (triangles: resets)")
@@ -218,7 +219,7 @@ def controller_paths(
             axes = grid[line, column]
             axes.stairs(budget, np.arange(len(budget) + 1) + 0.5, color=METHODS[method][0], linewidth=2, baseline=None)
             _budget_axis(axes.yaxis, axes.set_yscale, [1, 0.5, 0.25, 0.1])
-            axes.set_ylim(0.07, 1.5)
+            axes.set_ylim(min(0.07, 0.8 * budget.min()), 1.5)
             grid[line, 0].set_ylabel(f"{method}\nbudget", fontsize=10)
             sentences.append(f"{method} under {scenario!r} resets {int((np.diff(budget) > 0).sum())} times")
         grid[-1, column].set_xlabel("period")
@@ -307,7 +308,7 @@ def loss_around_resets(epochs: pd.DataFrame) -> Figure:
         run = rows.sort_values("period")
         colour, _, line = METHODS[method]
         axes.plot(run["epoch"], run["train_loss"], line, color=colour, label=method)
-        resets = np.flatnonzero(np.diff(run["keep_ratio"].to_numpy()) > 0) + 1
+        resets = _resets(method, run["keep_ratio"].to_numpy()) + 1
         jumps = run["train_loss"].diff().to_numpy()[resets]
         axes.plot(run["epoch"].to_numpy()[resets], run["train_loss"].to_numpy()[resets], "v", color=colour)
         if len(jumps):
@@ -317,6 +318,11 @@ def loss_around_resets(epochs: pd.DataFrame) -> Figure:
     _method_legend(figure, epochs)
     figure.set_label("Training loss against epoch; " + ("; ".join(sentences) or "no resets") + ".")
     return figure
+
+
+def _resets(method: str, budgets: NDArray[np.float64]) -> NDArray[np.intp]:
+    """The periods after which the budget was reset; only cycling methods reset."""
+    return np.flatnonzero(np.diff(budgets) > 0) if method in CYCLING else np.array([], dtype=np.intp)
 
 
 def _by_method(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -347,6 +353,7 @@ def _budget_axis(axis: Any, set_scale: Callable[[str], Any], budgets: Sequence[f
 
 
 __all__ = [
+    "CYCLING",
     "METHODS",
     "accuracy_by_budget",
     "controller_paths",

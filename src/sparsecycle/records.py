@@ -10,11 +10,11 @@ import json
 import math
 import os
 import platform
-import resource
 import subprocess
 import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
 
 SCHEMA_VERSION = 1
+CONTROL_BUDGET = 0.25  # the `fixed` run at this budget is the control of claim C8; others are variants
 PACKAGE = Path(__file__).parent
 CHECKOUT = PACKAGE.parents[1]
 OWN_RUNS = CHECKOUT / "runs"
@@ -63,9 +64,9 @@ class Provenance(BaseModel):
 
 
 class BudgetResult(BaseModel):
-    """Test accuracy and loss (nats) of the trained network at one budget."""
+    """Test accuracy, loss (nats) and active fraction (mean over layers) of the trained network at one budget."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
     keep_ratio: float
     accuracy: float
@@ -88,7 +89,7 @@ class RunRecord(BaseModel):
         files: SHA-256 of the files beside the record.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
     schema_version: int = SCHEMA_VERSION
     identity: str
@@ -156,9 +157,11 @@ def run_folder(config: RunConfig, output_dir: Path) -> Path:
 
 def run_identity(config: RunConfig, data_digest: str) -> str:
     """SHA-256 of configuration, source and data."""
+    _git_state()  # a run is identified when it begins: what is committed later did not make it
     return hashlib.sha256(f"{config.digest()} {source_digest()} {data_digest}".encode()).hexdigest()
 
 
+@cache
 def source_digest() -> str:
     """SHA-256 over the files whose text decides a run's numbers."""
     digest = hashlib.sha256()
@@ -225,7 +228,7 @@ def write_epochs(folder: Path, history: list[dict[str, float]]) -> None:
 def write_predictions(folder: Path, predictions: Mapping[float, np.ndarray[Any, Any]]) -> None:
     """Predicted class (uint8) of every evaluated image, one array a budget."""
     buffer = io.BytesIO()
-    np.savez_compressed(buffer, **{f"{budget:g}": classes for budget, classes in predictions.items()})  # type: ignore[arg-type]
+    np.savez_compressed(buffer, **{repr(float(budget)): classes for budget, classes in predictions.items()})  # type: ignore[arg-type]
     write_atomically(folder / "predictions.npz", buffer.getvalue())
 
 
@@ -267,8 +270,7 @@ def environment(device: str, precision: str, deterministic: bool) -> dict[str, A
     import torch
 
     return {
-        "git_revision": os.environ.get("SPARSECYCLE_GIT_REVISION") or _git("rev-parse", "HEAD"),
-        "git_clean": _git_clean(),
+        **_git_state(),
         "source_sha256": source_digest(),
         "lock_sha256": _file_digest(CHECKOUT / "requirements.lock"),
         "python": platform.python_version(),
@@ -293,6 +295,8 @@ def peak_memory_mib(device: str) -> float:
 
     if device == "cuda":
         return torch.cuda.max_memory_allocated() / 2**20
+    import resource  # not on Windows
+
     unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
 
@@ -315,7 +319,10 @@ def find_records(*folders: str | Path) -> list[tuple[Path, RunRecord, str]]:
 
 
 def _labels(record: RunRecord) -> dict[str, Any]:
-    variant = ", ".join(f"{name}={_plain(value)}" for name, value in sorted(record.overrides.items()))
+    changed = dict(record.overrides)
+    if record.config["method"] == "fixed" and record.config["keep_ratio"] != CONTROL_BUDGET:
+        changed["keep_ratio"] = record.config["keep_ratio"]
+    variant = ", ".join(f"{name}={_plain(value)}" for name, value in sorted(changed.items()))
     return {
         "preset": record.config["preset"],
         "method": record.config["method"],
@@ -365,10 +372,18 @@ def _git(*arguments: str) -> str | None:
     return done.stdout.strip()
 
 
-def _git_clean() -> bool | None:
-    """Whether what decides a run is as committed; records that runs add to the checkout do not count."""
+@cache
+def _git_state() -> dict[str, Any]:
+    """Revision of the checkout, and whether what decides a run is as committed; records that runs add do not count.
+
+    Where there is no git history, as on a machine that got a copy, the variable SPARSECYCLE_GIT_REVISION names the
+    revision.
+    """
+    top = _git("rev-parse", "--show-toplevel")
+    if top is None or not CHECKOUT.samefile(top):
+        return {"git_revision": os.environ.get("SPARSECYCLE_GIT_REVISION"), "git_clean": None}
     changed = _git("status", "--porcelain", "--", "src", "notebooks", "requirements.lock", "pyproject.toml")
-    return None if changed is None else changed == ""
+    return {"git_revision": _git("rev-parse", "HEAD"), "git_clean": changed == ""}
 
 
 def _file_digest(path: Path) -> str | None:

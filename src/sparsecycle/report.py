@@ -9,17 +9,22 @@ from sparsecycle.config import PRESETS, RunConfig
 from sparsecycle.display import write_svg
 from sparsecycle.figures import METHODS, paired_effects
 from sparsecycle.records import CHECKOUT, load_runs
-from sparsecycle.statistics import PAPER_ACCURACY, paired_difference, verdict_table
+from sparsecycle.statistics import PAPER_ACCURACY, paired_difference, same_runs, verdict_table
 
 ROLES = {"dense": "baseline", "loss_gated": "strategy 1", "plateau": "strategy 2"}
 BEGIN, END = "<!-- begin: made from records by `make readme` -->", "<!-- end -->"
 
 
 def tier(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
-    """The runs that speak for a preset: without overrides, evaluated on test images."""
+    """The runs that speak for a preset: without overrides, evaluated on test images; diverged ones included."""
     if runs.empty:
         return runs
     return runs[(runs["preset"] == preset) & (runs["variant"] == "") & (runs["evaluated_on"] == "test")]
+
+
+def complete(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that did not diverge."""
+    return runs if runs.empty else runs[runs["status"] == "complete"]
 
 
 def effects(runs: pd.DataFrame, preset: str) -> tuple[pd.DataFrame, dict[str, tuple[float, ...]]]:
@@ -51,7 +56,7 @@ def _tier_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
     rows, _ = effects(runs, preset)
     if rows.empty:
         return []
-    chosen = tier(runs, preset)
+    chosen = complete(tier(runs, preset))
     dense = chosen[chosen["method"] == "dense"]
     sentences = [
         f"**At the `{preset}` scale** ({chosen['parameters'].iloc[0]:,} parameters) dense training reaches a test "
@@ -66,6 +71,11 @@ def _tier_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
             f"{strategy}, reconstructed as `{method}`: {100 * row['mean']:+.1f} points against dense"
             f"{interval} over {seeds}: *{row['verdict']}*."
         )
+        if same_runs(chosen, method, "geometric"):
+            sentences.append(
+                f"Here `{method}` made the same runs as `geometric`, the cycle without feedback: the loss never left "
+                "its tolerance."
+            )
     return [" ".join(sentences)]
 
 
@@ -90,17 +100,25 @@ def results_table(runs: pd.DataFrame) -> str:
 
 
 def _method_line(chosen: pd.DataFrame, group: pd.DataFrame, preset: str, method: str) -> str:
-    gain = ""
+    gain, diverged = "", int((group["status"] != "complete").sum())
+    seeds = f"{len(group) - diverged}" + (f" (+{diverged} diverged)" if diverged else "")
+    group = complete(group)
     if method != "dense":
         result = paired_difference(chosen, method, "dense", "test_accuracy")
         gain = f"{100 * result.mean:+.2f}"
         if len(result.seeds) > 1:
             gain += f" ({100 * result.low:+.2f} to {100 * result.high:+.2f})"
-    command = f"`sparsecycle run --preset {preset} --method {method} --seed 0`"
+    command = f"`.venv/bin/sparsecycle run --preset {preset} --method {method} --seed 0`"
     return (
-        f"| `{preset}` | {_role(method)} | {len(group)} | {group['test_accuracy'].mean():.4f} | {gain} "
+        f"| `{preset}` | {_role(method)} | {seeds} | {group['test_accuracy'].mean():.4f} | {gain} "
         f"| {group['wall_seconds'].mean() / 60:.1f} | {group['images_per_second'].mean():.0f} | {command} |"
     )
+
+
+def search_sentence(search: pd.DataFrame) -> str:
+    """How many runs chose the constants, by method."""
+    counts = search["method"].value_counts().reindex([name for name in METHODS if name in set(search["method"])])
+    return f"{len(search)} runs: " + ", ".join(f"{count} of `{name}`" for name, count in counts.items()) + "."
 
 
 def tiers_table(runs: pd.DataFrame) -> str:
@@ -111,7 +129,7 @@ def tiers_table(runs: pd.DataFrame) -> str:
     ]
     for preset in PRESETS:
         config = RunConfig(preset=preset, method="dense")
-        chosen = tier(runs, preset)
+        chosen = complete(tier(runs, preset))
         cells = [f"`{preset}`", f"WRN-{config.depth}-{config.width}", f"{config.train_images:,}", str(config.epochs)]
         if chosen.empty:
             cells += ["none yet", "", "", ""]

@@ -24,6 +24,7 @@ NO_EFFECT = 0.003  # half-width of the band that counts as "no effect": 0.3 poin
 RESAMPLES = 9999
 SIGN_FLIPS = 2**16  # all flips of up to 16 pairs; of more pairs, as many random ones
 NOT_MEASURED = "not measured"
+SAME_RUNS = "same runs"
 ADAPTIVE = ("loss_gated", "plateau")
 RATIO = "ratio"
 
@@ -252,6 +253,15 @@ def _compare(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str) ->
     return replace(result, differences=tuple(map(math.exp, result.differences)), **ratios)
 
 
+def same_runs(runs: pd.DataFrame, first: str, second: str) -> bool:
+    """Whether two methods came to the same numbers in every seed: their budgets were alike, so it is one run twice."""
+    numbers = ["seed", "test_accuracy", "gap", "budget_area"]
+    if not set(numbers) <= set(runs.columns):
+        return False
+    one, other = (runs[runs["method"] == name][numbers].sort_values("seed").to_numpy() for name in (first, second))
+    return len(one) > 0 and np.array_equal(one, other, equal_nan=True)
+
+
 def verdict_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     """One row for each claim, treatment, baseline and measure, from the preset's runs without overrides.
 
@@ -259,7 +269,8 @@ def verdict_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     p_holm (corrected within C8, else NaN), seeds (pairs), excluded (seeds left out: diverged, unpaired, not
     finite), smallest_detectable_effect, verdict. A positive mean is an improvement, also where smaller is
     better (unit "reduction"). C7 holds geometric means of treatment / baseline and the verdict "measured": no
-    rule was fixed for it. Where no pair can be compared the verdict is "not measured", the numbers are NaN.
+    rule was fixed for it. Where both methods made the same runs (`same_runs`) the verdict is "same runs", without
+    interval. Where no pair can be compared the verdict is "not measured", the numbers are NaN.
 
     Raises InputError for a missing column and for two runs of one method and seed.
     """
@@ -272,6 +283,9 @@ def verdict_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
             result = _compare(runs, claim, treatment, baseline)
             ratio = claim.unit == RATIO
             word = "measured" if ratio else verdict(result, paper_effect=claim.paper_effect)
+            if result.seeds and same_runs(runs, treatment, baseline):
+                word = SAME_RUNS
+                result = replace(result, low=math.nan, high=math.nan, p_value=math.nan)
             if claim.text == _OUR_QUESTION:  # there is nothing of the paper's to replicate
                 word = word.replace("replicated", "supported")
             rows.append(
@@ -306,6 +320,7 @@ def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     for row in table.to_dict("records"):
         ratio, measured = row["unit"] == RATIO, row["seeds"] > 0
         numbers = [amount(row[name], ratio) for name in ("mean", "low", "high")]
+        interval = f"{numbers[1]} to {numbers[2]}" if math.isfinite(row["low"]) else ""
         rows.append(
             {
                 "claim": row["claim"],
@@ -313,10 +328,10 @@ def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
                 "measure": row["measure"],
                 "paper": "" if math.isnan(row["paper"]) else amount(row["paper"], ratio),
                 "ours": numbers[0] if measured else "",
-                "95 % interval": f"{numbers[1]} to {numbers[2]}" if measured else "",
+                "95 % interval": interval,
                 "seeds": row["seeds"],
                 "excluded": row["excluded"],
-                "p": f"{row['p_value']:.2f}" if measured else "",
+                "p": "" if math.isnan(row["p_value"]) else f"{row['p_value']:.2f}",
                 "p (Holm)": "" if math.isnan(row["p_holm"]) else f"{row['p_holm']:.2f}",
                 "verdict": row["verdict"],
             }
