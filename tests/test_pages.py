@@ -108,11 +108,10 @@ def test_results_hold_every_claim_and_every_recorded_run() -> None:
 
 
 def test_every_reconstruction_in_the_ledger_is_on_its_page() -> None:
-    text = " ".join(built("book/ledger").get_text().split())
+    text = re.sub(r"[“”\"`]", "", " ".join(built("book/ledger").get_text().split())).replace("’", "'")
     rows = yaml.safe_load((ROOT / "book/ledger.yaml").read_text(encoding="utf-8"))
     for row in rows:
-        words = re.sub(r"[`*\"]", "", row["choice"])
-        assert words in re.sub(r"[“”\"`]", "", text), row["choice"]
+        assert re.sub(r"[`*\"]", "", row["choice"]) in text
 
 
 def test_the_reference_documents_every_public_name() -> None:

@@ -107,7 +107,7 @@ def learning_curves(epochs: pd.DataFrame) -> Figure:
             ends.append(f"{method} {title.split(',')[0]} {mean.iloc[-1]:.2f}")
         axes.set_title(title, fontsize=11)
         axes.set_xlabel("epoch")
-        axes.yaxis.set_major_formatter(PercentFormatter(1))
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     panels[0].set_ylabel("accuracy")
     _method_legend(figure, epochs)
     figure.set_label("Accuracy against epoch. Mean at the last epoch: " + ", ".join(ends) + ".")
@@ -165,7 +165,7 @@ def accuracy_by_budget(runs: pd.DataFrame, budgets: Sequence[float]) -> Figure:
     axes.set_xlim(1.15, min(budgets) / 1.15)
     axes.set_xlabel("budget at which accuracy is measured (share kept)")
     axes.set_ylabel("test accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _method_legend(figure, runs)
     figure.set_label("Test accuracy against the budget at evaluation, means: " + "; ".join(sentences) + ".")
     return figure

@@ -326,6 +326,7 @@ def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
                 "claim": row["claim"],
                 "comparison": row["comparison"],
                 "measure": row["measure"],
+                "verdict": row["verdict"],
                 "paper": "" if math.isnan(row["paper"]) else amount(row["paper"], ratio),
                 "ours": numbers[0] if measured else "",
                 "95 % interval": interval,
@@ -333,7 +334,6 @@ def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
                 "excluded": row["excluded"],
                 "p": "" if math.isnan(row["p_value"]) else f"{row['p_value']:.2f}",
                 "p (Holm)": "" if math.isnan(row["p_holm"]) else f"{row['p_holm']:.2f}",
-                "verdict": row["verdict"],
             }
         )
     return pd.DataFrame(rows).set_index("claim")
