@@ -18,11 +18,8 @@ def store(path: Path) -> None:
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(path.parent)}}).execute()
     for cell in notebook.cells:
         cell.metadata.pop("execution", None)
-        if cell.cell_type == "code":
-            cell.execution_count = None
-            cell.outputs = cell.outputs if MARK in cell.source else []
-            for output in cell.outputs:
-                output.pop("execution_count", None)
+        if cell.cell_type == "code" and MARK not in cell.source:
+            cell.execution_count, cell.outputs = None, []
     nbformat.write(notebook, path)
 
 
