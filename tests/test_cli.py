@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from conftest import ROOT
 from sparsecycle.cli import main
+from sparsecycle.records import RunRecord
 
 SMALL = ["--set", "train_images=40", "--set", "test_images=20", "--set", "batch_size=20", "--set", "epochs=2"]
 RUN = ["run", "--preset", "smoke", "--method", "plateau", *SMALL, "--no-progress", "--device", "cpu"]
@@ -50,6 +52,23 @@ def test_evaluate_measures_any_budget(finished: Path, capsys: pytest.CaptureFixt
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
+def test_evaluate_takes_the_shipped_weights(capsys: pytest.CaptureFixture[str]) -> None:
+    weights = ROOT / "data" / "checkpoints" / "quick" / "dense-seed0.safetensors"
+    folder = ROOT / "data" / "runs" / "quick" / "dense-seed0"
+    assert main(["evaluate", str(folder), "--weights", str(weights), "--budgets", "1"]) == 0
+    recorded = RunRecord.read(folder).metrics["test_accuracy"]
+    measured = float(capsys.readouterr().out.splitlines()[1].split()[1])
+    assert recorded is not None and abs(measured - recorded) <= 0.003  # see test_shipped_networks_...
+
+
+def test_evaluate_without_weights_says_where_they_are(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "record.json").write_bytes((Path(folder(finished)) / "record.json").read_bytes())
+    assert main(["evaluate", str(tmp_path)]) == 2
+    assert "has no model.safetensors: give a file with --weights" in capsys.readouterr().err
+
+
 def test_verify_recomputes_and_compare_lists(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["verify", str(finished)]) == 0
     assert "all equal" in capsys.readouterr().out
@@ -84,6 +103,10 @@ def test_data_check_reports_the_embedded_images(capsys: pytest.CaptureFixture[st
         (["run", "--method", "dense", "--output-dir", "/proc/nowhere"], "cannot be written"),
         (["run", "--method", "dense", "--device", "tpu"], "device is 'tpu'"),
         (["evaluate", "/nowhere/run"], "holds no record.json"),
+        (
+            ["evaluate", str(ROOT / "data/runs/quick/dense-seed1")],
+            "has no model.safetensors: give a file with --weights",
+        ),
         (["compare", "/nowhere/runs"], "does not exist"),
         (["data", "fetch", "imagenet"], "invalid choice: 'imagenet'"),
         (["data", "fetch", "cifar10", "--source", "ftp"], "source is 'ftp'"),

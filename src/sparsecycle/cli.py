@@ -126,6 +126,11 @@ def _evaluate(options: argparse.Namespace) -> int:
     for budget in budgets:
         if not 0 < budget <= 1:
             raise InputError(f"budget is {budget}, but must lie in (0, 1]: a share of the activations")
+    if not options.weights and not (folder / "model.safetensors").exists():
+        raise InputError(
+            f"{folder} has no model.safetensors: give a file with --weights (data/checkpoints has some of recorded runs), "
+            "or make the run again"
+        )
     model = load_model(options.weights or folder, config)
     data = load_images(config, options.data_dir)
     print("budget  accuracy    loss")
@@ -182,7 +187,8 @@ def _compare(options: argparse.Namespace) -> int:
     shown = table[table["verdict"] != "not measured"]
     columns = ["claim", "comparison", "measure", "mean", "low", "high", "seeds", "verdict"]
     print(f"\nClaims at preset {options.preset} ({len(table) - len(shown)} comparisons not measured):")
-    print(shown[columns].to_string(index=False, float_format="{:.4f}".format))
+    if not shown.empty:
+        print(shown[columns].to_string(index=False, float_format="{:.4f}".format))
     return 0
 
 
