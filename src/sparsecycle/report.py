@@ -168,7 +168,8 @@ def update_readme(root: Path = CHECKOUT) -> None:
 
 def with_results(readme: str, runs: pd.DataFrame) -> str:
     """The README's text with the part between the markers made anew."""
-    made = f"{BEGIN}\n\n{answer(runs)}\n\n{results_table(runs)}\n\n{END}"
+    scale = f"The figure shows the `{shown_tier(runs)}` scale; the star is the paper's single run, at its own scale."
+    made = f"{BEGIN}\n\n{scale}\n\n{answer(runs)}\n\n{results_table(runs)}\n\n{END}"
     return re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: made, readme, flags=re.DOTALL)
 
 
