@@ -4,30 +4,27 @@ The paper (arXiv 2603.03131) says *global top-k* and no more. What "global" rang
 are broken are reconstructions: the first is the argument `scope`, the other two are fixed here, once, so that every
 backend can be held to them bit for bit.
 
-`constrain` is the whole method in plain torch; `GlobalTopK` puts a ReLU in front of it.
+`reference_mask` is the whole method in plain torch. `kernels/` has faster backends with the same result; both are called
+through two torch operators, so that torch.compile, autocast and checkpointing see one operation. `GlobalTopK` is the
+layer: ReLU, then the constraint.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparsecycle.kernels import check_backend, choose
+from sparsecycle.kernels.layout import kept_values
+
 Scope = Literal["sample", "batch", "channel", "position"]
 SCOPES: tuple[str, ...] = get_args(Scope)
 
 
-def kept_values(keep_ratio: float, n: int) -> int:
-    """Number of values that survive in a group of `n`: k = max(1, ceil(keep_ratio * n)). Rounding: reconstruction.
-
-    The product is rounded to nine digits first, so that 0.07 * 100 keeps 7 and not 8.
-    """
-    return max(1, math.ceil(round(keep_ratio * n, 9)))
-
-
-def global_topk(x: Tensor, keep_ratio: float, *, scope: str = "sample") -> Tensor:
+def global_topk(x: Tensor, keep_ratio: float, *, scope: str = "sample", backend: str = "auto") -> Tensor:
     """Keep the k largest values of each group and set the rest to exactly zero.
 
     Args:
@@ -36,25 +33,31 @@ def global_topk(x: Tensor, keep_ratio: float, *, scope: str = "sample") -> Tenso
         keep_ratio: share of values kept, in (0, 1]; k = max(1, ceil(keep_ratio * n)) of each group of n values.
         scope: what a group is. "sample": all C*H*W values of one sample; "batch": all values of the tensor;
             "channel": H*W values of one sample and channel; "position": C values at one sample and position.
+        backend: "auto", "reference", "numba" or "triton" (see `kernels.choose`); the result is the same.
 
     Returns:
         A tensor of the shape, dtype and memory format of `x`. Exactly k values of each group are kept: ties at the
         threshold go to the lowest flat index in (N, C, H, W) order. The gradient is that of multiplying by the mask.
 
     Raises:
-        ValueError: keep_ratio outside (0, 1], unknown scope, integer dtype, fewer dimensions than the scope needs, or
-            NaN in `x`.
+        ValueError: keep_ratio outside (0, 1], unknown scope or backend, integer dtype, fewer dimensions than the scope
+            needs, or NaN in `x`.
 
     Source: arXiv 2603.03131 (abstract) for "global top-k"; scope, rounding and ties are reconstructions.
     """
     check_constraint(keep_ratio, scope)
+    check_backend(backend)
     if not x.is_floating_point():
         raise ValueError(f"global_topk needs floating-point activations, got dtype {x.dtype}")
     if x.dim() < (3 if scope == "channel" else 2):
         raise ValueError(f"scope {scope!r} does not fit a tensor of shape {tuple(x.shape)}: give (N, C, H, W)")
     if bool(x.isnan().any()):
         raise ValueError("global_topk got NaN among the activations: a NaN has no rank; check the loss and the input")
-    return constrain(x, keep_ratio, scope)
+    if keep_ratio == 1.0 or x.numel() == 0:
+        return x.clone()
+    budget = torch.full((), keep_ratio, dtype=torch.float64, device=x.device)
+    mask = topk_mask(x.detach(), budget, scope, backend)
+    return torch.where(mask, x, 0.0)
 
 
 def check_constraint(keep_ratio: float, scope: str) -> None:
@@ -65,16 +68,66 @@ def check_constraint(keep_ratio: float, scope: str) -> None:
         raise ValueError(f"scope is {scope!r}, but must be one of {', '.join(SCOPES)}")
 
 
-def constrain(x: Tensor, keep_ratio: float, scope: str, *, zeros_are_free: bool = False) -> Tensor:
-    """`global_topk` without its checks. `zeros_are_free` skips the tie-break among zeros, which no output can show."""
-    if keep_ratio == 1.0 or x.numel() == 0:
-        return x.clone()
-    mask = topk_mask(x.detach(), keep_ratio, scope, zeros_are_free=zeros_are_free)
-    return torch.where(mask, x, 0.0)
+@torch.library.custom_op("sparsecycle::topk_mask", mutates_args=())
+def topk_mask(x: Tensor, keep_ratio: Tensor, scope: str, backend: str) -> Tensor:
+    """Boolean mask of the k largest of each group of `x`, by the backend that serves it.
+
+    Args:
+        x: (N, C, ...), floating, without NaN.
+        keep_ratio: float64, no dimensions, on the device of `x`: another budget recompiles nothing.
+    """
+    module = choose(x, scope, backend)
+    if module is None:
+        return reference_mask(x, keep_ratio.item(), scope)
+    mask: Tensor = module.topk_mask(x, keep_ratio, scope)
+    return mask
 
 
-def topk_mask(x: Tensor, keep_ratio: float, scope: str, *, zeros_are_free: bool = False) -> Tensor:
-    """Boolean mask of the k largest of each group of `x`, in the shape and memory format of `x`."""
+@torch.library.custom_op("sparsecycle::relu_topk", mutates_args=())
+def relu_topk(x: Tensor, keep_ratio: Tensor, scope: str, dtype: torch.dtype, backend: str) -> Tensor:
+    """The k largest of each group of relu(x), the rest zero, by the backend that serves it; as `topk_mask`.
+
+    Selected in the dtype of `x`, then rounded to `dtype`. NaN goes through, as it does through ReLU.
+    """
+    module = None if x.numel() == 0 else choose(x, scope, backend)
+    if module is None:
+        active = F.relu(x)
+        mask = reference_mask(active, keep_ratio.item(), scope, zeros_are_free=True) if x.numel() else active.bool()
+        return torch.where(mask | active.isnan(), active, 0.0).to(dtype)
+    constrained: Tensor = module.relu_topk(x, keep_ratio, scope, dtype)
+    return constrained
+
+
+@topk_mask.register_fake
+def _(x: Tensor, keep_ratio: Tensor, scope: str, backend: str) -> Tensor:
+    return torch.empty_like(x, dtype=torch.bool)
+
+
+@relu_topk.register_fake
+def _(x: Tensor, keep_ratio: Tensor, scope: str, dtype: torch.dtype, backend: str) -> Tensor:
+    return torch.empty_like(x, dtype=dtype)
+
+
+def _save_output(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(output)
+    ctx.dtype = inputs[0].dtype
+
+
+def _where_positive(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    """A value was kept and is not zero where the output is positive: the mask needs no memory of its own."""
+    (output,) = ctx.saved_tensors
+    passed = torch.ops.aten.threshold_backward(gradient, output, 0)
+    return passed.to(ctx.dtype), None, None, None, None
+
+
+relu_topk.register_autograd(_where_positive, setup_context=_save_output)
+
+
+def reference_mask(x: Tensor, keep_ratio: float, scope: str, *, zeros_are_free: bool = False) -> Tensor:
+    """Boolean mask of the k largest of each group of `x`, in the shape and memory format of `x`.
+
+    `zeros_are_free` skips the tie-break among zeros, which the output after a ReLU cannot show.
+    """
     dims = {
         "batch": tuple(range(x.dim())),
         "sample": tuple(range(1, x.dim())),
@@ -121,17 +174,24 @@ class GlobalTopK(nn.Module):
         keep_ratio: share of the n activations of a group that may stay non-zero, in (0, 1]. Set it at any time
             (`set_keep_ratio` for a whole model); training and inference use the same budget.
         scope: "sample", "batch", "channel" or "position" (see `global_topk`).
+        backend: "auto", "reference", "numba" or "triton" (see `kernels.choose`); the result is the same.
 
-    Input and output have shape (N, C, ...), any floating dtype. NaN is not looked for here: the training loop checks
-    the loss instead.
+    Input and output have shape (N, C, ...), any floating dtype; under autocast the output is rounded to autocast's
+    dtype, after selection. NaN is not looked for here but goes through, as it does through ReLU: the training loop
+    checks the loss. Compiled, the layer has two graphs, dense and constrained; budgets below 1.0 share one.
 
     Raises:
-        ValueError: keep_ratio outside (0, 1] or an unknown scope.
+        ValueError: keep_ratio outside (0, 1], an unknown scope or backend.
     """
 
-    def __init__(self, keep_ratio: float = 1.0, scope: str = "sample") -> None:
+    budget: Tensor
+
+    def __init__(self, keep_ratio: float = 1.0, scope: str = "sample", backend: str = "auto") -> None:
         super().__init__()
+        check_backend(backend)
         self.scope = scope
+        self.backend = backend
+        self.register_buffer("budget", torch.ones((), dtype=torch.float64), persistent=False)
         self.keep_ratio = keep_ratio
 
     @property
@@ -142,12 +202,22 @@ class GlobalTopK(nn.Module):
     def keep_ratio(self, value: float) -> None:
         check_constraint(value, self.scope)
         self._keep_ratio = float(value)
+        self.dense = value == 1.0
+        self.budget.fill_(value)  # on a GPU: queued, nothing waits
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """`model.bfloat16()` and the like move the budget but never round it."""
+        super()._apply(fn, recurse)
+        self.budget = torch.full((), self._keep_ratio, dtype=torch.float64, device=self.budget.device)
+        return self
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.relu(x)
-        if self._keep_ratio == 1.0:
-            return x
-        return constrain(x, self._keep_ratio, self.scope, zeros_are_free=True)
+        device = x.device.type
+        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        if self.dense:
+            return F.relu(x).to(dtype)
+        constrained: Tensor = relu_topk(x, self.budget, self.scope, dtype, self.backend)
+        return constrained
 
     def extra_repr(self) -> str:
         return f"keep_ratio={self._keep_ratio:g}, scope={self.scope!r}"

@@ -1,0 +1,58 @@
+"""Fast exact backends of the constraint, and which of them serves a tensor.
+
+Each backend module has `relu_topk(x, keep_ratio, scope, dtype)` and `topk_mask(x, keep_ratio, scope)`, gives what the
+reference in `topk.py` gives, bit for bit, and says by `serves(x, scope)` what it is made for.
+"""
+
+import importlib
+import logging
+import os
+from functools import cache
+from types import ModuleType
+
+from torch import Tensor
+
+BACKENDS = ("auto", "reference", "numba", "triton")
+VARIABLE = "SPARSECYCLE_BACKEND"
+
+_modules = {"numba": "sparsecycle.kernels.cpu", "triton": "sparsecycle.kernels.triton"}
+_log = logging.getLogger("sparsecycle")
+
+
+def check_backend(name: str) -> None:
+    """Raise ValueError unless `name` is one of `BACKENDS`."""
+    if name not in BACKENDS:
+        raise ValueError(f"backend is {name!r}, but must be one of {', '.join(BACKENDS)}")
+
+
+def choose(x: Tensor, scope: str, backend: str) -> ModuleType | None:
+    """The backend that serves `x`, or None for the reference.
+
+    "auto" asks the variable SPARSECYCLE_BACKEND, then takes Triton for tensors on a GPU and numba for those on the CPU.
+    Where the package is missing or fails to load, one line says so, once, and the reference serves.
+
+    Raises:
+        ValueError: an unknown backend, or one that was asked for and does not serve such a tensor.
+    """
+    asked = os.environ.get(VARIABLE, "auto") if backend == "auto" else backend
+    check_backend(asked)
+    if asked == "reference":
+        return None
+    name = asked if asked != "auto" else "triton" if x.is_cuda else "numba"
+    module = load(name)
+    if module is None or module.serves(x, scope):
+        return module
+    if asked == "auto":
+        return None
+    raise ValueError(f"backend {asked!r} does not serve {x.dtype} on {x.device.type} with scope {scope!r}")
+
+
+@cache
+def load(name: str) -> ModuleType | None:
+    """The module of a backend, or None, said in one line, where its package is missing or fails to load."""
+    try:
+        return importlib.import_module(_modules[name])
+    except Exception as error:  # a compiler package can fail to load in many ways; each leaves the reference
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        _log.warning("%s is not available (%s): the slower reference in plain torch serves instead", name, reason)
+        return None

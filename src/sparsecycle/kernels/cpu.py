@@ -1,0 +1,175 @@
+"""Exact selection on the CPU with numba: counting passes over a row that stays in the cache.
+
+The bit patterns of non-negative floats, read as integers ("keys"), order like the floats, and all negative floats are
+negative integers. So the k-th largest is found by a search for the key t with count(keys >= t) = k: each pass counts at
+two keys with vector instructions, and interpolates between the counts. It takes about a dozen passes at the speed of
+the cache, fewer in bfloat16; a histogram or a sort touches each value in scalar code.
+
+Where several values are equal to the k-th largest and not all have a place, the same search finds the last index that
+has one.
+"""
+
+import logging
+import math
+import threading
+from typing import Any
+
+import numba
+import numpy as np
+import numpy.typing as npt
+import torch
+from numba.core import event
+from torch import Tensor
+
+from sparsecycle.kernels.layout import Rows, kept_values, restore, rows_of
+
+KEYS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
+INFINITY = {torch.float32: 0x7F800000, torch.bfloat16: 0x7F80, torch.float16: 0x7C00}  # above it is NaN
+
+_lock = threading.Lock()  # not every threading layer of numba can be entered twice at a time
+_log = logging.getLogger("sparsecycle")
+
+
+def serves(x: Tensor, scope: str) -> bool:
+    """CPU tensors of float32, bfloat16 or float16; any scope."""
+    return x.device.type == "cpu" and x.dtype in KEYS
+
+
+def relu_topk(x: Tensor, keep_ratio: Tensor, scope: str, dtype: torch.dtype) -> Tensor:
+    """The k largest of each group of relu(x), the rest zero, rounded to `dtype`; shape and memory format of `x`."""
+    rows = rows_of(x, scope)
+    out = torch.empty_like(rows.values)
+    _run(_relu_topk, rows, out.view(KEYS[x.dtype]), keep_ratio, INFINITY[x.dtype])
+    return restore(out.to(dtype), rows, x)
+
+
+def topk_mask(x: Tensor, keep_ratio: Tensor, scope: str) -> Tensor:
+    """Boolean mask of the k largest of each group of `x`, in the shape and memory format of `x`."""
+    rows = rows_of(x, scope)
+    out = torch.empty_like(rows.values, dtype=torch.bool)
+    _run(_topk_mask, rows, out, keep_ratio)
+    return restore(out, rows, x)
+
+
+def _run(kernel: Any, rows: Rows, out: Tensor, keep_ratio: Tensor, *more: int) -> None:
+    k = kept_values(keep_ratio.item(), rows.values.shape[1])
+    keys = rows.values.detach().view(KEYS[rows.values.dtype]).numpy()
+    with _lock:
+        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
+        kernel(keys, out.numpy(), k, rows.channels, rows.positions, np.iinfo(keys.dtype).max, *more)
+
+
+class _SayWhatIsWaitedFor(event.Listener):
+    """Compiling takes seconds, once for each machine and version of the source."""
+
+    said = False
+
+    def on_start(self, event: Any) -> None:
+        if not self.said and event.data["dispatcher"].py_func.__module__ == __name__:
+            _log.warning("compiling the CPU kernels, once: about a quarter of a minute")
+            type(self).said = True
+
+    def on_end(self, event: Any) -> None:
+        pass
+
+
+event.register("numba:compile", _SayWhatIsWaitedFor())
+
+Keys = npt.NDArray[Any]
+
+
+@numba.njit(cache=True)
+def _count(keys: Keys, a: int, b: int) -> tuple[int, int]:
+    """How many keys are at least `a`, and how many at least `b`; 32-bit counters fill the vector registers."""
+    first, second = keys.dtype.type(a), keys.dtype.type(b)
+    at_a = at_b = np.int32(0)
+    for i in range(keys.size):
+        at_a = np.int32(at_a + np.int32(keys[i] >= first))
+        at_b = np.int32(at_b + np.int32(keys[i] >= second))
+    return np.int64(at_a), np.int64(at_b)
+
+
+@numba.njit(cache=True)
+def _search(keys: Keys, k: int, low: int) -> tuple[int, int]:
+    """The key t and the surplus, count(keys >= t) - k, of the smallest count that is at least k, among t >= `low`.
+
+    A positive surplus means that several keys are equal to t. Fewer than k keys from `low` on: all, surplus 0.
+    """
+    high = np.int64(keys.max()) + 1
+    above, below = np.int64(0), _count(keys, low, low)[0]  # counts at high, less than k, and at low, more than k
+    if below <= k:
+        return low, 0
+    width = 8 * (high - low)
+    while high - low > 1:
+        slow = 4 * (high - low) > width  # than a quarter of the bracket: cut it in three whatever the counts say
+        width = high - low
+        if slow:
+            a, b = low + width // 3, high - width // 3
+        else:  # the place by interpolation, a standard deviation of an order statistic to both sides
+            between = below - above
+            share = (below - k) / between
+            spread = math.sqrt(share * (1 - share) / between) + 0.5 / between
+            a, b = low + np.int64(width * (share - spread)), low + np.int64(width * (share + spread))
+        a = min(max(a, low + 1), high - 1)
+        b = min(max(b, a), high - 1)
+        at_a, at_b = _count(keys, a, b)
+        if at_a == k or at_b == k:
+            return (a if at_a == k else b), 0
+        if at_a < k:
+            high, above = a, at_a
+        elif at_b > k:
+            low, below = b, at_b
+        else:
+            low, below, high, above = a, at_a, b, at_b
+    return low, below - k
+
+
+@numba.njit(cache=True)
+def _rank_ties(keys: Keys, t: int, channels: int, positions: int) -> npt.NDArray[np.int32]:
+    """n less its index in the order of ties for each key that equals t, 0 for the others."""
+    n = keys.size
+    key = keys.dtype.type(t)
+    ranks = np.empty(n, np.int32)
+    for block in range(n // (channels * positions)):
+        for position in range(positions):
+            start = (block * positions + position) * channels
+            first = np.int32(n - block * channels * positions - position)
+            for channel in range(channels):
+                rank = np.int32(first - np.int32(channel * positions))
+                ranks[start + channel] = rank if keys[start + channel] == key else np.int32(0)
+    return ranks
+
+
+@numba.njit(cache=True, parallel=True)
+def _relu_topk(rows: Keys, out: Keys, k: int, channels: int, positions: int, magnitude: int, infinity: int) -> None:
+    for group in numba.prange(rows.shape[0]):
+        keys, kept = rows[group], out[group]
+        t, surplus = _search(keys, k, 1)
+        least, unsigned, largest = keys.dtype.type(t), keys.dtype.type(magnitude), keys.dtype.type(infinity)
+        for i in range(keys.size):
+            stays = keys[i] >= least or keys.dtype.type(keys[i] & unsigned) > largest  # NaN goes through, as it does through ReLU
+            kept[i] = keys[i] if stays else keys.dtype.type(0)
+        if surplus > 0:
+            ranks = _rank_ties(keys, t, channels, positions)
+            last = _search(ranks, np.count_nonzero(ranks) - surplus, 1)[0]
+            for i in range(keys.size):
+                kept[i] = keys.dtype.type(0) if 0 < ranks[i] < last else kept[i]
+
+
+@numba.njit(cache=True, parallel=True)
+def _topk_mask(rows: Keys, out: npt.NDArray[np.bool_], k: int, channels: int, positions: int, magnitude: int) -> None:
+    for group in numba.prange(rows.shape[0]):
+        keys, kept = np.empty_like(rows[group]), out[group]
+        negative, unsigned = keys.dtype.type(0), keys.dtype.type(magnitude)
+        for i in range(keys.size):  # in two's complement the more negative float has the smaller key; -0.0 equals 0.0
+            key = rows[group, i]
+            keys[i] = keys.dtype.type(key if key >= negative else -(key & unsigned))
+        t, surplus = _search(keys, k, keys.min())
+        least = keys.dtype.type(t)
+        for i in range(keys.size):
+            kept[i] = keys[i] >= least
+        if surplus > 0:
+            ranks = _rank_ties(keys, t, channels, positions)
+            last = _search(ranks, np.count_nonzero(ranks) - surplus, 1)[0]
+            for i in range(keys.size):
+                kept[i] = kept[i] and (ranks[i] == 0 or ranks[i] >= last)
