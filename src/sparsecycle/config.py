@@ -86,6 +86,7 @@ class RunConfig(BaseModel):
     )
     clip_norm: float | None = Field(default=1.0, gt=0, description="largest gradient norm; null: no clipping")
     precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the convolutions")
+    compile: bool = Field(default=False, description="torch.compile the training step's forward and backward pass")
 
     # The controller. None where the method has no such parameter.
     period_epochs: float = Field(default=1.0, gt=0, description="length of a period in epochs")

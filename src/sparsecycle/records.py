@@ -25,6 +25,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sparsecycle.atomic import write_atomically
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
+from sparsecycle.kernels import served_by
 
 SCHEMA_VERSION = 1
 CONTROL_BUDGET = 0.25  # the `fixed` run at this budget is the control of claim C8; others are variants
@@ -32,7 +33,7 @@ PACKAGE = Path(__file__).parent
 CHECKOUT = PACKAGE.parents[1]
 OWN_RUNS = CHECKOUT / "runs"
 # The files whose text decides a run's numbers; reading, drawing and the command line are not among them.
-TRAINING_SOURCES = ("config", "controllers", "data", "evaluation", "topk", "training", "wrn")
+TRAINING_SOURCES = ("config", "controllers", "data", "evaluation", "kernels", "norm", "topk", "training", "wrn")
 
 
 class Provenance(BaseModel):
@@ -54,6 +55,7 @@ class Provenance(BaseModel):
     threads: int
     precision: str
     deterministic: bool
+    backend: str | None = None  # of the constraint, and its version; None: before it was named
     started: str
     ended: str
     wall_seconds: float
@@ -166,7 +168,9 @@ def source_digest() -> str:
     """SHA-256 over the files whose text decides a run's numbers."""
     digest = hashlib.sha256()
     for name in TRAINING_SOURCES:
-        digest.update((PACKAGE / f"{name}.py").read_bytes().replace(b"\r\n", b"\n"))
+        folder = PACKAGE / name
+        for path in sorted(folder.glob("*.py")) if folder.is_dir() else [PACKAGE / f"{name}.py"]:
+            digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()
 
 
@@ -281,6 +285,7 @@ def environment(device: str, precision: str, deterministic: bool) -> dict[str, A
         "threads": torch.get_num_threads(),
         "precision": precision,
         "deterministic": deterministic,
+        "backend": served_by(device),
     }
 
 

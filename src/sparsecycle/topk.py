@@ -4,9 +4,9 @@ The paper (arXiv 2603.03131) says *global top-k* and no more. What "global" rang
 are broken are reconstructions: the first is the argument `scope`, the other two are fixed here, once, so that every
 backend can be held to them bit for bit.
 
-`reference_mask` is the whole method in plain torch. `kernels/` has faster backends with the same result; both are called
-through two torch operators, so that torch.compile, autocast and checkpointing see one operation. `GlobalTopK` is the
-layer: ReLU, then the constraint.
+`reference_mask` is the whole method in plain torch. `kernels/` has faster backends with the same result. Both are
+called through two torch operators, so that torch.compile, autocast and checkpointing see one operation. `GlobalTopK` is
+the layer: ReLU, then the constraint.
 """
 
 import math
@@ -207,7 +207,7 @@ class GlobalTopK(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """`model.bfloat16()` and the like move the budget but never round it."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.budget = torch.full((), self._keep_ratio, dtype=torch.float64, device=self.budget.device)
         return self
 

@@ -53,7 +53,7 @@ def train(
     config: RunConfig,
     *,
     data_dir: str | Path | None = None,
-    output_dir: str | Path = "data/runs",
+    output_dir: str | Path = "runs",
     device: str = "auto",
     progress: bool = True,
 ) -> RunRecord:
@@ -146,6 +146,7 @@ class _Run:
     data: Cifar10
     device: str
     model: WideResNet
+    forward: Callable[[Tensor], Tensor]  # the model, compiled where the configuration says so
     optimizer: torch.optim.SGD
     scheduler: torch.optim.lr_scheduler.LambdaLR
     controller: Controller
@@ -201,6 +202,7 @@ def _start(config: RunConfig, data: Cifar10, device: str) -> _Run:
         data=data.to(device),
         device=device,
         model=model,
+        forward=torch.compile(model) if config.compile else model,
         optimizer=optimizer,
         scheduler=torch.optim.lr_scheduler.LambdaLR(optimizer, _rate_factor(config)),
         controller=make_controller(config.method, **config.controller_parameters()),
@@ -218,7 +220,8 @@ def _optimizer(model: nn.Module, config: RunConfig) -> torch.optim.SGD:
     decayed = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     free = [parameter for parameter in model.parameters() if parameter.dim() == 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, lr=config.learning_rate, momentum=config.momentum, nesterov=config.momentum > 0)
+    nesterov = config.momentum > 0
+    return torch.optim.SGD(groups, config.learning_rate, config.momentum, nesterov=nesterov, fused=True)
 
 
 def _rate_factor(config: RunConfig) -> Callable[[int], float]:
@@ -270,7 +273,7 @@ def _train_period(run: _Run, bar: "tqdm[Any]") -> dict[str, float]:
     total_loss, correct, norms = (torch.zeros((), device=run.device, dtype=torch.float64) for _ in range(3))
     for images, labels in _batches(run, first, last):
         with torch.autocast(run.device, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            logits = run.model(images)
+            logits = run.forward(images)
         loss = F.cross_entropy(logits.float(), labels)
         run.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -460,9 +463,12 @@ def _metrics(run: _Run, results: list[Evaluation]) -> dict[str, float | None]:
 def _deterministic() -> Iterator[None]:
     """Only operations whose result does not depend on timing, for the length of a run."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # must be there before CUDA starts
-    before = torch.are_deterministic_algorithms_enabled()
+    memory: Any = torch.utils.deterministic
+    before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
     torch.use_deterministic_algorithms(True)
+    memory.fill_uninitialized_memory = False  # every operation here writes all of its output
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
+        torch.use_deterministic_algorithms(before[0])
+        memory.fill_uninitialized_memory = before[1]

@@ -8,46 +8,12 @@ says WRN-28-4 with RMSNorm; where RMSNorm stands and what it averages over are r
 from collections.abc import Callable
 from functools import partial
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sparsecycle.norm import RMSNorm2d
 from sparsecycle.topk import GlobalTopK
 
 NORMS = ("rms", "rms_sample", "batch")
-
-
-class RMSNorm2d(nn.Module):
-    """Root-mean-square normalization of feature maps (Zhang and Sennrich, arXiv 1910.07467), gain per channel, no bias.
-
-    Args:
-        channels: C of the input (N, C, H, W), any floating dtype; the mean is taken in float32.
-        over: "position" averages the squares over the C channels at each position, as RMSNorm does over the features
-            of a token; "sample" averages over all C*H*W values of a sample.
-        eps: added to the mean square. An all-zero position has a gradient of the order of 1 / sqrt(eps).
-    """
-
-    def __init__(self, channels: int, over: str = "position", eps: float = 1e-5) -> None:
-        super().__init__()
-        if over not in ("position", "sample"):
-            raise ValueError(f"over is {over!r}, but must be 'position' or 'sample'")
-        self.over = over
-        self.eps = eps
-        self.weight = nn.Parameter(torch.ones(channels))
-
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        normed: Tensor
-        if self.over == "position":
-            last = wide.permute(0, 2, 3, 1)  # (N, H, W, C): a view, contiguous where x is channels_last
-            normed = F.rms_norm(last, (last.shape[-1],), self.weight, self.eps).permute(0, 3, 1, 2)
-        else:
-            normed = F.rms_norm(wide, wide.shape[1:], eps=self.eps) * self.weight[:, None, None]
-        rounded: Tensor = normed.to(x.dtype)
-        return rounded
-
-    def extra_repr(self) -> str:
-        return f"{self.weight.numel()}, over={self.over!r}, eps={self.eps:g}"
 
 
 class Block(nn.Module):

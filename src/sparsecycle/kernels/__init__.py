@@ -1,4 +1,4 @@
-"""Fast exact backends of the constraint, and which of them serves a tensor.
+"""Fast exact backends of the constraint, and which of them serves a tensor; a fused normalization beside them.
 
 Each backend module has `relu_topk(x, keep_ratio, scope, dtype)` and `topk_mask(x, keep_ratio, scope)`, gives what the
 reference in `topk.py` gives, bit for bit, and says by `serves(x, scope)` what it is made for.
@@ -10,12 +10,17 @@ import os
 from functools import cache
 from types import ModuleType
 
+import torch
 from torch import Tensor
 
 BACKENDS = ("auto", "reference", "numba", "triton")
 VARIABLE = "SPARSECYCLE_BACKEND"
 
-_modules = {"numba": "sparsecycle.kernels.cpu", "triton": "sparsecycle.kernels.triton"}
+_modules = {
+    "numba": "sparsecycle.kernels.cpu",
+    "numba norm": "sparsecycle.kernels.cpu_norm",
+    "triton": "sparsecycle.kernels.triton",
+}
 _log = logging.getLogger("sparsecycle")
 
 
@@ -45,6 +50,23 @@ def choose(x: Tensor, scope: str, backend: str) -> ModuleType | None:
     if asked == "auto":
         return None
     raise ValueError(f"backend {asked!r} does not serve {x.dtype} on {x.device.type} with scope {scope!r}")
+
+
+def fused_norm(x: Tensor) -> ModuleType | None:
+    """`cpu_norm` where numba serves `x`, float32 (N, C, H, W) in channels_last; None for plain torch."""
+    if x.dim() != 4 or x.dtype != torch.float32 or not x.is_contiguous(memory_format=torch.channels_last):
+        return None
+    served = not x.is_cuda and choose(x, "sample", "auto")
+    return load("numba norm") if served and served is load("numba") else None
+
+
+def served_by(device: str) -> str:
+    """Backend and version of its package that serve float32 activations on a device: "numba 0.68.1", "reference"."""
+    module = choose(torch.empty(0, 1, device=device), "sample", "auto")
+    if module is None:
+        return "reference"
+    package = "numba" if module is load("numba") else "triton"
+    return f"{package} {importlib.import_module(package).__version__}"
 
 
 @cache

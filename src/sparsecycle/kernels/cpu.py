@@ -12,6 +12,8 @@ has one.
 import logging
 import math
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numba
@@ -54,9 +56,16 @@ def topk_mask(x: Tensor, keep_ratio: Tensor, scope: str) -> Tensor:
 def _run(kernel: Any, rows: Rows, out: Tensor, keep_ratio: Tensor, *more: int) -> None:
     k = kept_values(keep_ratio.item(), rows.values.shape[1])
     keys = rows.values.detach().view(KEYS[rows.values.dtype]).numpy()
+    with all_threads():
+        kernel(keys, out.numpy(), k, rows.channels, rows.positions, np.iinfo(keys.dtype).max, *more)
+
+
+@contextmanager
+def all_threads() -> Iterator[None]:
+    """As many threads as torch uses, and one caller at a time."""
     with _lock:
         numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-        kernel(keys, out.numpy(), k, rows.channels, rows.positions, np.iinfo(keys.dtype).max, *more)
+        yield
 
 
 class _SayWhatIsWaitedFor(event.Listener):
@@ -65,7 +74,7 @@ class _SayWhatIsWaitedFor(event.Listener):
     said = False
 
     def on_start(self, event: Any) -> None:
-        if not self.said and event.data["dispatcher"].py_func.__module__ == __name__:
+        if not self.said and event.data["dispatcher"].py_func.__module__.startswith(__package__):
             _log.warning("compiling the CPU kernels, once: about a quarter of a minute")
             type(self).said = True
 
@@ -79,7 +88,7 @@ Keys = npt.NDArray[Any]
 
 
 @numba.njit(cache=True)
-def _count(keys: Keys, a: int, b: int) -> tuple[int, int]:
+def _count(keys: Keys, a: Any, b: Any) -> tuple[Any, Any]:
     """How many keys are at least `a`, and how many at least `b`; 32-bit counters fill the vector registers."""
     first, second = keys.dtype.type(a), keys.dtype.type(b)
     at_a = at_b = np.int32(0)
@@ -90,13 +99,14 @@ def _count(keys: Keys, a: int, b: int) -> tuple[int, int]:
 
 
 @numba.njit(cache=True)
-def _search(keys: Keys, k: int, low: int) -> tuple[int, int]:
+def _search(keys: Keys, k: int, low: Any) -> tuple[Any, Any]:
     """The key t and the surplus, count(keys >= t) - k, of the smallest count that is at least k, among t >= `low`.
 
     A positive surplus means that several keys are equal to t. Fewer than k keys from `low` on: all, surplus 0.
     """
     high = np.int64(keys.max()) + 1
-    above, below = np.int64(0), _count(keys, low, low)[0]  # counts at high, less than k, and at low, more than k
+    above: Any = np.int64(0)
+    below = _count(keys, low, low)[0]  # counts: above, at high, is less than k, and below, at low, more than k
     if below <= k:
         return low, 0
     width = 8 * (high - low)
@@ -146,8 +156,8 @@ def _relu_topk(rows: Keys, out: Keys, k: int, channels: int, positions: int, mag
         keys, kept = rows[group], out[group]
         t, surplus = _search(keys, k, 1)
         least, unsigned, largest = keys.dtype.type(t), keys.dtype.type(magnitude), keys.dtype.type(infinity)
-        for i in range(keys.size):
-            stays = keys[i] >= least or keys.dtype.type(keys[i] & unsigned) > largest  # NaN goes through, as it does through ReLU
+        for i in range(keys.size):  # NaN goes through, as it does through ReLU
+            stays = keys[i] >= least or keys.dtype.type(keys[i] & unsigned) > largest
             kept[i] = keys[i] if stays else keys.dtype.type(0)
         if surplus > 0:
             ranks = _rank_ties(keys, t, channels, positions)
