@@ -12,11 +12,12 @@ import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 from sparsecycle import GlobalTopK, WideResNet, global_topk, kernels, set_keep_ratio
 from sparsecycle.kernels.layout import kept_values, rows_of
-from sparsecycle.norm import RMSNorm2d
+from sparsecycle.norm import RMSNorm2d, rms_norm
 from sparsecycle.topk import SCOPES, relu_topk, topk_mask
 from test_topk import activations
 
@@ -222,6 +223,16 @@ def test_compiled_budgets_below_one_share_a_graph() -> None:
     assert len(graphs) == 2
 
 
+@pytest.mark.parametrize("mode", ["meta", "fake"])
+def test_shapes_can_be_worked_out_without_computing(mode: str) -> None:
+    with FakeTensorMode() if mode == "fake" else torch.device("meta"):
+        model = WideResNet(10, 1)
+        set_keep_ratio(model, 0.1)
+        logits = model(torch.empty(2, 3, 32, 32))
+        logits.sum().backward()
+    assert logits.shape == (2, 10)
+
+
 def test_the_budget_survives_a_change_of_the_model_s_dtype() -> None:
     layer = GlobalTopK(0.07).bfloat16()
     assert layer.budget.dtype == torch.float64 and layer.budget.item() == 0.07
@@ -304,6 +315,7 @@ def test_fused_norm_and_its_gradients_are_those_of_the_formula(channels: int) ->
     upstream = torch.randn(4, channels, 5, 6, generator=generator)
     norm = RMSNorm2d(channels)
     nn.init.uniform_(norm.weight, 0.5, 2.0)
+    torch.library.opcheck(rms_norm, (x.clone().requires_grad_(), norm.weight, norm.eps))
     assert kernels.fused_norm(x) is importlib.import_module("sparsecycle.kernels.cpu_norm")
     x.requires_grad_()
     found = torch.autograd.grad(norm(x), (x, norm.weight), upstream)

@@ -31,7 +31,7 @@ METHODS: dict[str, tuple[str, str, Any]] = {  # method: (colour, marker, line st
 CYCLING = ("loss_gated", "plateau", "geometric")
 
 
-def _styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
+def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
     """Draw with the book's style, whatever the caller has set."""
 
     @wraps(draw)
@@ -42,7 +42,7 @@ def _styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
     return styled
 
 
-@_styled
+@styled
 def paired_effects(verdicts: pd.DataFrame, differences: Mapping[str, Sequence[float]]) -> Figure:
     """Gain in test accuracy over dense: every seed, the mean with its 95 % interval, and the paper's figure.
 
@@ -82,7 +82,7 @@ def paired_effects(verdicts: pd.DataFrame, differences: Mapping[str, Sequence[fl
     return figure
 
 
-@_styled
+@styled
 def learning_curves(epochs: pd.DataFrame) -> Figure:
     """Training and test accuracy against epoch, a thin line a seed and a thick one for the mean of each method.
 
@@ -114,7 +114,7 @@ def learning_curves(epochs: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def keep_ratio_path(epochs: pd.DataFrame) -> Figure:
     """The budget of each period, resets marked: a panel for each method, of its lowest seed.
 
@@ -142,7 +142,7 @@ def keep_ratio_path(epochs: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def accuracy_by_budget(runs: pd.DataFrame, budgets: Sequence[float]) -> Figure:
     """Test accuracy of each trained network measured at every budget: a dot a seed, a line for the mean.
 
@@ -171,7 +171,7 @@ def accuracy_by_budget(runs: pd.DataFrame, budgets: Sequence[float]) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def gap_and_drop(runs: pd.DataFrame) -> Figure:
     """Overfitting (claim C4): train-test gap and drop from the highest to the last test accuracy, a dot a seed.
 
@@ -197,7 +197,7 @@ def gap_and_drop(runs: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def controller_paths(
     losses: Mapping[str, Sequence[float]], paths: Mapping[str, Mapping[str, Sequence[float]]]
 ) -> Figure:
@@ -228,7 +228,7 @@ def controller_paths(
     return figure
 
 
-@_styled
+@styled
 def layer_activity(activity: pd.DataFrame) -> Figure:
     """Share of non-zero activations in each layer, a line for each series, a panel for each budget.
 
@@ -266,7 +266,7 @@ def layer_activity(activity: pd.DataFrame) -> Figure:
     return figure
 
 
-@_styled
+@styled
 def feature_maps(image: NDArray[Any], maps: Mapping[float, NDArray[Any]], title: str) -> Figure:
     """An image and, for each budget, the strongest channel maps that the constraint leaves.
 
@@ -294,7 +294,7 @@ def feature_maps(image: NDArray[Any], maps: Mapping[float, NDArray[Any]], title:
     return figure
 
 
-@_styled
+@styled
 def loss_around_resets(epochs: pd.DataFrame) -> Figure:
     """Training loss against epoch, coloured by method, with a mark where the budget was reset.
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparsecycle.kernels import check_backend, choose
+from sparsecycle.kernels import autocast_dtype, check_backend, choose
 from sparsecycle.kernels.layout import kept_values
 
 Scope = Literal["sample", "batch", "channel", "position"]
@@ -212,8 +212,7 @@ class GlobalTopK(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        device = x.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+        dtype = autocast_dtype(x.device.type) or x.dtype
         if self.dense:
             return F.relu(x).to(dtype)
         constrained: Tensor = relu_topk(x, self.budget, self.scope, dtype, self.backend)

@@ -60,6 +60,13 @@ def fused_norm(x: Tensor) -> ModuleType | None:
     return load("numba norm") if served and served is load("numba") else None
 
 
+def autocast_dtype(device: str) -> torch.dtype | None:
+    """The dtype of autocast on a kind of device, None where it is off."""
+    if not torch.amp.is_autocast_available(device) or not torch.is_autocast_enabled(device):
+        return None
+    return torch.get_autocast_dtype(device)
+
+
 def served_by(device: str) -> str:
     """Backend and version of its package that serve float32 activations on a device: "numba 0.68.1", "reference"."""
     module = choose(torch.empty(0, 1, device=device), "sample", "auto")

@@ -1,0 +1,57 @@
+"""`python -m sparsecycle.benchmarks`: measure what this machine allows and write a record to `data/benchmarks`."""
+
+import importlib.metadata
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+
+from sparsecycle.benchmarks.record import FOLDER, BenchmarkRecord, Measurement
+from sparsecycle.benchmarks.selection import measure_selection
+from sparsecycle.benchmarks.steps import Step, measure_limits, measure_memory, measure_scaling, measure_steps
+from sparsecycle.benchmarks.targets import targets_table
+from sparsecycle.records import environment, now
+
+CPU_SIZES = [(10, 1, 50), (10, 1, 200), (10, 2, 100), (10, 4, 50), (16, 1, 100), (22, 1, 100)]
+GPU_SIZES = [(28, 4, 256), (28, 4, 512), (28, 2, 128), (28, 8, 128), (16, 4, 128), (40, 4, 128)]
+
+
+def main(repeats: int = 11) -> int:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    step = Step.of_preset("paper" if device == "cuda" else "classroom")
+    sizes = [Step(*size, step.precision) for size in (GPU_SIZES if device == "cuda" else CPU_SIZES)]
+    started, begin = now(), time.perf_counter()
+    left_out: list[str] = []
+    measurements: list[Measurement] = []
+    parts: dict[str, Callable[[], list[Measurement]]] = {
+        "one layer": lambda: measure_selection(device, repeats),
+        "a training step": lambda: measure_steps(step, device, repeats, left_out),
+        "other sizes": lambda: measure_scaling(sizes, device, 5),
+        "limits": lambda: measure_limits(step, device, repeats),
+        "memory": lambda: measure_memory(step, device),
+    }
+    for name, part in parts.items():
+        print(f"measuring {name} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr)
+        measurements += part()
+    made = environment(device, step.precision, deterministic=False) | {"numba": _version("numba")}
+    record = BenchmarkRecord(
+        started=started, ended=now(), environment=made, left_out=left_out, measurements=measurements
+    )
+    path = record.write(FOLDER)
+    print(targets_table([record]).to_string(index=False))
+    for reason in left_out:
+        print(f"left out: {reason}")
+    print(f"{record.device}: {time.perf_counter() - begin:.0f} s, written to data/benchmarks/{path.name}")
+    return 0
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

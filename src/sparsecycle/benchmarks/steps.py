@@ -1,0 +1,197 @@
+"""One training step, dense and constrained, plain and fast, in several sizes, and its peak memory."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import environ
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils.flop_counter import FlopCounterMode
+
+from sparsecycle.benchmarks.record import Measurement
+from sparsecycle.benchmarks.timing import alternate
+from sparsecycle.config import RunConfig
+from sparsecycle.kernels import VARIABLE
+from sparsecycle.topk import set_keep_ratio
+from sparsecycle.wrn import WideResNet
+
+MEBIBYTE = 2**20
+
+
+@dataclass(frozen=True)
+class Step:
+    """What is trained. `case` is its name in records."""
+
+    depth: int
+    width: int
+    batch: int
+    precision: str = "float32"
+
+    @classmethod
+    def of_preset(cls, preset: str) -> "Step":
+        config = RunConfig(preset=preset, method="dense")
+        return cls(config.depth, config.width, config.batch_size, config.precision)
+
+    @property
+    def case(self) -> str:
+        return f"WRN-{self.depth}-{self.width} batch {self.batch} {self.precision}"
+
+
+def training_step(
+    step: Step,
+    device: str,
+    keep_ratio: float,
+    *,
+    plain: bool = False,
+    backend: str = "auto",
+    compiled: bool = False,
+) -> Callable[[], object]:
+    """A function that does one step: forward, backward, clipping, SGD with Nesterov momentum, as `train` does it.
+
+    `plain` is the straightforward way: contiguous tensors, every operation as torch has it.
+    """
+    torch.manual_seed(0)
+    model: nn.Module = WideResNet(step.depth, step.width).to(device)
+    memory_format = torch.contiguous_format if plain else torch.channels_last
+    model = model.to(memory_format=memory_format)  # type: ignore[call-overload]
+    images = torch.randn(step.batch, 3, 32, 32, device=device).contiguous(memory_format=memory_format)
+    labels = torch.randint(0, 10, (step.batch,), device=device)
+    parameters = list(model.parameters())
+    optimizer = torch.optim.SGD(parameters, 0.01, 0.9, nesterov=True, fused=not plain)
+    forward: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model
+    set_keep_ratio(model, keep_ratio)
+
+    def run() -> None:
+        with _backend("reference" if plain else backend):
+            with torch.autocast(device, torch.bfloat16, enabled=step.precision == "bfloat16"):
+                logits = forward(images)
+            loss = F.cross_entropy(logits.float(), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            nn.utils.clip_grad_norm_(parameters, 1.0)
+            optimizer.step()
+
+    return run
+
+
+def measure_steps(step: Step, device: str, repeats: int, left_out: list[str]) -> list[Measurement]:
+    """The step in every manner, dense and at 0.1, and by this library at more budgets."""
+    manners = {
+        "plain": {"plain": True},
+        "torch": {"backend": "reference"},
+        "kernels": {},
+        "compiled": {"compiled": True},
+    }
+    sides: dict[tuple[str, float], Callable[[], object]] = {}
+    for manner, arguments in manners.items():
+        for keep_ratio in (1.0, 0.1) if manner != "kernels" else (1.0, 0.5, 0.25, 0.1, 0.05, 0.02):
+            side = training_step(step, device, keep_ratio, **arguments)  # type: ignore[arg-type]
+            try:
+                side()
+            except Exception as error:  # torch.compile needs a compiler of the system, and raises many kinds without
+                left_out.append(f"{manner} step: {str(error).splitlines()[0]}")
+                break
+            sides[manner, keep_ratio] = side
+    return _alternate(sides, "step", step, device, repeats)
+
+
+def measure_scaling(steps: list[Step], device: str, repeats: int) -> list[Measurement]:
+    """Dense and constrained steps of other sizes."""
+    found = []
+    for step in steps:
+        sides = {("kernels", keep_ratio): training_step(step, device, keep_ratio) for keep_ratio in (1.0, 0.1)}
+        found += _alternate(sides, "scaling", step, device, repeats)
+    return found
+
+
+def _alternate(
+    sides: dict[tuple[str, float], Callable[[], object]],
+    suite: Literal["step", "scaling"],
+    step: Step,
+    device: str,
+    repeats: int,
+) -> list[Measurement]:
+    names = {f"{manner} {keep_ratio}": (manner, keep_ratio) for manner, keep_ratio in sides}
+    times = alternate({name: sides[key] for name, key in names.items()}, device, repeats, 5 if device == "cuda" else 1)
+    return [
+        Measurement(
+            suite=suite, case=step.case, side=names[name][0], keep_ratio=names[name][1], milliseconds=milliseconds
+        )
+        for name, milliseconds in times.items()
+    ]
+
+
+def work(step: Step) -> float:
+    """Floating-point operations of a dense step's convolutions and head, forward and backward, as torch counts them.
+
+    In units of 10^9. Nothing is computed: the tensors have shapes only.
+    """
+    with FakeTensorMode(), FlopCounterMode(display=False) as counter:
+        WideResNet(step.depth, step.width)(torch.empty(step.batch, 3, 32, 32)).sum().backward()
+    return float(counter.get_total_flops()) / 1e9
+
+
+def measure_limits(step: Step, device: str, repeats: int) -> list[Measurement]:
+    """Rate of a large matrix product in the step's precision: what convolutions could reach at best."""
+    size = 8192 if device == "cuda" else 2048
+    dtype = torch.bfloat16 if step.precision == "bfloat16" else torch.float32
+    a = torch.randn(size, size, device=device, dtype=dtype)
+    times = alternate({"product": lambda: a @ a}, device, repeats, 5 if device == "cuda" else 1)["product"]
+    rate = 2 * size**3 / 1e6 / min(times)
+    return [
+        Measurement(suite="limit", case=step.case, side="matrix product", value=rate, unit="GFLOP/s"),
+        Measurement(suite="limit", case=step.case, side="work", value=work(step), unit="GFLOP"),
+    ]
+
+
+def measure_memory(step: Step, device: str) -> list[Measurement]:
+    """Peak memory of three steps above what is held before, each budget in a process of its own."""
+    found = []
+    for keep_ratio in (1.0, 0.1):
+        code = (
+            "from sparsecycle.benchmarks.steps import Step, peak_memory\n"
+            f"print(peak_memory({step!r}, {device!r}, {keep_ratio}))"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+        peak = float(done.stdout)
+        found.append(
+            Measurement(suite="memory", case=step.case, side="kernels", keep_ratio=keep_ratio, value=peak, unit="MiB")
+        )
+    return found
+
+
+def peak_memory(step: Step, device: str, keep_ratio: float) -> float:
+    """MiB that three steps take at most above what weights and one step of a single image have taken."""
+    training_step(Step(step.depth, step.width, 1, step.precision), device, keep_ratio)()
+    side = training_step(step, device, keep_ratio)
+    if device == "cuda":
+        before = torch.cuda.memory_allocated()
+        torch.cuda.reset_peak_memory_stats()
+    else:
+        import resource  # not on Windows
+
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    for _ in range(3):
+        side()
+    if device == "cuda":
+        return (torch.cuda.max_memory_allocated() - before) / MEBIBYTE
+    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / MEBIBYTE
+
+
+@contextmanager
+def _backend(name: str) -> Iterator[None]:
+    before = environ.get(VARIABLE)
+    environ[VARIABLE] = name if name != "auto" else before or "auto"
+    try:
+        yield
+    finally:
+        if before is None:
+            del environ[VARIABLE]
+        else:
+            environ[VARIABLE] = before
