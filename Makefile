@@ -6,7 +6,7 @@ METHODS := dense loss_gated plateau
 SHELL := /bin/bash
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages test lint types unit notebooks pages-check record readme outputs clean
+.PHONY: help env book pages test lint types unit notebooks pages-check bench record readme outputs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -46,7 +46,10 @@ lint: $(READY)  ## ruff: rules and format
 types: $(READY)  ## mypy, strict
 	@$(BIN)/mypy
 
-unit: $(READY)  ## pytest, two processes
+unit: $(READY)  ## pytest, two processes; Triton's interpreter stands in for a GPU
+	@$(BIN)/python -c 'import triton' 2>/dev/null \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check 'triton>=3.6,<4' \
+		|| echo "Triton cannot be installed here: its tests are skipped"
 	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/test_pages.py
 
 notebooks: $(READY)  ## nbval: execute the chapters and compare the outputs marked for it
@@ -55,6 +58,9 @@ notebooks: $(READY)  ## nbval: execute the chapters and compare the outputs mark
 
 pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs
 	@$(BIN)/pytest tests/test_pages.py
+
+bench: $(READY)  ## measure what the method costs on this machine (minutes); a record in data/benchmarks
+	@$(BIN)/python -m sparsecycle.benchmarks
 
 record: $(READY)  ## for maintainers: make the runs of the quick preset that are missing in data/runs (minutes each)
 	@for seed in 0 1 2; do for method in $(METHODS) geometric; do \
