@@ -3,6 +3,7 @@
 import hashlib
 import json
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -175,6 +176,20 @@ def test_a_last_period_that_is_shorter_is_trained_too(tiny: Any, tmp_path: Path)
 def test_bfloat16_convolutions_train(tiny: Any, tmp_path: Path) -> None:
     record = train(tiny(precision="bfloat16"), output_dir=tmp_path, progress=False)
     assert record.status == "complete" and record.provenance.precision == "bfloat16"
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
+def test_a_compiled_run_differs_by_rounding_only(tiny: Any, tmp_path: Path) -> None:
+    """Six steps: later ones amplify any rounding. The weights differ in their last digits: it was compiled."""
+    losses, weights = [], []
+    for compiled in (False, True):
+        run = tiny("fixed", keep_ratio=0.3, compile=compiled)
+        train(run, output_dir=tmp_path, progress=False)
+        folder = run_folder(run, tmp_path)
+        losses.append(read_epochs(folder)["train_loss"].to_list())
+        weights.append((folder / "model.safetensors").read_bytes())
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+    assert weights[0] != weights[1]
 
 
 def test_held_out_images_take_the_place_of_the_test_images(tiny: Any, tmp_path: Path) -> None:
