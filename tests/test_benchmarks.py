@@ -14,7 +14,7 @@ from sparsecycle.benchmarks import __main__ as command
 from sparsecycle.benchmarks import figures, selection, targets
 from sparsecycle.benchmarks.record import BenchmarkRecord, Measurement, load_benchmarks, ratio
 from sparsecycle.benchmarks.run_times import run_times
-from sparsecycle.benchmarks.steps import Step, measure_steps, peak_memory, training_step, work
+from sparsecycle.benchmarks.steps import Step, measure_memory, measure_steps, training_step, work
 from sparsecycle.benchmarks.timing import alternate
 from sparsecycle.display import alternative_text, inline_svg
 from sparsecycle.errors import InputError
@@ -92,7 +92,12 @@ def test_a_record_is_read_back_and_the_newest_of_a_device_counts(tmp_path: Path)
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "cpu.json").write_text(json.dumps({"started": 3}))
-    with pytest.raises(InputError, match=r"cpu\.json is damaged"):
+    with pytest.raises(InputError, match=r"cpu\.json cannot be read"):
+        load_benchmarks(tmp_path)
+    content = json.loads(made_up_record().write(tmp_path).read_text())
+    assert content["schema_version"] == 1
+    (tmp_path / "cpu.json").write_text(json.dumps(content | {"schema_version": 99}))
+    with pytest.raises(InputError, match="schema version 99"):
         load_benchmarks(tmp_path)
 
 
@@ -162,8 +167,15 @@ def test_run_times_are_measured_where_they_can_be_and_projected_elsewhere() -> N
     assert table.loc["paper", "ms a step"] == pytest.approx(50 * work(paper) / work(Step.of_preset("classroom")))
 
 
-def test_peak_memory_grows_with_the_batch() -> None:
-    assert peak_memory(Step(10, 1, 256), "cpu", 1.0) > 20
+def test_peak_memory_grows_with_the_batch_and_hardly_with_the_constraint() -> None:
+    ballast = torch.zeros(100_000_000)  # what this process has taken must not count for the processes that measure
+    memory = {}
+    for batch in (64, 256):
+        dense, constrained = measure_memory(Step(10, 1, batch), "cpu")
+        memory[batch] = dense.value
+        assert constrained.value < 1.5 * dense.value
+    del ballast
+    assert memory[256] > 2 * memory[64] > 20  # at least seven outputs of 4 MiB
 
 
 def drawn() -> dict[str, Figure]:

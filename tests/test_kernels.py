@@ -27,7 +27,7 @@ BUDGET = {ratio: torch.tensor(ratio, dtype=torch.float64) for ratio in (0.02, 0.
 
 
 def same_as_reference(x: Tensor, keep_ratio: float, scope: str, backend: str) -> None:
-    budget = torch.tensor(keep_ratio, dtype=torch.float64)
+    budget = torch.tensor(keep_ratio, dtype=torch.float64, device=x.device)
     assert torch.equal(topk_mask(x, budget, scope, backend), topk_mask(x, budget, scope, "reference"))
     fast = relu_topk(x, budget, scope, x.dtype, backend)
     plain = relu_topk(x, budget, scope, x.dtype, "reference")
@@ -100,6 +100,8 @@ def test_triton_equals_reference() -> None:
 
 
 def triton_equals_reference() -> None:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+
     @settings(max_examples=40, deadline=None, database=None, derandomize=True)
     @given(
         x=activations(),
@@ -108,20 +110,22 @@ def triton_equals_reference() -> None:
         dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
     )
     def small(x: Tensor, keep_ratio: float, scope: str, dtype: torch.dtype) -> None:
-        same_as_reference(x[:2].to(dtype), keep_ratio, scope, "triton")
+        same_as_reference(x[:2].to(device, dtype), keep_ratio, scope, "triton")
 
     small()
     for x in rows_of_kinds(torch.Generator().manual_seed(1)):
         for dtype in (torch.float32, torch.bfloat16):
-            last = x[:1].to(dtype).contiguous(memory_format=torch.channels_last)
+            last = x[:1].to(device, dtype).contiguous(memory_format=torch.channels_last)
             same_as_reference(last, 0.1, "sample", "triton")
+    x = x.to(device)
     rounded = relu_topk(x[:1], BUDGET[0.1], "sample", torch.bfloat16, "triton")
     assert torch.equal(rounded, relu_topk(x[:1], BUDGET[0.1], "sample", torch.bfloat16, "reference"))
-    x = torch.randn(2, 3, 4, 5, requires_grad=True)
+    x = torch.randn(2, 3, 4, 5, device=device, requires_grad=True)
     relu_topk(x, BUDGET[0.3], "sample", x.dtype, "triton").sum().backward()
     kept = relu_topk(x.detach(), BUDGET[0.3], "sample", x.dtype, "reference") > 0
     assert torch.equal(x.grad, kept.float())
     for values in (torch.tensor([[float("nan"), -1.0, 2.0, 1.0]]), torch.empty(0, 4)):
+        values = values.to(device)
         same_nan = relu_topk(values, BUDGET[0.5], "sample", values.dtype, "triton").isnan()
         assert torch.equal(same_nan, values.isnan())
 
@@ -132,7 +136,7 @@ def test_triton_kernel_compiles_for_a_gpu_without_spilling() -> None:
         pytest.skip("this Triton has no NVIDIA compiler")
     done = subprocess.run([sys.executable, "-c", COMPILE], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split() == ["LOCAL:0"] * 2, done.stdout
+    assert done.stdout.split() == ["LOCAL:0"] * 6, done.stdout
 
 
 COMPILE = """
@@ -141,9 +145,10 @@ from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 from sparsecycle.kernels.triton import _select_rows
 tool = pathlib.Path(triton.__file__).parent / "backends/nvidia/bin/cuobjdump"
-constants = {"CHANNELS": 64, "POSITIONS": 1024, "RELU": True, "BLOCK": 8192}
-for kind in ("fp32", "bf16"):
-    signature = {"x_rows": "*" + kind, "out_rows": "*bf16", "keep_ratio": "*fp64", "n": "i32"}
+for kind, relu in ((kind, relu) for kind in ("fp32", "bf16", "fp16") for relu in (True, False)):
+    constants = {"CHANNELS": 64, "POSITIONS": 1024, "RELU": relu, "BLOCK": 8192}
+    out = "*bf16" if relu else "*u8"
+    signature = {"x_rows": "*" + kind, "out_rows": out, "keep_ratio": "*fp64", "n": "i32"}
     source = ASTSource(_select_rows, signature | dict.fromkeys(constants, "constexpr"), constants)
     kernel = triton.compile(source, GPUTarget("cuda", 90, 32), {"num_warps": 16})
     with tempfile.NamedTemporaryFile(suffix=".cubin") as file:
@@ -180,6 +185,8 @@ def test_nan_goes_through_and_leaves_other_samples_alone(backend: str) -> None:
     layer = GlobalTopK(0.2, backend=backend)
     assert layer(spoilt)[1].isnan().sum() == 2
     assert torch.equal(layer(spoilt)[[0, 2]], layer(x)[[0, 2]])
+    more_than_k = torch.tensor([[float("nan")] * 3 + [4.0, 3.0, 2.0, 1.0, 0.5]])
+    assert GlobalTopK(0.25, backend=backend)(more_than_k).isnan().sum() == 3
 
 
 def test_autocast_selects_in_float32_and_rounds_afterwards() -> None:
@@ -316,7 +323,7 @@ def test_fused_norm_and_its_gradients_are_those_of_the_formula(channels: int) ->
     norm = RMSNorm2d(channels)
     nn.init.uniform_(norm.weight, 0.5, 2.0)
     torch.library.opcheck(rms_norm, (x.clone().requires_grad_(), norm.weight, norm.eps))
-    assert kernels.fused_norm(x) is importlib.import_module("sparsecycle.kernels.cpu_norm")
+    assert kernels.fused_norm(x, norm.weight) is importlib.import_module("sparsecycle.kernels.cpu_norm")
     x.requires_grad_()
     found = torch.autograd.grad(norm(x), (x, norm.weight), upstream)
     wide, weight = x.detach().double().requires_grad_(), norm.weight.detach().double().requires_grad_()
@@ -325,6 +332,16 @@ def test_fused_norm_and_its_gradients_are_those_of_the_formula(channels: int) ->
     torch.testing.assert_close(norm(x).double(), exact, rtol=1e-5, atol=1e-6)  # float32 arithmetic
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
+
+
+def test_norm_serves_other_dtypes_and_empty_batches() -> None:
+    norm = RMSNorm2d(4)
+    empty = torch.empty(0, 4, 5, 5).contiguous(memory_format=torch.channels_last)
+    assert norm(empty).shape == empty.shape
+    x = torch.randn(2, 4, 5, 5).contiguous(memory_format=torch.channels_last)
+    short = norm.bfloat16()(x.bfloat16())
+    assert short.dtype == torch.bfloat16
+    torch.testing.assert_close(short, RMSNorm2d(4)(x).bfloat16(), rtol=0.02, atol=0.02)  # eight bits of precision
 
 
 @needs_numba

@@ -12,14 +12,14 @@ from sparsecycle.kernels import autocast_dtype, fused_norm
 @torch.library.custom_op("sparsecycle::rms_norm", mutates_args=())
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """RMSNorm over the channels of what `fused_norm` serves: float32 (N, C, H, W) in channels_last."""
-    normed: Tensor = fused_norm(x).rms_norm(x, weight, eps)  # type: ignore[union-attr]
+    normed: Tensor = fused_norm(x, weight).rms_norm(x, weight, eps)  # type: ignore[union-attr]
     return normed
 
 
 @torch.library.custom_op("sparsecycle::rms_norm_backward", mutates_args=())
 def rms_norm_backward(gradient: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """Gradients for x and weight."""
-    gradients: tuple[Tensor, Tensor] = fused_norm(x).rms_norm_backward(gradient, x, weight, eps)  # type: ignore[union-attr]
+    gradients: tuple[Tensor, Tensor] = fused_norm(x, weight).rms_norm_backward(gradient, x, weight, eps)  # type: ignore[union-attr]
     return gradients
 
 
@@ -74,7 +74,7 @@ class RMSNorm2d(nn.Module):
         if self.over == "sample":
             normed = F.rms_norm(x, x.shape[1:], eps=self.eps) * self.weight[:, None, None]
             return normed
-        if not torch.compiler.is_compiling() and fused_norm(x):  # a compiler fuses the plain form
+        if not torch.compiler.is_compiling() and fused_norm(x, self.weight):  # a compiler fuses the plain form
             normed = rms_norm(x, self.weight, self.eps)
             return normed
         last = x.permute(0, 2, 3, 1)  # (N, H, W, C): a view, contiguous where x is channels_last

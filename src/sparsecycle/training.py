@@ -82,7 +82,7 @@ def train(
     if (folder / "record.json").exists():
         return _finished(folder, identity)
     _prepare(folder)
-    with _deterministic():
+    with deterministic():
         run = _start(config, data, chosen)
         if (folder / CHECKPOINT).exists():
             _load_checkpoint(folder / CHECKPOINT, run, identity)
@@ -460,7 +460,7 @@ def _metrics(run: _Run, results: list[Evaluation]) -> dict[str, float | None]:
 
 
 @contextmanager
-def _deterministic() -> Iterator[None]:
+def deterministic() -> Iterator[None]:
     """Only operations whose result does not depend on timing, for the length of a run."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # must be there before CUDA starts
     memory: Any = torch.utils.deterministic

@@ -68,7 +68,8 @@ class BenchmarkRecord(BaseModel):
         kind = "cpu" if self.environment["device"] == "cpu" else "-".join(self.environment["device"].lower().split())
         path = folder / f"{kind}-{self.started.replace(':', '').replace('+0000', '')}.json"
         folder.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, (self.model_dump_json(indent=1, exclude_defaults=True) + "\n").encode())
+        content = {"schema_version": self.schema_version} | self.model_dump(mode="json", exclude_defaults=True)
+        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
         return path
 
     def table(self) -> pd.DataFrame:
@@ -94,8 +95,10 @@ def load_benchmarks(folder: Path = FOLDER) -> list[BenchmarkRecord]:
     for path in sorted(folder.glob("*.json")):
         try:
             record = BenchmarkRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+            if record.schema_version != SCHEMA_VERSION:
+                raise ValueError(f"schema version {record.schema_version}, but this library reads {SCHEMA_VERSION}")
         except (ValueError, ValidationError) as error:
-            raise InputError(f"{path} is damaged ({str(error).splitlines()[0]}): restore or remove it") from None
+            raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]}): restore or remove it") from None
         if record.device not in newest or record.started > newest[record.device].started:
             newest[record.device] = record
     return sorted(newest.values(), key=lambda record: record.environment["device"] != "cpu")

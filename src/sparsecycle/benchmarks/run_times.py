@@ -13,8 +13,9 @@ def run_times(record: BenchmarkRecord, runs: pd.DataFrame) -> pd.DataFrame:
     """A row a preset: steps, milliseconds a step, seconds an epoch, minutes of training, and how they were found.
 
     "step measured": steps times the measured time of a dense step of this network and batch. "projected from work": the
-    same with a step's floating-point operations at the rate that the measured step reaches. `measured_minutes` is the
-    median training time of the recorded dense runs on a device of the record's name.
+    same with a step's floating-point operations at the rate that the measured step reaches: rough, since small networks
+    reach less of a GPU, and other precisions another rate. "recorded minutes" is the median training time of the
+    recorded dense runs on a device of the record's name.
 
     Args:
         runs: rows of `load_runs`.

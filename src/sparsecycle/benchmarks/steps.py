@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,10 +19,10 @@ from sparsecycle.benchmarks.record import Measurement
 from sparsecycle.benchmarks.timing import alternate
 from sparsecycle.config import RunConfig
 from sparsecycle.kernels import VARIABLE
+from sparsecycle.records import peak_memory_mib
 from sparsecycle.topk import set_keep_ratio
+from sparsecycle.training import deterministic
 from sparsecycle.wrn import WideResNet
-
-MEBIBYTE = 2**20
 
 
 @dataclass(frozen=True)
@@ -52,9 +53,10 @@ def training_step(
     backend: str = "auto",
     compiled: bool = False,
 ) -> Callable[[], object]:
-    """A function that does one step: forward, backward, clipping, SGD with Nesterov momentum, as `train` does it.
+    """A function that does one step: forward, backward, clipping, SGD with Nesterov momentum.
 
-    `plain` is the straightforward way: contiguous tensors, every operation as torch has it.
+    What `train` does besides is left out, as it is the same on all sides: normalization of the images, weight decay,
+    the schedule, accuracy. `plain` is the straightforward way: contiguous tensors, every operation as torch has it.
     """
     torch.manual_seed(0)
     model: nn.Module = WideResNet(step.depth, step.width).to(device)
@@ -68,7 +70,7 @@ def training_step(
     set_keep_ratio(model, keep_ratio)
 
     def run() -> None:
-        with _backend("reference" if plain else backend):
+        with deterministic(), _backend("reference" if plain else backend):
             with torch.autocast(device, torch.bfloat16, enabled=step.precision == "bfloat16"):
                 logits = forward(images)
             loss = F.cross_entropy(logits.float(), labels)
@@ -81,7 +83,8 @@ def training_step(
 
 
 def measure_steps(step: Step, device: str, repeats: int, left_out: list[str]) -> list[Measurement]:
-    """The step in every manner, dense and at 0.1, and by this library at more budgets."""
+    """The step in every manner, dense and at 0.1, and by this library at more budgets; the wait for compilation."""
+    found: list[Measurement] = []
     manners = {
         "plain": {"plain": True},
         "torch": {"backend": "reference"},
@@ -92,13 +95,17 @@ def measure_steps(step: Step, device: str, repeats: int, left_out: list[str]) ->
     for manner, arguments in manners.items():
         for keep_ratio in (1.0, 0.1) if manner != "kernels" else (1.0, 0.5, 0.25, 0.1, 0.05, 0.02):
             side = training_step(step, device, keep_ratio, **arguments)  # type: ignore[arg-type]
+            begin = time.perf_counter()
             try:
                 side()
             except Exception as error:  # torch.compile needs a compiler of the system, and raises many kinds without
                 left_out.append(f"{manner} step: {str(error).splitlines()[0]}")
                 break
             sides[manner, keep_ratio] = side
-    return _alternate(sides, "step", step, device, repeats)
+            if (manner, keep_ratio) == ("compiled", 1.0):
+                waited = time.perf_counter() - begin
+                found.append(Measurement(suite="step", case=step.case, side="compilation", value=waited, unit="s"))
+    return found + _alternate(sides, "step", step, device, repeats)
 
 
 def measure_scaling(steps: list[Step], device: str, repeats: int) -> list[Measurement]:
@@ -171,17 +178,11 @@ def peak_memory(step: Step, device: str, keep_ratio: float) -> float:
     training_step(Step(step.depth, step.width, 1, step.precision), device, keep_ratio)()
     side = training_step(step, device, keep_ratio)
     if device == "cuda":
-        before = torch.cuda.memory_allocated()
         torch.cuda.reset_peak_memory_stats()
-    else:
-        import resource  # not on Windows
-
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    before = peak_memory_mib(device)
     for _ in range(3):
         side()
-    if device == "cuda":
-        return (torch.cuda.max_memory_allocated() - before) / MEBIBYTE
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before) / MEBIBYTE
+    return peak_memory_mib(device) - before
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Fast exact backends of the constraint, and which of them serves a tensor; a fused normalization beside them.
 
 Each backend module has `relu_topk(x, keep_ratio, scope, dtype)` and `topk_mask(x, keep_ratio, scope)`, gives what the
-reference in `topk.py` gives, bit for bit, and says by `serves(x, scope)` what it is made for.
+reference in `topk.py` gives, bit for bit in groups without NaN, and says by `serves(x, scope)` what it is made for.
 """
 
 import importlib
@@ -52,9 +52,11 @@ def choose(x: Tensor, scope: str, backend: str) -> ModuleType | None:
     raise ValueError(f"backend {asked!r} does not serve {x.dtype} on {x.device.type} with scope {scope!r}")
 
 
-def fused_norm(x: Tensor) -> ModuleType | None:
-    """`cpu_norm` where numba serves `x`, float32 (N, C, H, W) in channels_last; None for plain torch."""
-    if x.dim() != 4 or x.dtype != torch.float32 or not x.is_contiguous(memory_format=torch.channels_last):
+def fused_norm(x: Tensor, weight: Tensor) -> ModuleType | None:
+    """`cpu_norm` where numba serves `x`, float32 (N, C, H, W) in channels_last, and `weight`; None for plain torch."""
+    if x.dim() != 4 or x.numel() == 0 or not x.is_contiguous(memory_format=torch.channels_last):
+        return None
+    if x.dtype != torch.float32 or weight.dtype != torch.float32:
         return None
     served = not x.is_cuda and choose(x, "sample", "auto")
     return load("numba norm") if served and served is load("numba") else None
@@ -80,7 +82,10 @@ def served_by(device: str) -> str:
 def load(name: str) -> ModuleType | None:
     """The module of a backend, or None, said in one line, where its package is missing or fails to load."""
     try:
-        return importlib.import_module(_modules[name])
+        module = importlib.import_module(_modules[name])
+        if hasattr(module, "probe"):
+            module.probe()
+        return module
     except Exception as error:  # a compiler package can fail to load in many ways; each leaves the reference
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         _log.warning("%s is not available (%s): the slower reference in plain torch serves instead", name, reason)

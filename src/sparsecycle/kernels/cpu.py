@@ -33,8 +33,8 @@ _log = logging.getLogger("sparsecycle")
 
 
 def serves(x: Tensor, scope: str) -> bool:
-    """CPU tensors of float32, bfloat16 or float16; any scope."""
-    return x.device.type == "cpu" and x.dtype in KEYS
+    """CPU tensors of float32, bfloat16 or float16 whose values 32 bits can count; any scope."""
+    return x.device.type == "cpu" and x.dtype in KEYS and x.numel() < 2**31
 
 
 def relu_topk(x: Tensor, keep_ratio: Tensor, scope: str, dtype: torch.dtype) -> Tensor:
@@ -161,7 +161,7 @@ def _relu_topk(rows: Keys, out: Keys, k: int, channels: int, positions: int, mag
             kept[i] = keys[i] if stays else keys.dtype.type(0)
         if surplus > 0:
             ranks = _rank_ties(keys, t, channels, positions)
-            last = _search(ranks, np.count_nonzero(ranks) - surplus, 1)[0]
+            last = _search(ranks, np.count_nonzero(ranks) - surplus, 1)[0] if least <= largest else 0
             for i in range(keys.size):
                 kept[i] = keys.dtype.type(0) if 0 < ranks[i] < last else kept[i]
 

@@ -29,6 +29,13 @@ def serves(x: Tensor, scope: str) -> bool:
     return (x.is_cuda or INTERPRETED) and x.dtype in DTYPES and scope != "batch"
 
 
+def probe() -> None:
+    """Raise where a kernel cannot be compiled and run: no compiler in the system, or a GPU unknown to Triton."""
+    if not INTERPRETED:
+        budget = torch.ones((), dtype=torch.float64, device="cuda")
+        relu_topk(torch.ones(1, 32, device="cuda"), budget, "sample", torch.float32)
+
+
 def relu_topk(x: Tensor, keep_ratio: Tensor, scope: str, dtype: torch.dtype) -> Tensor:
     """The k largest of each group of relu(x), the rest zero, rounded to `dtype`; shape and memory format of `x`."""
     return _run(x, keep_ratio, scope, dtype, relu=True)
@@ -45,17 +52,18 @@ def _run(x: Tensor, keep_ratio: Tensor, scope: str, dtype: torch.dtype, relu: bo
     stored = x.dtype if INTERPRETED and relu else dtype  # the interpreter truncates where a GPU rounds
     out = torch.empty_like(rows.values, dtype=stored)
     block = min(BLOCK, max(32, triton.next_power_of_2(n)))
-    _select_rows[(groups,)](
-        rows.values,
-        out if relu else out.view(torch.uint8),
-        keep_ratio,
-        n,
-        CHANNELS=rows.channels,
-        POSITIONS=rows.positions,
-        RELU=relu,
-        BLOCK=block,
-        num_warps=min(16, max(1, block // 512)),
-    )
+    with torch.cuda.device_of(x):
+        _select_rows[(groups,)](
+            rows.values,
+            out if relu else out.view(torch.uint8),
+            keep_ratio.to(x.device, non_blocking=True),
+            n,
+            CHANNELS=rows.channels,
+            POSITIONS=rows.positions,
+            RELU=relu,
+            BLOCK=block,
+            num_warps=min(16, max(1, block // 512)),
+        )
     return restore(out.to(dtype), rows, x)
 
 
@@ -172,7 +180,7 @@ def _select_rows(
     RELU: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
 ):
-    """Of the row of this program the k largest, as `kept_values` in topk.py says, or the mask of them."""
+    """Of the row of this program the k largest, as `kept_values` in layout.py says, or the mask of them."""
     x = x_rows + tl.program_id(0).to(tl.int64) * n
     out = out_rows + tl.program_id(0).to(tl.int64) * n
     k = tl.maximum(tl.ceil(tl.load(keep_ratio) * n - SLACK).to(tl.int32), 1)
