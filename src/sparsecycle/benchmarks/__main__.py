@@ -3,6 +3,7 @@
 import importlib.metadata
 import sys
 import time
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -22,12 +23,13 @@ def main(repeats: int = 11) -> int:
     step = Step.of_preset("paper" if device == "cuda" else "classroom")
     sizes = [Step(*size, step.precision) for size in (GPU_SIZES if device == "cuda" else CPU_SIZES)]
     torch.compiler.config.force_disable_caches = True  # what an earlier call compiled would hide the wait for it
+    warnings.filterwarnings("ignore", message="dynamo_pgo force disabled")  # says just that
     started, begin = now(), time.perf_counter()
     left_out: list[str] = []
     measurements: list[Measurement] = []
     parts: dict[str, Callable[[], list[Measurement]]] = {
         "one layer": lambda: measure_selection(device, repeats),
-        "a training step": lambda: measure_steps(step, device, repeats, left_out),
+        "a training step": lambda: measure_steps(step, device, 2 * repeats, left_out),
         "other sizes": lambda: measure_scaling(sizes, device, 5),
         "limits": lambda: measure_limits(step, device, repeats),
         "memory": lambda: measure_memory(step, device),
