@@ -3,6 +3,7 @@
 import json
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -125,17 +126,17 @@ def _no_compiler(model: object) -> object:
 
 
 def test_the_constraint_is_at_work_in_the_constrained_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sparsecycle.topk import GlobalTopK
+    from sparsecycle import wrn
 
     seen: list[float] = []
-    forward = GlobalTopK.forward
+    constrain = wrn.normed_topk
 
-    def watched(layer: GlobalTopK, x: torch.Tensor) -> torch.Tensor:
-        y = forward(layer, x)
+    def watched(*arguments: Any) -> torch.Tensor:
+        y = constrain(*arguments)
         seen.append((y != 0).float().mean().item())
         return y
 
-    monkeypatch.setattr(GlobalTopK, "forward", watched)
+    monkeypatch.setattr(wrn, "normed_topk", watched)
     for arguments in ({"plain": True}, {}):
         training_step(SMALL, "cpu", 0.1, **arguments)()  # type: ignore[arg-type]
     assert len(seen) == 14 and max(seen) <= 0.1001

@@ -1,6 +1,5 @@
 """Every backend of the constraint against the reference, bit for bit, and the operators under torch's own checks."""
 
-import importlib
 import os
 import subprocess
 import sys
@@ -16,8 +15,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 
 from sparsecycle import GlobalTopK, WideResNet, global_topk, kernels, set_keep_ratio
+from sparsecycle.fused import normed_topk, rms_norm_topk
+from sparsecycle.kernels import fused
 from sparsecycle.kernels.layout import kept_values, rows_of
-from sparsecycle.norm import RMSNorm2d, rms_norm
+from sparsecycle.norm import RMSNorm2d
 from sparsecycle.topk import SCOPES, relu_topk, topk_mask
 from test_topk import activations
 
@@ -314,24 +315,72 @@ def test_rows_are_views_where_memory_allows(scope: str) -> None:
 
 
 @needs_numba
+@pytest.mark.parametrize("keep_ratio", [1.0, 0.3, 0.02])
 @pytest.mark.parametrize("channels", [3, 16, 64])
-def test_fused_norm_and_its_gradients_are_those_of_the_formula(channels: int) -> None:
+def test_fused_operator_and_its_gradients_are_those_of_the_formula(channels: int, keep_ratio: float) -> None:
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4, channels, 5, 6, generator=generator).contiguous(memory_format=torch.channels_last)
     x[0, :, 0, 0] = 0  # an empty position: its norm is sqrt(eps)
     upstream = torch.randn(4, channels, 5, 6, generator=generator)
-    norm = RMSNorm2d(channels)
+    norm, topk = RMSNorm2d(channels), GlobalTopK(keep_ratio)
     nn.init.uniform_(norm.weight, 0.5, 2.0)
-    torch.library.opcheck(rms_norm, (x.clone().requires_grad_(), norm.weight, norm.eps))
-    assert kernels.fused_norm(x, norm.weight) is importlib.import_module("sparsecycle.kernels.cpu_norm")
+    torch.library.opcheck(rms_norm_topk, (x.clone().requires_grad_(), norm.weight, norm.eps, topk.budget))
     x.requires_grad_()
-    found = torch.autograd.grad(norm(x), (x, norm.weight), upstream)
+    out = normed_topk(norm, topk, x)
+    assert "rms_norm_topk" in type(out.grad_fn).__name__
+    found = torch.autograd.grad(out, (x, norm.weight), upstream)
     wide, weight = x.detach().double().requires_grad_(), norm.weight.detach().double().requires_grad_()
-    exact = wide / (wide.square().mean(dim=1, keepdim=True) + norm.eps).sqrt() * weight[:, None, None]
+    normed = wide / (wide.square().mean(dim=1, keepdim=True) + norm.eps).sqrt() * weight[:, None, None]
+    exact = relu_topk(normed, topk.budget, "sample", torch.float64, "reference")
     wanted = torch.autograd.grad(exact, (wide, weight), upstream.double())
-    torch.testing.assert_close(norm(x).double(), exact, rtol=1e-5, atol=1e-6)  # float32 arithmetic
+    torch.testing.assert_close(out.double(), exact, rtol=1e-5, atol=1e-6)  # float32 arithmetic
     for one, other in zip(found, wanted, strict=True):
         torch.testing.assert_close(one.double(), other, rtol=1e-4, atol=1e-4)
+
+
+@needs_numba
+@settings(max_examples=100, deadline=None, database=None, derandomize=True)
+@given(x=activations(), keep_ratio=st.floats(1e-3, 1.0))
+def test_fused_selection_is_the_reference_s_on_the_same_normalized_values(x: Tensor, keep_ratio: float) -> None:
+    x = x.float().contiguous(memory_format=torch.channels_last)
+    weight, budget = torch.ones(x.shape[1]), torch.tensor(keep_ratio, dtype=torch.float64)
+    if fused(x, weight, "numba") is None:  # not four dimensions, or empty
+        return
+    positive = rms_norm_topk(x, weight, 1e-5, torch.ones((), dtype=torch.float64))
+    if positive.isnan().any():  # of infinity over infinity
+        return
+    kept = rms_norm_topk(x, weight, 1e-5, budget)
+    assert torch.equal(kept, relu_topk(positive, budget, "sample", torch.float32, "reference"))
+
+
+@needs_numba
+def test_fused_only_where_nothing_is_lost() -> None:
+    """Hooks see their module; NaN shows; other norms, scopes, dtypes, memory and backends go one by one."""
+    x = torch.randn(2, 4, 3, 3).contiguous(memory_format=torch.channels_last)
+    norm, topk, seen = RMSNorm2d(4), GlobalTopK(0.3), []
+    fast = normed_topk(norm, topk, x)
+    for module in (norm, topk):
+        handle = module.register_forward_hook(lambda module, *_: seen.append(module))
+        torch.testing.assert_close(normed_topk(norm, topk, x), fast)
+        handle.remove()
+    assert seen == [norm, topk]
+    spoilt = x.clone()
+    spoilt[1, 2, 0, 0] = float("nan")
+    assert normed_topk(norm, topk, spoilt)[1].isnan().sum() == 4 and torch.equal(
+        normed_topk(norm, topk, spoilt)[0], fast[0]
+    )
+    others = [
+        (RMSNorm2d(4, over="sample"), topk, x),
+        (nn.BatchNorm2d(4), topk, x),
+        (norm, GlobalTopK(0.3, scope="channel"), x),
+        (norm, GlobalTopK(0.3, backend="reference"), x),
+        (norm, topk, x.contiguous()),
+        (norm, topk, x.half()),
+    ]
+    for module, constraint, values in others:
+        out = normed_topk(module, constraint, values.clone().requires_grad_())
+        assert "rms_norm_topk" not in type(out.grad_fn).__name__
+        assert torch.equal(out, constraint(module(values)))
 
 
 def test_norm_serves_other_dtypes_and_empty_batches() -> None:

@@ -1,49 +1,10 @@
-"""RMSNorm of feature maps, in plain torch or by one fused kernel."""
-
-from typing import Any
+"""RMSNorm of feature maps."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparsecycle.kernels import autocast_dtype, fused_norm
-
-
-@torch.library.custom_op("sparsecycle::rms_norm", mutates_args=())
-def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    """RMSNorm over the channels of what `fused_norm` serves: float32 (N, C, H, W) in channels_last."""
-    normed: Tensor = fused_norm(x, weight).rms_norm(x, weight, eps)  # type: ignore[union-attr]
-    return normed
-
-
-@torch.library.custom_op("sparsecycle::rms_norm_backward", mutates_args=())
-def rms_norm_backward(gradient: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    """Gradients for x and weight."""
-    gradients: tuple[Tensor, Tensor] = fused_norm(x, weight).rms_norm_backward(gradient, x, weight, eps)  # type: ignore[union-attr]
-    return gradients
-
-
-@rms_norm.register_fake
-def _(x: Tensor, weight: Tensor, eps: float) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.channels_last)
-
-
-@rms_norm_backward.register_fake
-def _(gradient: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(x, memory_format=torch.channels_last), torch.empty_like(weight)
-
-
-def _save_input(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs[:2])
-    ctx.eps = inputs[2]
-
-
-def _gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-    to_x, to_weight = rms_norm_backward(gradient, *ctx.saved_tensors, ctx.eps)
-    return to_x, to_weight, None
-
-
-rms_norm.register_autograd(_gradients, setup_context=_save_input)
+from sparsecycle.kernels import autocast_dtype
 
 
 class RMSNorm2d(nn.Module):
@@ -73,9 +34,6 @@ class RMSNorm2d(nn.Module):
         normed: Tensor
         if self.over == "sample":
             normed = F.rms_norm(x, x.shape[1:], eps=self.eps) * self.weight[:, None, None]
-            return normed
-        if not torch.compiler.is_compiling() and fused_norm(x, self.weight):  # a compiler fuses the plain form
-            normed = rms_norm(x, self.weight, self.eps)
             return normed
         last = x.permute(0, 2, 3, 1)  # (N, H, W, C): a view, contiguous where x is channels_last
         normed = F.rms_norm(last, (last.shape[-1],), self.weight, self.eps).permute(0, 3, 1, 2)

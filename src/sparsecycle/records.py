@@ -33,7 +33,9 @@ PACKAGE = Path(__file__).parent
 CHECKOUT = PACKAGE.parents[1]
 OWN_RUNS = CHECKOUT / "runs"
 # The files whose text decides a run's numbers; reading, drawing and the command line are not among them.
-TRAINING_SOURCES = ("config", "controllers", "data", "evaluation", "kernels", "norm", "topk", "training", "wrn")
+TRAINING_SOURCES = (
+    *("config", "controllers", "data", "evaluation", "fused", "kernels", "norm", "topk", "training", "wrn"),
+)
 
 
 class Provenance(BaseModel):

@@ -10,6 +10,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from sparsecycle.fused import normed_topk
 from sparsecycle.norm import RMSNorm2d
 from sparsecycle.topk import GlobalTopK
 
@@ -31,8 +32,8 @@ class Block(nn.Module):
         self.shortcut = None if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        active = self.topk1(self.norm1(x))
-        residual = self.conv2(self.topk2(self.norm2(self.conv1(active))))
+        active = normed_topk(self.norm1, self.topk1, x)
+        residual = self.conv2(normed_topk(self.norm2, self.topk2, self.conv1(active)))
         joined: Tensor = residual + (x if self.shortcut is None else self.shortcut(active))
         return joined
 
@@ -87,7 +88,7 @@ class WideResNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         x = self.stem(images)  # (N, 16, 32, 32)
         x = self.blocks(x)  # (N, 64 * width, 8, 8)
-        x = self.topk(self.norm(x)).mean(dim=(2, 3))  # (N, 64 * width)
+        x = normed_topk(self.norm, self.topk, x).mean(dim=(2, 3))  # (N, 64 * width)
         logits: Tensor = self.head(x)
         return logits
 

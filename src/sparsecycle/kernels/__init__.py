@@ -1,4 +1,4 @@
-"""Fast exact backends of the constraint, and which of them serves a tensor; a fused normalization beside them.
+"""Fast exact backends of the constraint, and which of them serves a tensor; one fuses the normalization too.
 
 Each backend module has `relu_topk(x, keep_ratio, scope, dtype)` and `topk_mask(x, keep_ratio, scope)`, gives what the
 reference in `topk.py` gives, bit for bit in groups without NaN, and says by `serves(x, scope)` what it is made for.
@@ -18,7 +18,7 @@ VARIABLE = "SPARSECYCLE_BACKEND"
 
 _modules = {
     "numba": "sparsecycle.kernels.cpu",
-    "numba norm": "sparsecycle.kernels.cpu_norm",
+    "numba fused": "sparsecycle.kernels.cpu_fused",
     "triton": "sparsecycle.kernels.triton",
 }
 _log = logging.getLogger("sparsecycle")
@@ -52,14 +52,14 @@ def choose(x: Tensor, scope: str, backend: str) -> ModuleType | None:
     raise ValueError(f"backend {asked!r} does not serve {x.dtype} on {x.device.type} with scope {scope!r}")
 
 
-def fused_norm(x: Tensor, weight: Tensor) -> ModuleType | None:
-    """`cpu_norm` where numba serves `x`, float32 (N, C, H, W) in channels_last, and `weight`; None for plain torch."""
-    if x.dim() != 4 or x.numel() == 0 or not x.is_contiguous(memory_format=torch.channels_last):
+def fused(x: Tensor, weight: Tensor, backend: str) -> ModuleType | None:
+    """`cpu_fused` where numba serves `x`, float32 (N, C, H, W) in channels_last, and `weight`; None for one by one."""
+    if x.is_cuda or x.dim() != 4 or x.numel() == 0 or not x.is_contiguous(memory_format=torch.channels_last):
         return None
     if x.dtype != torch.float32 or weight.dtype != torch.float32:
         return None
-    served = not x.is_cuda and choose(x, "sample", "auto")
-    return load("numba norm") if served and served is load("numba") else None
+    served = choose(x, "sample", backend)
+    return load("numba fused") if served and served is load("numba") else None
 
 
 def autocast_dtype(device: str) -> torch.dtype | None:

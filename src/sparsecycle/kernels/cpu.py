@@ -150,20 +150,29 @@ def _rank_ties(keys: Keys, t: int, channels: int, positions: int) -> npt.NDArray
     return ranks
 
 
+@numba.njit(cache=True)
+def select(keys: Keys, kept: Keys, k: int, channels: int, positions: int, magnitude: int, infinity: int) -> None:
+    """The k largest positive keys of a row, and NaN, which goes through as it does through ReLU; the rest zero.
+
+    `kept` may be the memory of `keys`.
+    """
+    t, surplus = _search(keys, k, 1)
+    if surplus > 0:
+        ranks = _rank_ties(keys, t, channels, positions)
+    least, unsigned, largest = keys.dtype.type(t), keys.dtype.type(magnitude), keys.dtype.type(infinity)
+    for i in range(keys.size):
+        stays = keys[i] >= least or keys.dtype.type(keys[i] & unsigned) > largest
+        kept[i] = keys[i] if stays else keys.dtype.type(0)
+    if surplus > 0:
+        last = _search(ranks, np.count_nonzero(ranks) - surplus, 1)[0] if least <= largest else 0
+        for i in range(keys.size):
+            kept[i] = keys.dtype.type(0) if 0 < ranks[i] < last else kept[i]
+
+
 @numba.njit(cache=True, parallel=True)
 def _relu_topk(rows: Keys, out: Keys, k: int, channels: int, positions: int, magnitude: int, infinity: int) -> None:
     for group in numba.prange(rows.shape[0]):
-        keys, kept = rows[group], out[group]
-        t, surplus = _search(keys, k, 1)
-        least, unsigned, largest = keys.dtype.type(t), keys.dtype.type(magnitude), keys.dtype.type(infinity)
-        for i in range(keys.size):  # NaN goes through, as it does through ReLU
-            stays = keys[i] >= least or keys.dtype.type(keys[i] & unsigned) > largest
-            kept[i] = keys[i] if stays else keys.dtype.type(0)
-        if surplus > 0:
-            ranks = _rank_ties(keys, t, channels, positions)
-            last = _search(ranks, np.count_nonzero(ranks) - surplus, 1)[0] if least <= largest else 0
-            for i in range(keys.size):
-                kept[i] = keys.dtype.type(0) if 0 < ranks[i] < last else kept[i]
+        select(rows[group], out[group], k, channels, positions, magnitude, infinity)
 
 
 @numba.njit(cache=True, parallel=True)
