@@ -1,5 +1,6 @@
 """One training step, dense and constrained, plain and fast, in several sizes, and its peak memory."""
 
+import statistics
 import subprocess
 import sys
 import time
@@ -157,16 +158,19 @@ def measure_limits(step: Step, device: str, repeats: int) -> list[Measurement]:
     ]
 
 
-def measure_memory(step: Step, device: str) -> list[Measurement]:
-    """Peak memory of three steps above what is held before, each budget in a process of its own."""
+def measure_memory(step: Step, device: str, processes: int = 5) -> list[Measurement]:
+    """Peak memory of three steps above what is held before, the median of processes of their own for each budget."""
     found = []
     for keep_ratio in (1.0, 0.1):
         code = (
             "from sparsecycle.benchmarks.steps import Step, peak_memory\n"
             f"print(peak_memory({step!r}, {device!r}, {keep_ratio}))"
         )
-        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-        peak = float(done.stdout)
+        peaks = [
+            float(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+            for _ in range(processes)
+        ]
+        peak = statistics.median(peaks)
         found.append(
             Measurement(suite="memory", case=step.case, side="kernels", keep_ratio=keep_ratio, value=peak, unit="MiB")
         )
