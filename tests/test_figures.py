@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from sparsecycle import figures, make_controller
 from sparsecycle.controllers import budget_path
-from sparsecycle.display import INK, alternative_text, inline_svg, png, show, write_svg
+from sparsecycle.display import INK, alternative_text, inline_svg, markdown_table, png, show, write_svg
 from sparsecycle.schematic import block_schematic
 from sparsecycle.statistics import paired_difference, verdict_table
 
@@ -160,3 +160,8 @@ def test_one_seed_has_no_interval_and_small_budgets_stay_in_the_picture() -> Non
     assert "nan" not in text and "interval" not in text
     low = made_up_epochs().assign(keep_ratio=lambda epochs: epochs["keep_ratio"] * 0.02)
     assert all(axes.get_ylim()[0] < low["keep_ratio"].min() for axes in figures.keep_ratio_path(low).axes)
+
+
+def test_a_frame_as_a_markdown_table() -> None:
+    frame = pd.DataFrame({"a": [1, 2], "b": ["x", "`y`"], "c": [0.5, float("nan")]})
+    assert markdown_table(frame) == "| a | b | c |\n|---|---|---|\n| 1 | x | 0.5 |\n| 2 | `y` |  |"

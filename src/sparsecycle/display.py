@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
+import pandas as pd
 from matplotlib.figure import Figure
 
 INK = "#1f2329"
@@ -113,3 +114,11 @@ def png(figure: Figure) -> bytes:
 def write_svg(figure: Figure, path: Path, *, dark: bool = False) -> None:
     """A file for pages outside the book (the README), in the ink of a light or a dark page."""
     path.write_text(inline_svg(figure, "#e6edf3" if dark else INK) + "\n", encoding="utf-8")
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """A frame without its index as a Markdown table, which takes the colours of the page. Nothing is shown for NaN."""
+    lines = [f"| {' | '.join(frame.columns)} |", "|---" * len(frame.columns) + "|"]
+    for row in frame.itertuples(index=False):
+        lines.append(f"| {' | '.join('' if value != value else str(value) for value in row)} |")
+    return "\n".join(lines)

@@ -55,7 +55,10 @@ def layer_cost(record: BenchmarkRecord, case: str, sizes: list[str], keep_ratio:
     by_budget.set_ylabel("time (milliseconds)")
     by_budget.set_title(case, fontsize=11)
     by_size.set_xscale("log")
-    by_size.set_xlabel("values in all")
+    by_size.xaxis.set_major_locator(FixedLocator(sorted(set(values))))
+    by_size.xaxis.set_minor_locator(NullLocator())
+    by_size.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:.2g}"))
+    by_size.set_xlabel("values in all (millions)")
     by_size.set_title(f"budget {keep_ratio:g}", fontsize=11)
     for axes in (by_budget, by_size):
         axes.set_yscale("log")

@@ -118,7 +118,8 @@ def targets_table(records: Sequence[BenchmarkRecord]) -> pd.DataFrame:
         if measured:
             median, low, high = measured[0]
             form = "{:.2f}" if target.unit == "x" else "{:,.0f}"
-            row |= {"measured": form.format(median), "quartiles": f"{form.format(low)} to {form.format(high)}"}
+            spread = f"{form.format(low)} to {form.format(high)}" if low < high else ""  # of one value there is none
+            row |= {"measured": form.format(median), "quartiles": spread}
             row |= {"met": "yes" if target.met(median) else "no"}
         else:
             row |= {"measured": "", "quartiles": "", "met": "not measured"}
