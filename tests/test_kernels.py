@@ -298,6 +298,17 @@ def test_compiling_for_the_first_time_says_what_it_waits_for(tmp_path: object) -
     assert second.stderr == ""
 
 
+@needs_numba
+@pytest.mark.parametrize("threads", [1, 2])
+def test_torch_keeps_its_number_of_threads(threads: int) -> None:
+    """In a new process: numba's pool starts with the first call, and would set it to the number of cores."""
+    code = "import torch; from sparsecycle import global_topk\nbefore = torch.get_num_threads()\n"
+    code += "global_topk(torch.ones(9, 9), 0.5); print(before, torch.get_num_threads())"
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [str(threads)] * 2
+
+
 @pytest.mark.parametrize("keep_ratio", [1e-9, 0.07, 0.1, 0.3, 0.7**3, 1.0])
 def test_k_is_the_same_in_float64_of_any_device(keep_ratio: float) -> None:
     for n in (1, 7, 100, 4096, 16_384, 65_536):

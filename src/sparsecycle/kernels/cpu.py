@@ -65,10 +65,18 @@ def _run(kernel: Any, rows: Rows, out: Tensor, keep_ratio: Tensor, *more: int) -
 
 @contextmanager
 def all_threads() -> Iterator[None]:
-    """As many threads as torch uses, and one caller at a time."""
+    """As many threads as torch uses, and one caller at a time.
+
+    When numba's pool starts, it sets the number of threads of torch's OpenMP too, to that of cores: it is put back.
+    """
     with _lock:
-        numba.set_num_threads(min(torch.get_num_threads(), numba.config.NUMBA_NUM_THREADS))
-        yield
+        threads = torch.get_num_threads()
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+        try:
+            yield
+        finally:
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
 
 
 class _SayWhatIsWaitedFor(event.Listener):
