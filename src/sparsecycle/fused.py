@@ -32,7 +32,8 @@ def _fuses(norm: RMSNorm2d, topk: GlobalTopK, x: Tensor) -> bool:
 
 
 def _hooked(module: nn.Module) -> bool:
-    return bool(module._forward_hooks or module._forward_pre_hooks or module._backward_hooks)
+    forward, backward = module._forward_hooks or module._forward_pre_hooks, module._backward_hooks
+    return bool(forward or backward or module._backward_pre_hooks)
 
 
 @torch.library.custom_op("sparsecycle::rms_norm_topk", mutates_args=())

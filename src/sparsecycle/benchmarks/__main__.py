@@ -1,6 +1,5 @@
 """`python -m sparsecycle.benchmarks`: measure what this machine allows and write a record to `data/benchmarks`."""
 
-import importlib.metadata
 import sys
 import time
 import warnings
@@ -38,7 +37,7 @@ def main(repeats: int = 11) -> int:
     for name, part in parts.items():
         print(f"measuring {name} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr)
         measurements += part()
-    made = environment(device, step.precision, deterministic=False) | {"numba": _version("numba")}
+    made = environment(device, step.precision, deterministic=False)
     record = BenchmarkRecord(
         started=started, ended=now(), environment=made, left_out=left_out, measurements=measurements
     )
@@ -53,13 +52,6 @@ def main(repeats: int = 11) -> int:
 def measure_layer(device: str, repeats: int) -> list[Measurement]:
     keep_freed_memory()  # after the steps: they are to be measured as anybody's program runs
     return measure_selection(device, repeats)
-
-
-def _version(package: str) -> str | None:
-    try:
-        return importlib.metadata.version(package)
-    except importlib.metadata.PackageNotFoundError:
-        return None
 
 
 if __name__ == "__main__":

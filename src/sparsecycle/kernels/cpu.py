@@ -3,7 +3,7 @@
 The bit patterns of non-negative floats, read as integers ("keys"), order like the floats, and all negative floats are
 negative integers. So the k-th largest is found by a search for the key t with count(keys >= t) = k: each pass counts at
 two keys with vector instructions, and interpolates between the counts. A few keys from all over the row tell where to
-begin. It takes about eight passes at the speed of the cache; a histogram or a sort touches each value in scalar code.
+begin. The passes run at the speed of the cache; a histogram or a sort touches each value in scalar code.
 
 Where several values are equal to the k-th largest and not all have a place, the same search finds the last index that
 has one.
@@ -86,7 +86,7 @@ class _SayWhatIsWaitedFor(event.Listener):
 
     def on_start(self, event: Any) -> None:
         if not self.said and event.data["dispatcher"].py_func.__module__.startswith(__package__):
-            _log.warning("compiling the CPU kernels, once: about a quarter of a minute")
+            _log.warning("compiling the CPU kernels: once, for this machine and this version of them")
             type(self).said = True
 
     def on_end(self, event: Any) -> None:

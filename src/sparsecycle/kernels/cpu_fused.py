@@ -1,7 +1,6 @@
 """RMSNorm over channels, ReLU and selection on the CPU with numba, in one pass over memory each way.
 
-A sample is normalized into the output, and selected there while it is still in the cache. Plain torch takes about ten
-passes for the normalization alone.
+A sample is normalized into the output, and selected there while it is still in the cache.
 """
 
 import numba

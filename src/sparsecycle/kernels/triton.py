@@ -1,8 +1,8 @@
 """Exact selection on a GPU with Triton: one program a group, counting passes over a row that stays in the caches.
 
-The search is that of `cpu.py`: bit patterns as integers, counts at two keys a pass, interpolation between the counts,
-and the same search over the indices of equal values. The first pass reads the row from memory; the later ones find it
-in the caches of the chip, so that the cost in memory traffic is that of a ReLU.
+The search is that of `cpu.py`, begun from the whole range of keys: bit patterns as integers, counts at two keys a pass,
+interpolation between the counts, and the same search over the indices of equal values. The first pass reads the row
+from memory; the later ones are meant to find it in the caches of the chip, which no GPU has been there to show.
 
 The budget is a value on the device: k is computed by the kernel, so that another budget neither waits for the GPU nor
 compiles or captures anything anew.
