@@ -3,10 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
 METHODS := dense loss_gated plateau
+STUDY ?= smoke
 SHELL := /bin/bash
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages test lint types unit notebooks pages-check bench record readme outputs clean
+.PHONY: help env book pages test lint types unit notebooks pages-check bench study record readme outputs clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -58,6 +59,12 @@ notebooks: $(READY)  ## nbval: execute the chapters and compare the outputs mark
 
 pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs
 	@$(BIN)/pytest tests/test_pages.py
+
+study: $(READY)  ## make the runs of a study of workflow/grid.yaml that are missing: make study STUDY=smoke
+	@$(BIN)/python -c 'import snakemake' 2>/dev/null \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[grid]'
+	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local \
+		--quiet all --config study=$(STUDY)
 
 bench: $(READY)  ## measure what the method costs on this machine (minutes); a record in data/benchmarks
 	@$(BIN)/python -m sparsecycle.benchmarks

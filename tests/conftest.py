@@ -7,11 +7,24 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
 from sparsecycle import RunConfig
+from sparsecycle.records import RunRecord, read_epochs
 
 ROOT = Path(__file__).parents[1]
+TIMES = ["seconds"]
+
+
+def same_run(first: Path, second: Path) -> None:
+    """Equal in everything but times."""
+    assert RunRecord.read(first).results() == RunRecord.read(second).results()
+    pd.testing.assert_frame_equal(
+        read_epochs(first).drop(columns=TIMES), read_epochs(second).drop(columns=TIMES), check_exact=True
+    )
+    assert (first / "predictions.npz").read_bytes() == (second / "predictions.npz").read_bytes()
+    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
 
 
 @pytest.fixture

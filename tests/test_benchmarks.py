@@ -19,7 +19,7 @@ from sparsecycle.benchmarks.steps import Step, measure_memory, measure_steps, tr
 from sparsecycle.benchmarks.timing import alternate
 from sparsecycle.display import alternative_text, inline_svg
 from sparsecycle.errors import InputError
-from sparsecycle.records import environment
+from sparsecycle.provenance import environment
 
 SMALL = Step(10, 1, 4)
 SELECTION = "64 x 65536 float32"

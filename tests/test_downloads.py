@@ -150,6 +150,35 @@ def test_a_download_without_a_network_is_an_input_error(official, monkeypatch, t
         from_official(tmp_path / "work", tmp_path)
 
 
+class Faulty(http.server.BaseHTTPRequestHandler):
+    """Answers with an HTML page, or promises more than it sends, as a login page or a broken line does."""
+
+    def do_GET(self):
+        page = b"<!DOCTYPE html><title>Sign in</title>" * 100
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(page) * (10 if "broken" in self.path else 1)))
+        self.end_headers()
+        self.wfile.write(page)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("kind", ["broken-line", "login-page"])
+def test_a_broken_download_or_a_page_is_refused_and_the_next_try_works(official, monkeypatch, tmp_path, kind):
+    dataset, _ = official
+    good = dataset.url
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Faulty) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        monkeypatch.setattr(dataset, "url", f"http://127.0.0.1:{server.server_port}/{kind}/cifar-10-python.tar.gz")
+        with pytest.raises(InputError, match="torchvision could not download it") as caught:
+            from_official(tmp_path / "work", tmp_path / "elsewhere")
+        server.shutdown()
+    one_sentence(caught.value)
+    monkeypatch.setattr(dataset, "url", good)
+    assert same(from_official(tmp_path / "work", tmp_path / "elsewhere"), TRAIN_TEST)
+
+
 def test_an_archive_with_another_checksum_is_an_input_error(official, monkeypatch, tmp_path):
     dataset, _ = official
     monkeypatch.setattr(dataset, "tgz_md5", "0" * 32)

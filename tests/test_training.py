@@ -2,37 +2,21 @@
 
 import hashlib
 import json
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 import torch
 
-from conftest import ROOT
+from conftest import ROOT, TIMES, same_run
 from sparsecycle import RunConfig, WideResNet, train
 from sparsecycle.errors import InputError
-from sparsecycle.records import RunRecord, read_epochs, run_folder
-from sparsecycle.training import CHECKPOINT, load_model, load_trained, resolve_device
-
-TIMES = ["seconds"]
-FILES = {"record.json", "epochs.parquet", "predictions.npz", "model.safetensors"}
-
-
-def same_run(first: Path, second: Path) -> None:
-    """Equal in everything but times."""
-    assert RunRecord.read(first).results() == RunRecord.read(second).results()
-    pd.testing.assert_frame_equal(
-        read_epochs(first).drop(columns=TIMES), read_epochs(second).drop(columns=TIMES), check_exact=True
-    )
-    assert (first / "predictions.npz").read_bytes() == (second / "predictions.npz").read_bytes()
-    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+from sparsecycle.folders import run_folder
+from sparsecycle.networks import load_model, load_trained, make_network
+from sparsecycle.optimization import learning_rate, make_optimizer
+from sparsecycle.records import RunRecord, read_epochs
+from sparsecycle.training import _Saver, resolve_device
 
 
 def test_same_seed_same_result_and_another_seed_another(tiny: Any, tmp_path: Path) -> None:
@@ -65,59 +49,36 @@ def test_a_finished_run_is_read_and_another_in_its_place_refused(tiny: Any, tmp_
     folder = run_folder(tiny(), tmp_path)
     raw = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     (folder / "record.json").write_text(json.dumps(raw | {"identity": "0" * 64}), encoding="utf-8")
-    with pytest.raises(InputError, match="holds the record of another configuration, source or data"):
+    with pytest.raises(InputError, match="holds the record of another run"):
         train(tiny(), output_dir=tmp_path, progress=False)
 
 
 @pytest.mark.parametrize("method", ["loss_gated", "plateau", "random"])
-def test_resuming_after_any_period_gives_the_same_run(
+def test_resuming_after_any_step_gives_the_same_run(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
     config = tiny(method, epochs=4, augmentation="crop_flip", warmup_periods=1, final_dense_periods=1)
     train(config, output_dir=tmp_path / "whole", progress=False)
-    import sparsecycle.training as training
+    original = _Saver.__call__
 
-    original = training._save_checkpoint
-
-    def stop_after_saving(*arguments: Any) -> None:
-        original(*arguments)
+    def stop_after_saving(saver: _Saver, take: Any) -> None:
+        original(saver, take)
+        saver._writer.wait()
         raise KeyboardInterrupt
 
+    saves = 0
     with monkeypatch.context() as patch:
-        patch.setattr(training, "_save_checkpoint", stop_after_saving)
-        for _ in range(config.periods):
-            with pytest.raises(KeyboardInterrupt):
+        patch.setattr(_Saver, "__call__", stop_after_saving)
+        patch.setattr(_Saver, "due", True)  # after every step
+        while True:
+            try:
                 train(config, output_dir=tmp_path / "parts", progress=False)
-    record = train(config, output_dir=tmp_path / "parts", progress=False)
-    assert record.provenance.resumes == config.periods
+                break
+            except KeyboardInterrupt:
+                saves += 1
+    record = RunRecord.read(run_folder(config, tmp_path / "parts"))
+    assert record.provenance.resumes == saves == config.steps
     same_run(run_folder(config, tmp_path / "whole"), run_folder(config, tmp_path / "parts"))
-
-
-def test_killed_at_random_moments_and_resumed_ends_as_if_left_alone(tmp_path: Path) -> None:
-    """Real processes and SIGKILL: five times, each a random moment after at least one more period was saved."""
-    command = [sys.executable, "-m", "sparsecycle.cli", "run", "--preset", "smoke", "--method", "plateau"]
-    command += ["--set", "epochs=12", "--no-progress", "--device", "cpu", "--output-dir"]
-    config = RunConfig(preset="smoke", method="plateau", epochs=12)
-    subprocess.run([*command, str(tmp_path / "whole")], check=True, capture_output=True)
-
-    moments = random.Random(0)
-    folder = run_folder(config, tmp_path / "killed")
-    checkpoint = folder / CHECKPOINT
-    kills = 0
-    while kills < 5:
-        before = checkpoint.stat().st_mtime_ns if checkpoint.exists() else 0
-        process = subprocess.Popen([*command, str(tmp_path / "killed")], stdout=subprocess.DEVNULL)
-        while process.poll() is None and (not checkpoint.exists() or checkpoint.stat().st_mtime_ns == before):
-            time.sleep(0.002)
-        time.sleep(moments.uniform(0, 0.15))
-        assert process.poll() is None, "the run must still be going on, or nothing was killed"
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-        kills += 1
-    subprocess.run([*command, str(tmp_path / "killed")], check=True, capture_output=True)
-    same_run(run_folder(config, tmp_path / "whole"), folder)
-    assert RunRecord.read(folder).provenance.resumes == kills
-    assert {path.name for path in folder.iterdir()} == FILES
 
 
 def test_a_diverged_run_says_so(tiny: Any, tmp_path: Path) -> None:
@@ -128,24 +89,6 @@ def test_a_diverged_run_says_so(tiny: Any, tmp_path: Path) -> None:
     assert RunRecord.read(run_folder(config, tmp_path)) == record
     assert "diverged" in record.summary()
     assert len(read_epochs(run_folder(config, tmp_path))) < config.periods
-
-
-def test_a_damaged_or_foreign_checkpoint_is_refused(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import sparsecycle.training as training
-
-    folder = run_folder(tiny(), tmp_path)
-    monkeypatch.setattr(training, "_finish", lambda *_: None)
-    train(tiny(), output_dir=tmp_path, progress=False)
-    monkeypatch.undo()
-    whole = (folder / CHECKPOINT).read_bytes()
-    (folder / CHECKPOINT).write_bytes(whole[:1000])
-    with pytest.raises(InputError, match=r"checkpoint.pt cannot be read"):
-        train(tiny(), output_dir=tmp_path, progress=False)
-    (folder / CHECKPOINT).write_bytes(whole)
-    state = torch.load(folder / CHECKPOINT, weights_only=True)
-    torch.save(state | {"identity": "other"}, folder / CHECKPOINT)
-    with pytest.raises(InputError, match="written with another configuration, source or data"):
-        train(tiny(), output_dir=tmp_path, progress=False)
 
 
 def test_warmup_and_final_periods_are_dense(tiny: Any, tmp_path: Path) -> None:
@@ -199,10 +142,8 @@ def test_held_out_images_take_the_place_of_the_test_images(tiny: Any, tmp_path: 
 
 
 def test_only_matrices_are_decayed(tiny: Any) -> None:
-    from sparsecycle.training import _network, _optimizer
-
-    model = _network(tiny())
-    decayed, free = _optimizer(model, tiny()).param_groups
+    model = make_network(tiny())
+    decayed, free = make_optimizer(model, tiny()).param_groups
     assert decayed["weight_decay"] > 0 and free["weight_decay"] == 0
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     assert all("norm" in names[id(p)] or names[id(p)].endswith("bias") for p in free["params"])
@@ -210,12 +151,9 @@ def test_only_matrices_are_decayed(tiny: Any) -> None:
 
 
 def test_the_learning_rate_warms_up_and_ends_at_zero(tiny: Any) -> None:
-    from sparsecycle.training import _rate_factor
-
     config = RunConfig(preset="smoke", method="dense", epochs=6, warmup_epochs=1)
-    factor = _rate_factor(config)
     warmup = config.steps_per_epoch
-    rates = [factor(step) for step in range(config.steps + 1)]
+    rates = [learning_rate(config, step) / config.learning_rate for step in range(config.steps + 1)]
     assert rates[: warmup + 1] == sorted(rates[: warmup + 1]) and rates[warmup] == 1.0
     assert rates[warmup:] == sorted(rates[warmup:], reverse=True) and abs(rates[-1]) < 1e-12
 
@@ -243,8 +181,8 @@ def test_weights_come_back_as_they_were(tiny: Any, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("method", ["dense", "loss_gated", "plateau"])
 def test_shipped_networks_give_their_recorded_accuracy(method: str) -> None:
+    from sparsecycle.batches import load_images
     from sparsecycle.evaluation import evaluate
-    from sparsecycle.training import load_images
 
     model, config = load_trained("quick", method)
     record = RunRecord.read(ROOT / "data" / "runs" / "quick" / f"{method}-seed0")

@@ -12,8 +12,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     Raises:
         OSError: the disk is full or the folder cannot be written; `path` is then as it was.
     """
-    for leftover in path.parent.glob(f".{path.name}.*.partial"):  # of a writer that was killed
-        leftover.unlink(missing_ok=True)
+    remove_partials(path.parent, path.name)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:
@@ -25,6 +24,12 @@ def write_atomically(path: Path, content: bytes) -> None:
         partial.unlink(missing_ok=True)
         raise
     _flush_folder(path.parent)
+
+
+def remove_partials(folder: Path, name: str = "*") -> None:
+    """Temporary files of writers that were killed, of one file or of all; nobody else may be writing them."""
+    for leftover in folder.glob(f".{name}.*.partial"):
+        leftover.unlink(missing_ok=True)
 
 
 def _flush_folder(folder: Path) -> None:

@@ -1,11 +1,13 @@
-"""The command line, thin: `sparsecycle run / evaluate / data / compare / verify`.
+"""The command line, thin: `sparsecycle run / watch / grid / merge / evaluate / data / compare / verify`.
 
-A user's mistake ends with one sentence on standard error and exit status 2, an interrupt with 130.
+A user's mistake ends with one sentence on standard error and exit status 2, a signal with 128 and its number.
 """
 
 import argparse
 import logging
+import signal
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
@@ -28,9 +30,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         place = f" at {error.filename}" if error.filename else ""
         print(f"sparsecycle: {error.strerror or error}{place}; what was recorded is whole", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("\nsparsecycle: interrupted; the same command goes on where this one stopped", file=sys.stderr)
-        return 130
+        return 128 + int(getattr(stop, "number", signal.SIGINT))
 
 
 class _Parser(argparse.ArgumentParser):
@@ -56,7 +58,34 @@ def _parser() -> argparse.ArgumentParser:
     _add_data_dir(run)
     run.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     run.add_argument("--no-progress", action="store_true", help="no progress bar")
+    run.add_argument(
+        "--checkpoint-minutes", type=float, default=5.0, metavar="M",
+        help="longest time between two checkpoints (default: 5); there is one after each period besides",
+    )  # fmt: skip
+    run.add_argument(
+        "--resume-changed", action="store_true",
+        help="go on from a checkpoint of another configuration, source or data; the record says so",
+    )  # fmt: skip
     run.set_defaults(command=_run)
+
+    watch = commands.add_parser("watch", help="follow runs that are under way, period by period, until all have ended")
+    watch.add_argument("folder", help="of a run, or of runs")
+    watch.set_defaults(command=_watch)
+
+    grid = commands.add_parser("grid", help="runs of a study: done, under way, interrupted, missing")
+    grid.add_argument("study", nargs="?", help="a name in the grid file; without one, the studies are listed")
+    grid.add_argument("--file", default="workflow/grid.yaml", help="grid file (default: workflow/grid.yaml)")
+    grid.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
+    grid.add_argument(
+        "--commands", action="store_true", help="print only the commands of what is not done, for xargs and the like"
+    )
+    grid.add_argument("--table", metavar="FILE", help="write a CSV file with a row a run")
+    grid.set_defaults(command=_grid)
+
+    merge = commands.add_parser("merge", help="copy finished runs of other machines into a folder of runs")
+    merge.add_argument("sources", nargs="+", help="folders of runs to copy from")
+    merge.add_argument("--into", default="runs", help="folder of runs to copy to (default: runs)")
+    merge.set_defaults(command=_merge)
 
     evaluate = commands.add_parser("evaluate", help="measure a trained network at any budgets")
     evaluate.add_argument("folder", help="a run's folder with record.json and model.safetensors")
@@ -95,7 +124,7 @@ def _add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from sparsecycle.config import configure, parse_setting
-    from sparsecycle.records import run_folder
+    from sparsecycle.folders import run_folder
     from sparsecycle.training import train
 
     overrides = dict(parse_setting(text) for text in options.settings)
@@ -108,17 +137,58 @@ def _run(options: argparse.Namespace) -> int:
         output_dir=options.output_dir,
         device=options.device,
         progress=not options.no_progress,
+        checkpoint_minutes=options.checkpoint_minutes,
+        resume_changed=options.resume_changed,
     )
     print(record.summary())
     print(f"{'already finished, read from' if finished else 'written:'} {folder}/")
     return 0
 
 
+def _watch(options: argparse.Namespace) -> int:
+    from sparsecycle.watching import follow
+
+    for line in follow(Path(options.folder)):
+        print(line, flush=True)
+    return 0
+
+
+def _grid(options: argparse.Namespace) -> int:
+    from sparsecycle.grid import Grid, progress, write_table
+
+    grid = Grid.read(Path(options.file))
+    if options.study is None:
+        print(grid.describe())
+        return 0
+    runs = progress(grid.configurations(options.study), Path(options.output_dir))
+    if options.table:
+        write_table(runs, Path(options.table))
+    if options.commands:
+        print("".join(f"{run.command}\n" for run in runs if run.open), end="")
+        return 0
+    for run in runs:
+        print(f"{run.status:12} {run.name}{f'  ({run.remark})' if run.remark else ''}")
+    counts = Counter(run.status for run in runs)
+    print(f"{options.study}: {len(runs)} runs, " + ", ".join(f"{count} {status}" for status, count in counts.items()))
+    return 1 if counts["other"] else 0
+
+
+def _merge(options: argparse.Namespace) -> int:
+    from sparsecycle.merging import merge
+
+    outcome = merge([Path(source) for source in options.sources], Path(options.into))
+    for name in outcome.conflicts:
+        print(f"left alone, as the two records disagree: {name}", file=sys.stderr)
+    print(f"{len(outcome.copied)} copied, {len(outcome.same)} there already, {len(outcome.conflicts)} left alone")
+    return 1 if outcome.conflicts else 0
+
+
 def _evaluate(options: argparse.Namespace) -> int:
+    from sparsecycle.batches import load_images
     from sparsecycle.config import RunConfig
     from sparsecycle.evaluation import evaluate
+    from sparsecycle.networks import load_model
     from sparsecycle.records import RunRecord
-    from sparsecycle.training import load_images, load_model
 
     folder = Path(options.folder)
     config = RunConfig(**RunRecord.read(folder).config)

@@ -10,7 +10,9 @@ import inspect
 import json
 import math
 from collections.abc import Iterable, Mapping
+from functools import cache
 from importlib import resources
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 import yaml
@@ -18,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_controller
 from sparsecycle.errors import InputError
-from sparsecycle.topk import Scope
+from sparsecycle.scopes import Scope
 
 PRESETS = ("smoke", "quick", "classroom", "paper")
 
@@ -30,7 +32,8 @@ def _in_unit_interval(value: float) -> float:
 
 
 Share = Annotated[float, AfterValidator(_in_unit_interval)]
-Count = Annotated[int, Field(ge=1)]
+LARGEST = 10**9  # of a count: beyond every use, and within what floats hold exactly
+Count = Annotated[int, Field(ge=1, le=LARGEST)]
 
 
 def _known(value: Any) -> dict[str, Any]:
@@ -64,12 +67,13 @@ class RunConfig(BaseModel):
     holdout_images: int = Field(
         default=0,
         ge=0,
+        le=LARGEST,
         description="training images held out and evaluated in place of the test images, for choosing constants",
     )
     augmentation: Literal["none", "crop_flip"] = Field(default="none", json_schema_extra=_known("none"))
 
     # Network.
-    depth: int = Field(json_schema_extra=_known(28))
+    depth: int = Field(le=LARGEST, json_schema_extra=_known(28))
     width: Count = Field(json_schema_extra=_known(4))
     norm: Literal["rms", "rms_sample", "batch"] = Field(default="rms", json_schema_extra=_inferred("rms"))
     norm_eps: float = Field(default=1e-5, gt=0)
@@ -97,8 +101,8 @@ class RunConfig(BaseModel):
     tolerance: float | None = Field(default=None, description="in nats of training loss")
     patience: Count | None = Field(default=None, description="periods without improvement before compression")
     max_hold: Count | None = Field(default=None, description="longest stay at one budget, in periods")
-    warmup_periods: int = Field(default=0, ge=0, description="dense periods first")
-    final_dense_periods: int = Field(default=0, ge=0, description="last periods trained at budget 1.0")
+    warmup_periods: int = Field(default=0, ge=0, le=LARGEST, description="dense periods first")
+    final_dense_periods: int = Field(default=0, ge=0, le=LARGEST, description="last periods trained at budget 1.0")
 
     # Evaluation.
     budgets: tuple[Share, ...] = Field(
@@ -208,9 +212,13 @@ class RunConfig(BaseModel):
 
     def overrides(self) -> dict[str, Any]:
         """Fields that differ from the preset as it stands for this method, as JSON values."""
-        given = {"keep_ratio": self.keep_ratio} if self.method == "fixed" else {}
-        plain = type(self)(preset=self.preset, method=self.method, seed=self.seed, **given).model_dump(mode="json")
-        return {key: value for key, value in self.model_dump(mode="json").items() if value != plain[key]}
+        plain = _as_it_stands(self.preset, self.method, self.keep_ratio if self.method == "fixed" else None)
+        own = self.model_dump(mode="json")
+        return {key: value for key, value in own.items() if key != "seed" and value != plain[key]}
+
+    def given(self) -> dict[str, Any]:
+        """What makes this configuration from its preset, method and seed: `overrides`, and the budget of `fixed`."""
+        return self.overrides() | ({"keep_ratio": self.keep_ratio} if self.method == "fixed" else {})
 
     def digest(self) -> str:
         """SHA-256 of the configuration as canonical JSON."""
@@ -220,10 +228,18 @@ class RunConfig(BaseModel):
 _CONTROLLER_FIELDS = frozenset({"keep_ratio", "decay", "floor", "reset_to", "tolerance", "patience", "max_hold"})
 
 
-def load_preset(name: str) -> dict[str, Any]:
+@cache
+def _as_it_stands(preset: str, method: str, keep_ratio: float | None) -> dict[str, Any]:
+    """Every field of a preset without overrides, as JSON values."""
+    given = {} if keep_ratio is None else {"keep_ratio": keep_ratio}
+    return RunConfig(preset=preset, method=method, **given).model_dump(mode="json")
+
+
+@cache
+def load_preset(name: str) -> Mapping[str, Any]:
     """The fields that the preset's YAML file sets."""
     text = resources.files("sparsecycle").joinpath(f"presets/{name}.yaml").read_text(encoding="utf-8")
-    values: dict[str, Any] = yaml.safe_load(text)
+    values: Mapping[str, Any] = MappingProxyType(yaml.safe_load(text))
     return values
 
 

@@ -7,14 +7,9 @@ data, so that a record answers for exactly one thing. No path and no host name i
 import hashlib
 import io
 import json
+import logging
 import math
-import os
-import platform
-import subprocess
-import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,46 +20,14 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sparsecycle.atomic import write_atomically
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
-from sparsecycle.kernels import served_by
+from sparsecycle.folders import plain
+from sparsecycle.provenance import CHECKOUT, HARMLESS, Provenance, git_state, source_digest
 
 SCHEMA_VERSION = 1
 CONTROL_BUDGET = 0.25  # the `fixed` run at this budget is the control of claim C8; others are variants
-PACKAGE = Path(__file__).parent
-CHECKOUT = PACKAGE.parents[1]
+_log = logging.getLogger("sparsecycle")
+FILES = ("record.json", "epochs.parquet", "predictions.npz", "model.safetensors")
 OWN_RUNS = CHECKOUT / "runs"
-# The files whose text decides a run's numbers; reading, drawing and the command line are not among them.
-TRAINING_SOURCES = (
-    *("config", "controllers", "data", "evaluation", "fused", "kernels", "norm", "topk", "training", "wrn"),
-)
-
-
-class Provenance(BaseModel):
-    """Where and how a run was made. Times are UTC in ISO 8601, durations in seconds, memory in MiB."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    git_revision: str | None
-    git_clean: bool | None
-    source_sha256: str
-    lock_sha256: str | None
-    data: str
-    data_sha256: str
-    python: str
-    torch: str
-    cuda: str | None
-    device: str
-    cpu: str
-    threads: int
-    precision: str
-    deterministic: bool
-    backend: str | None = None  # of the constraint, and its version; None: before it was named
-    started: str
-    ended: str
-    wall_seconds: float
-    training_seconds: float
-    images_per_second: float
-    peak_memory_mib: float
-    resumes: int
 
 
 class BudgetResult(BaseModel):
@@ -150,30 +113,31 @@ class RunRecord(BaseModel):
         return self.model_dump(exclude={"provenance", "files"})
 
 
-def run_folder(config: RunConfig, output_dir: Path) -> Path:
-    """`<output_dir>/<preset>/<method>-seed<k>`, followed by what was overridden, if anything was."""
-    changes = config.overrides() | ({"keep_ratio": config.keep_ratio} if config.method == "fixed" else {})
-    suffix = "".join(f"-{name}={_plain(value)}" for name, value in sorted(changes.items()))
-    if len(suffix) > 80:
-        suffix = "-" + hashlib.sha256(suffix.encode()).hexdigest()[:12]
-    return output_dir / config.preset / f"{config.method}-seed{config.seed}{suffix}"
-
-
 def run_identity(config: RunConfig, data_digest: str) -> str:
     """SHA-256 of configuration, source and data."""
-    _git_state()  # a run is identified when it begins: what is committed later did not make it
+    git_state()  # a run is identified when it begins: what is committed later did not make it
     return hashlib.sha256(f"{config.digest()} {source_digest()} {data_digest}".encode()).hexdigest()
 
 
-@cache
-def source_digest() -> str:
-    """SHA-256 over the files whose text decides a run's numbers."""
-    digest = hashlib.sha256()
-    for name in TRAINING_SOURCES:
-        folder = PACKAGE / name
-        for path in sorted(folder.glob("*.py")) if folder.is_dir() else [PACKAGE / f"{name}.py"]:
-            digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return digest.hexdigest()
+def finished_record(folder: Path, config: RunConfig, data_digest: str) -> RunRecord | None:
+    """The record of this very run, if the folder holds it.
+
+    Raises:
+        InputError: it holds another's, and in what they differ.
+    """
+    if not (folder / "record.json").exists():
+        return None
+    record = RunRecord.read(folder)
+    if record.identity != run_identity(config, data_digest):
+        now = config.model_dump(mode="json")
+        differ = [name for name in now if now[name] != record.config.get(name)]
+        differ += ["source"] if record.provenance.source_sha256 != source_digest() else []
+        differ += ["data"] if record.provenance.data_sha256 != data_digest else []
+        raise InputError(
+            f"{folder} holds the record of another run ({', '.join(differ) or 'identity'}): "
+            "choose another output_dir, or move that folder away"
+        )
+    return record
 
 
 def load_runs(*folders: str | Path) -> pd.DataFrame:
@@ -271,61 +235,28 @@ def _checked(folder: Path, name: str) -> bytes:
     return content
 
 
-def environment(device: str, precision: str, deterministic: bool) -> dict[str, Any]:
-    """The part of the provenance that is known before a run begins."""
-    import torch
-
-    return {
-        **_git_state(),
-        "source_sha256": source_digest(),
-        "lock_sha256": _file_digest(CHECKOUT / "requirements.lock"),
-        "python": platform.python_version(),
-        "torch": torch.__version__,
-        "cuda": torch.version.cuda,
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
-        "cpu": _cpu_name(),
-        "threads": torch.get_num_threads(),
-        "precision": precision,
-        "deterministic": deterministic,
-        "backend": served_by(device),
-    }
-
-
-def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def peak_memory_mib(device: str) -> float:
-    """Largest memory used so far: of the GPU where there is one, of this process otherwise."""
-    import torch
-
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    status = Path("/proc/self/status")
-    if status.is_file():  # getrusage counts what a parent process took before it started this one
-        (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak) / 1024
-    import resource  # not on Windows
-
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
-
-
 def find_records(*folders: str | Path) -> list[tuple[Path, RunRecord, str]]:
     """Every finished run below the folders (default: `data/runs` of the checkout): its folder, record and name.
+
+    A run that was recorded more than once counts once; where two such records disagree, a warning names the second.
 
     Raises:
         InputError: a folder that does not exist, or a damaged record.
     """
     roots = [Path(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]
-    found = []
+    found: list[tuple[Path, RunRecord, str]] = []
+    known: dict[str, RunRecord] = {}
     for root in roots:
         if not root.is_dir():
             raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
         for path in sorted(root.rglob("record.json")):
             record = RunRecord.read(path.parent)
-            found.append((path.parent, record, path.parent.relative_to(root).as_posix()))
+            name = path.parent.relative_to(root).as_posix()
+            twin = known.setdefault(record.identity, record)
+            if twin is record:
+                found.append((path.parent, record, name))
+            elif twin.results() != record.results():
+                _log.warning("%s is left out: another record of the same run, read before, has other numbers", name)
     return found
 
 
@@ -333,7 +264,10 @@ def _labels(record: RunRecord) -> dict[str, Any]:
     changed = dict(record.overrides)
     if record.config["method"] == "fixed" and record.config["keep_ratio"] != CONTROL_BUDGET:
         changed["keep_ratio"] = record.config["keep_ratio"]
-    variant = ", ".join(f"{name}={_plain(value)}" for name, value in sorted(changed.items()))
+    variant = ", ".join(f"{name}={plain(value)}" for name, value in sorted(changed.items()))
+    mixed = sorted(set(record.provenance.changed) - set(HARMLESS))
+    if mixed:
+        variant = ", ".join([*([variant] if variant else []), f"resumed with another {' and '.join(mixed)}"])
     return {
         "preset": record.config["preset"],
         "method": record.config["method"],
@@ -369,42 +303,3 @@ def _row(record: RunRecord, name: str) -> dict[str, Any]:
         "identity": record.identity,
         "run": name,
     }
-
-
-def _plain(value: Any) -> str:
-    return json.dumps(value).replace('"', "").replace("/", "_").replace(" ", "")
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
-
-
-@cache
-def _git_state() -> dict[str, Any]:
-    """Revision of the checkout, and whether what decides a run is as committed; records that runs add do not count.
-
-    Where there is no git history, as on a machine that got a copy, the variable SPARSECYCLE_GIT_REVISION names the
-    revision.
-    """
-    top = _git("rev-parse", "--show-toplevel")
-    if top is None or not CHECKOUT.samefile(top):
-        return {"git_revision": os.environ.get("SPARSECYCLE_GIT_REVISION"), "git_clean": None}
-    changed = _git("status", "--porcelain", "--", "src", "notebooks", "requirements.lock", "pyproject.toml")
-    return {"git_revision": _git("rev-parse", "HEAD"), "git_clean": changed == ""}
-
-
-def _file_digest(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
-
-
-def _cpu_name() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

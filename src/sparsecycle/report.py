@@ -8,7 +8,8 @@ import pandas as pd
 from sparsecycle.config import PRESETS, RunConfig
 from sparsecycle.display import write_svg
 from sparsecycle.figures import METHODS, paired_effects
-from sparsecycle.records import CHECKOUT, load_runs
+from sparsecycle.provenance import CHECKOUT
+from sparsecycle.records import load_runs
 from sparsecycle.statistics import PAPER_ACCURACY, paired_difference, same_runs, verdict_table
 
 ROLES = {"dense": "baseline", "loss_gated": "strategy 1", "plateau": "strategy 2"}

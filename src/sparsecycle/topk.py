@@ -11,7 +11,7 @@ the layer: ReLU, then the constraint.
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from sparsecycle.kernels import autocast_dtype, check_backend, choose
 from sparsecycle.kernels.layout import kept_values
+from sparsecycle.scopes import Scope
 
-Scope = Literal["sample", "batch", "channel", "position"]
 SCOPES: tuple[str, ...] = get_args(Scope)
 
 

@@ -4,10 +4,10 @@ import math
 from collections.abc import Iterator
 from pathlib import Path
 
+from sparsecycle.batches import load_images
 from sparsecycle.config import RunConfig
 from sparsecycle.evaluation import budget_area
 from sparsecycle.records import find_records, read_epochs, read_predictions
-from sparsecycle.training import load_images
 
 
 def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, int, list[str]]]:

@@ -12,7 +12,7 @@ from sparsecycle.benchmarks.selection import measure_selection
 from sparsecycle.benchmarks.steps import Step, measure_limits, measure_memory, measure_scaling, measure_steps
 from sparsecycle.benchmarks.targets import targets_table
 from sparsecycle.benchmarks.timing import keep_freed_memory
-from sparsecycle.records import environment, now
+from sparsecycle.provenance import environment, now
 
 CPU_SIZES = [(10, 1, 50), (10, 1, 200), (10, 2, 100), (10, 4, 50), (16, 1, 100), (22, 1, 100)]
 GPU_SIZES = [(28, 4, 256), (28, 4, 512), (28, 2, 128), (28, 8, 128), (16, 4, 128), (40, 4, 128)]

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sparsecycle.atomic import write_atomically
 from sparsecycle.errors import InputError
-from sparsecycle.records import CHECKOUT
+from sparsecycle.provenance import CHECKOUT
 
 SCHEMA_VERSION = 1
 FOLDER = CHECKOUT / "data" / "benchmarks"

@@ -20,7 +20,7 @@ from sparsecycle.benchmarks.record import Measurement
 from sparsecycle.benchmarks.timing import alternate
 from sparsecycle.config import RunConfig
 from sparsecycle.kernels import VARIABLE
-from sparsecycle.records import peak_memory_mib
+from sparsecycle.provenance import peak_memory_mib
 from sparsecycle.topk import set_keep_ratio
 from sparsecycle.training import deterministic
 from sparsecycle.wrn import WideResNet

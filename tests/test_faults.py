@@ -1,0 +1,346 @@
+"""What can befall a run, tried for real: processes, signals, full disks, damaged files. faults.yaml lists them."""
+
+import json
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from conftest import ROOT, same_run
+from sparsecycle import RunConfig, train
+from sparsecycle.checkpoints import checkpoint_files
+from sparsecycle.errors import InputError
+from sparsecycle.folders import run_folder
+from sparsecycle.records import FILES, RunRecord, load_runs
+from sparsecycle.writing import is_being_written
+
+CONFIG = RunConfig(preset="smoke", method="plateau", epochs=12)
+RUN = ["run", "--preset", "smoke", "--method", "plateau", "--set", "epochs=12", "--no-progress", "--device", "cpu"]
+OFTEN = ["--checkpoint-minutes", "0.0005"]  # every 30 ms: most of the time a checkpoint is being written
+
+
+def command(output_dir: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "sparsecycle.cli", *RUN, *more, "--output-dir", str(output_dir)]
+
+
+def call(output_dir: Path, *more: str, **options: Any) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(command(output_dir, *more), capture_output=True, text=True, **options)
+
+
+def told_in_one_sentence(done: "subprocess.CompletedProcess[str]", *parts: str) -> None:
+    lines = [line for line in done.stderr.splitlines() if line.startswith("sparsecycle: ")]
+    assert len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
+    for part in parts:
+        assert part in lines[0]
+
+
+def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[Any]", pause: float = 0.005) -> None:
+    """Until it holds; the process must not have ended before."""
+    end = time.monotonic() + 60
+    while not condition():
+        assert process.poll() is None, "the process ended before it could be disturbed"
+        assert time.monotonic() < end
+        time.sleep(pause)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run left alone."""
+    folder = tmp_path_factory.mktemp("whole")
+    assert call(folder).returncode == 0
+    return run_folder(CONFIG, folder)
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Path:
+    """A run that was killed with two checkpoints written."""
+    folder = run_folder(CONFIG, tmp_path)
+    process = subprocess.Popen(command(tmp_path, *OFTEN), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: len(checkpoint_files(folder)) == 2, process)
+    process.kill()
+    process.wait()
+    return folder
+
+
+def goes_on(output_dir: Path, whole: Path) -> None:
+    done = call(output_dir)
+    assert done.returncode == 0, done.stderr
+    folder = run_folder(CONFIG, output_dir)
+    same_run(whole, folder)
+    assert {path.name for path in folder.iterdir()} == set(FILES)
+
+
+def test_killed_at_twenty_moments(tmp_path: Path) -> None:
+    """Each kill comes after at least one more checkpoint, so that the run gets on; every other one during a write."""
+    longer = ["--set", "epochs=40"]  # the later of two settings counts
+    assert call(tmp_path / "whole", *longer).returncode == 0
+    config = RunConfig(preset="smoke", method="plateau", epochs=40)
+    moments, folder, hits = random.Random(0), run_folder(config, tmp_path / "killed"), 0
+
+    def writing() -> bool:
+        return any(folder.glob(".checkpoint-*.partial"))
+
+    for kill in range(20):
+        before = checkpoint_files(folder)[:1]
+        resumed = command(tmp_path / "killed", *OFTEN, *longer)
+        process = subprocess.Popen(resumed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for(lambda before=before: checkpoint_files(folder)[:1] != before, process)
+        if kill % 2:
+            wait_for(writing, process, pause=0.0002)
+        else:
+            time.sleep(moments.uniform(0, 0.03))
+        process.kill()
+        process.wait()
+        hits += writing()
+    assert not (folder / "record.json").exists()
+    assert hits, "no kill fell into the writing of a checkpoint"
+    assert call(tmp_path / "killed", *longer).returncode == 0
+    same_run(run_folder(config, tmp_path / "whole"), folder)
+    assert RunRecord.read(folder).provenance.resumes == 20
+    assert {path.name for path in folder.iterdir()} == set(FILES)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_to_the_command(whole: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """It saves where it is, not only where the last period ended."""
+    process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    folder = run_folder(CONFIG, tmp_path)
+    wait_for(lambda: (folder / "epochs.parquet").exists(), process)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert errors.strip() == "sparsecycle: interrupted; the same command goes on where this one stopped"
+    assert len(checkpoint_files(folder)) in (1, 2)
+    goes_on(tmp_path, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_to_papermill(whole: Path, tmp_path: Path, number: signal.Signals) -> None:
+    notebook = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "run.ipynb"), str(tmp_path / "out.ipynb")]
+    given = {"preset": "smoke", "method": "plateau", "overrides": {"epochs": 12}, "output_dir": str(tmp_path)}
+    process = subprocess.Popen(
+        [*notebook, "-y", json.dumps(given)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+    )
+    folder = run_folder(CONFIG, tmp_path)
+    wait_for(lambda: (folder / "epochs.parquet").exists(), process)
+    process.send_signal(number)
+    process.wait(timeout=60)
+    assert process.returncode != 0
+    end = time.monotonic() + 30
+    while is_being_written(folder) and time.monotonic() < end:  # the kernel outlives papermill by a moment
+        time.sleep(0.2)
+    if not (folder / "record.json").exists():
+        assert checkpoint_files(folder)
+    goes_on(tmp_path, whole)
+
+
+def test_full_disk(whole: Path, tmp_path: Path) -> None:
+    """No file may grow beyond 200 kB: a checkpoint cannot be written."""
+
+    def limit() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
+
+    done = call(tmp_path, preexec_fn=limit)
+    assert done.returncode == 1
+    told_in_one_sentence(done, "File too large", "what was recorded is whole")
+    folder = run_folder(CONFIG, tmp_path)
+    assert not checkpoint_files(folder) and not list(folder.glob(".*partial"))
+    goes_on(tmp_path, whole)
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv takes from root the right to write anywhere")
+def test_read_only_folder(whole: Path, tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    runs.mkdir(mode=0o555)
+    rights = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search"]
+    done = subprocess.run([*(rights if os.geteuid() == 0 else []), *command(runs)], capture_output=True, text=True)
+    assert done.returncode == 2
+    told_in_one_sentence(done, "cannot be written", "choose another output_dir")
+    runs.chmod(0o755)
+    goes_on(runs, whole)
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+DAMAGES = pytest.mark.parametrize("damage", [flip, truncate])
+
+
+@DAMAGES
+def test_damaged_checkpoint(whole: Path, begun: Path, damage: Callable[[Path], None]) -> None:
+    newest, older = checkpoint_files(begun)
+    damage(newest)
+    done = call(begun.parents[1])
+    assert done.returncode == 0
+    assert f"{newest} is damaged" in done.stderr and "skipped" in done.stderr and str(older) not in done.stderr
+    same_run(whole, begun)
+
+
+@DAMAGES
+def test_every_checkpoint_damaged(whole: Path, begun: Path, damage: Callable[[Path], None]) -> None:
+    for path in checkpoint_files(begun):
+        damage(path)
+    done = call(begun.parents[1])
+    assert done.returncode == 0 and done.stderr.count("is damaged") == 2
+    assert RunRecord.read(begun).provenance.resumes == 0
+    same_run(whole, begun)
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path) -> Path:
+    """The finished run in a folder of its own."""
+    folder = run_folder(CONFIG, tmp_path)
+    shutil.copytree(whole, folder)
+    return folder
+
+
+@DAMAGES
+@pytest.mark.parametrize("name", ["epochs.parquet", "predictions.npz", "record.json"])
+def test_damaged_record(copy: Path, damage: Callable[[Path], None], name: str) -> None:
+    damage(copy / name)
+    content = {path.name: path.read_bytes() for path in copy.iterdir()}
+    done = subprocess.run(
+        [sys.executable, "-m", "sparsecycle.cli", "verify", str(copy.parents[1])], capture_output=True, text=True
+    )
+    assert done.returncode in (1, 2) and name in done.stdout + done.stderr and "Traceback" not in done.stderr
+    call(copy.parents[1])
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == content, "never repaired in silence"
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None])
+def test_other_schema_version(copy: Path, version: Any) -> None:
+    raw = json.loads((copy / "record.json").read_text(encoding="utf-8"))
+    content = json.dumps(raw | {"schema_version": version})
+    (copy / "record.json").write_text(content, encoding="utf-8")
+    done = call(copy.parents[1])
+    assert done.returncode == 2
+    told_in_one_sentence(done, f"schema version {version}, but this library reads 1")
+    assert (copy / "record.json").read_text(encoding="utf-8") == content
+
+
+@DAMAGES
+def test_damaged_image_file(tmp_path: Path, whole: Path, damage: Callable[[Path], None]) -> None:
+    data = tmp_path / "data"
+    shutil.copytree(ROOT / "data" / "cifar10-mini", data / "cifar10-mini")
+    damage(data / "cifar10-mini" / "train-02.webp")
+    done = call(tmp_path / "runs", "--data-dir", str(data))
+    assert done.returncode == 2
+    told_in_one_sentence(done, "train-02.webp")
+    goes_on(tmp_path / "runs", whole)
+
+
+JUMPING_CLOCK = """
+import datetime, sys, time
+import sparsecycle.provenance as provenance
+real, jumps = time.time, iter(range(0, -10**9, -86_400))
+time.time = lambda: real() + next(jumps)  # a day back at every look
+class Clock(datetime.datetime):
+    @classmethod
+    def now(cls, zone=None):
+        return datetime.datetime.fromtimestamp(time.time(), zone)
+provenance.datetime = Clock
+from sparsecycle.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_clock_that_jumps(whole: Path, tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", JUMPING_CLOCK, *RUN, "--output-dir", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    folder = run_folder(CONFIG, tmp_path)
+    made = RunRecord.read(folder).provenance
+    assert made.ended < made.started, "the clock has jumped"
+    assert 0 < made.training_seconds < made.wall_seconds < 120
+    same_run(whole, folder)
+
+
+def test_loss_that_is_not_a_number(tmp_path: Path) -> None:
+    spoilt = ["--set", "learning_rate=1e30", "--set", "clip_norm=null"]
+    done = call(tmp_path, *spoilt)
+    assert done.returncode == 0 and "diverged" in done.stdout
+    (record,) = tmp_path.rglob("record.json")
+    content = record.read_bytes()
+    assert json.loads(content)["status"] == "diverged"
+    assert call(tmp_path, *spoilt).returncode == 0 and record.read_bytes() == content
+
+
+SMALL_MEMORY = """
+import resource, sys
+import sparsecycle.training
+from sparsecycle.cli import main
+(size,) = [line.split()[1] for line in open("/proc/self/status") if line.startswith("VmSize")]
+limit = 1024 * int(size) + 600 * 2**20
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads its own size from /proc")
+def test_out_of_memory(whole: Path, tmp_path: Path) -> None:
+    large = ["--set", "width=16", "--set", "batch_size=200"]
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_MEMORY, *RUN, *large, "--output-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2, done.stderr
+    told_in_one_sentence(done, "memory", "batch_size 200")
+    goes_on(tmp_path, whole)
+
+
+def test_two_writers(whole: Path, tmp_path: Path) -> None:
+    first = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder = run_folder(CONFIG, tmp_path)
+    wait_for(lambda: (folder / "epochs.parquet").exists(), first)
+    first.send_signal(signal.SIGSTOP)  # holds still, so that the second certainly meets it
+    try:
+        second = call(tmp_path)
+    finally:
+        first.send_signal(signal.SIGCONT)
+    assert second.returncode == 2
+    told_in_one_sentence(second, "another process is writing to")
+    assert first.wait(timeout=120) == 0
+    same_run(whole, folder)
+
+
+def test_another_source_on_resume(begun: Path, monkeypatch: pytest.MonkeyPatch, whole: Path) -> None:
+    """Refused with what differs, unless told to go on; the record then says so and counts for no claim."""
+    import sparsecycle.run_state as run_state
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run_state, "source_digest", lambda: "f" * 64)
+        with pytest.raises(InputError, match=r"another source \([0-9a-f]{8}, then ffffffff\)"):
+            train(CONFIG, output_dir=begun.parents[1], device="cpu", progress=False)
+        record = train(CONFIG, output_dir=begun.parents[1], device="cpu", progress=False, resume_changed=True)
+    assert "source" in record.provenance.changed
+    (row,) = load_runs(begun.parents[1]).to_dict("records")
+    assert "resumed" in row["variant"]
+
+
+def test_the_list_in_the_book_names_tests_that_exist() -> None:
+    faults = yaml.safe_load((ROOT / "tests" / "faults.yaml").read_text(encoding="utf-8"))
+    named = [test for fault in faults for test in fault["tests"]]
+    for test in named:
+        file, _, function = test.partition("::")
+        assert f"def {function}(" in (ROOT / "tests" / file).read_text(encoding="utf-8"), test
+    own = [line.split("(")[0][4:] for line in Path(__file__).read_text("utf-8").splitlines() if line[:9] == "def test_"]
+    assert {f"test_faults.py::{name}" for name in own if "list_in_the_book" not in name} <= set(named)
