@@ -4,7 +4,6 @@ import http.server
 import json
 import logging
 import os
-import pickle
 import sys
 import tarfile
 import threading
@@ -14,11 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sparsecycle.data import CLASSES
+from sparsecycle import downloads
 from sparsecycle.downloads import from_mirror, from_official, obtain
 from sparsecycle.errors import InputError
 from sparsecycle.sheets import LabelledImages
-from sparsecycle.torchvision_import import import_torchvision
 from tiny_cifar import fake_sources, one_sentence, random_images, same
 
 BATCHES = [random_images(20, seed) for seed in range(6)]
@@ -67,7 +65,7 @@ def test_when_all_fail_one_message_has_every_reason(monkeypatch, tmp_path):
     message = one_sentence(caught.value)
     assert "official: no route" in message
     assert "mirror: no npm" in message
-    assert "cifar-10-batches-py" in message
+    assert "cifar-10-binary.tar.gz" in message
     assert "embedded" in message
 
 
@@ -80,20 +78,11 @@ def test_a_source_asked_for_by_name_is_the_only_one(monkeypatch, tmp_path, sourc
 
 
 def write_official(folder):
-    """Files as the official Python version has them: pickled rows of 1,024 red, green and blue bytes each."""
+    """Files as the official binary version has them: a byte of label, then 1,024 red, green and blue bytes each."""
     folder.mkdir(parents=True)
     for name, images in zip(NAMES, BATCHES, strict=True):
-        batch = {
-            "batch_label": name,
-            "labels": images.labels.tolist(),
-            "data": images.pixels.reshape(-1, 3072),
-        }
-        (folder / name).write_bytes(pickle.dumps(batch, protocol=2))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list(CLASSES)}, protocol=2))
-
-
-def md5(path):
-    return hashlib.md5(path.read_bytes()).hexdigest()
+        records = (bytes([label]) + pixels.tobytes() for pixels, label in zip(*images, strict=True))
+        (folder / f"{name}.bin").write_bytes(b"".join(records))
 
 
 @pytest.fixture
@@ -110,44 +99,53 @@ def site(monkeypatch, tmp_path):
 
 @pytest.fixture
 def official(site, monkeypatch, tmp_path):
-    """The folder of a torchvision.datasets.CIFAR10 that expects our files and finds their archive."""
-    folder = tmp_path / "data" / "cifar-10-batches-py"
+    """The folder of the batches; their archive lies on the site, and its address and sum are what is expected."""
+    folder = tmp_path / "data" / "cifar-10-batches-bin"
     write_official(folder)
-    archive = tmp_path / "site" / "cifar-10-python.tar.gz"
+    archive = tmp_path / "site" / "cifar-10-binary.tar.gz"
     with tarfile.open(archive, "w:gz") as tar:
         tar.add(folder, arcname=folder.name)
-    dataset = import_torchvision().datasets.CIFAR10
-    monkeypatch.setattr(dataset, "train_list", [[name, md5(folder / name)] for name in NAMES[:5]])
-    monkeypatch.setattr(dataset, "test_list", [["test_batch", md5(folder / "test_batch")]])
-    monkeypatch.setattr(dataset, "meta", dataset.meta | {"md5": md5(folder / "batches.meta")})
-    monkeypatch.setattr(dataset, "url", f"{site}/{archive.name}")
-    monkeypatch.setattr(dataset, "tgz_md5", md5(archive))
-    return dataset, folder
+    monkeypatch.setattr(downloads, "OFFICIAL_ADDRESS", f"{site}/{archive.name}")
+    monkeypatch.setattr(downloads, "OFFICIAL_SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
+    return folder
 
 
-def test_the_official_archive_is_downloaded_and_read(official, tmp_path):
-    assert same(from_official(tmp_path / "work", tmp_path / "elsewhere"), TRAIN_TEST)
+def test_the_official_archive_is_asked_for_over_tls():
+    assert downloads.OFFICIAL_ADDRESS.startswith("https://")
 
 
-def test_an_official_folder_at_hand_needs_no_download(official, monkeypatch, tmp_path):
-    dataset, folder = official
-    monkeypatch.setattr(dataset, "url", "http://127.0.0.1:9/")
-    assert same(from_official(tmp_path / "work", folder.parent), TRAIN_TEST)
+def test_the_official_archive_is_downloaded_and_read(official, work, tmp_path):
+    assert same(from_official(work, tmp_path / "elsewhere"), TRAIN_TEST)
 
 
-def test_an_altered_official_folder_is_named(official, tmp_path):
-    _, folder = official
-    (folder / "data_batch_3").write_bytes(b"")
-    with pytest.raises(InputError, match=r"cannot be used \(Dataset not found or corrupted") as caught:
-        from_official(tmp_path / "work", folder.parent)
-    assert str(folder) in str(caught.value)
+@pytest.mark.parametrize("form", ["folder", "archive"])
+def test_what_is_at_hand_needs_no_download(official, monkeypatch, work, tmp_path, form):
+    monkeypatch.setattr(downloads, "OFFICIAL_ADDRESS", "http://127.0.0.1:9/")
+    assert same(from_official(work, official.parent if form == "folder" else tmp_path / "site"), TRAIN_TEST)
 
 
-def test_a_download_without_a_network_is_an_input_error(official, monkeypatch, tmp_path):
-    dataset, _ = official
-    monkeypatch.setattr(dataset, "url", "http://127.0.0.1:9/")
-    with pytest.raises(InputError, match=r"torchvision could not download it \(.*refused"):
-        from_official(tmp_path / "work", tmp_path)
+@pytest.mark.parametrize("damage", ["missing", "short", "empty archive", "other archive"])
+def test_an_altered_folder_or_archive_at_hand_is_named(official, work, tmp_path, damage):
+    at_hand = tmp_path / "site" / "cifar-10-binary.tar.gz" if "archive" in damage else official
+    batch = official / "data_batch_3.bin"
+    if damage == "missing":
+        batch.unlink()
+    elif damage == "short":
+        batch.write_bytes(batch.read_bytes()[:-1])
+    elif damage == "empty archive":
+        at_hand.write_bytes(b"")
+    else:
+        with tarfile.open(at_hand, "w:gz") as tar:
+            tar.add(batch, arcname="cifar-10-batches-bin/../../data_batch_3.bin")
+    with pytest.raises(InputError, match="cannot be used") as caught:
+        from_official(work, at_hand.parent)
+    assert str(at_hand) in one_sentence(caught.value)
+
+
+def test_a_download_without_a_network_is_an_input_error(official, monkeypatch, work, tmp_path):
+    monkeypatch.setattr(downloads, "OFFICIAL_ADDRESS", "http://127.0.0.1:9/")
+    with pytest.raises(InputError, match=r"could not be downloaded \(.*refused"):
+        from_official(work, tmp_path)
 
 
 class Faulty(http.server.BaseHTTPRequestHandler):
@@ -165,25 +163,26 @@ class Faulty(http.server.BaseHTTPRequestHandler):
 
 
 @pytest.mark.parametrize("kind", ["broken-line", "login-page"])
-def test_a_broken_download_or_a_page_is_refused_and_the_next_try_works(official, monkeypatch, tmp_path, kind):
-    dataset, _ = official
-    good = dataset.url
+def test_a_broken_download_or_a_page_is_refused_and_the_next_try_works(official, monkeypatch, work, tmp_path, kind):
+    good = downloads.OFFICIAL_ADDRESS
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Faulty) as server:
         threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
-        monkeypatch.setattr(dataset, "url", f"http://127.0.0.1:{server.server_port}/{kind}/cifar-10-python.tar.gz")
-        with pytest.raises(InputError, match="torchvision could not download it") as caught:
-            from_official(tmp_path / "work", tmp_path / "elsewhere")
+        address = f"http://127.0.0.1:{server.server_port}/{kind}/cifar-10-binary.tar.gz"
+        monkeypatch.setattr(downloads, "OFFICIAL_ADDRESS", address)
+        with pytest.raises(InputError, match="could not be downloaded") as caught:
+            from_official(work, tmp_path / "elsewhere")
         server.shutdown()
     one_sentence(caught.value)
-    monkeypatch.setattr(dataset, "url", good)
-    assert same(from_official(tmp_path / "work", tmp_path / "elsewhere"), TRAIN_TEST)
+    assert not list(work.iterdir()), "nothing half downloaded may be taken for the archive"
+    monkeypatch.setattr(downloads, "OFFICIAL_ADDRESS", good)
+    assert same(from_official(work, tmp_path / "elsewhere"), TRAIN_TEST)
 
 
-def test_an_archive_with_another_checksum_is_an_input_error(official, monkeypatch, tmp_path):
-    dataset, _ = official
-    monkeypatch.setattr(dataset, "tgz_md5", "0" * 32)
-    with pytest.raises(InputError, match="torchvision could not download it"):
-        from_official(tmp_path / "work", tmp_path)
+def test_an_archive_with_other_bytes_is_never_opened(official, monkeypatch, work, tmp_path):
+    monkeypatch.setattr(downloads, "OFFICIAL_SHA256", "0" * 64)
+    monkeypatch.setattr(downloads.tarfile, "open", lambda *given: pytest.fail("opened before it was checked"))
+    with pytest.raises(InputError, match=r"could not be downloaded \(invalid hash value"):
+        from_official(work, tmp_path)
 
 
 def write_package(folder):

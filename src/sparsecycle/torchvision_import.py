@@ -11,14 +11,13 @@ SCHEMA = "(Tensor dets, Tensor scores, float iou_threshold) -> Tensor"
 
 
 def import_torchvision() -> ModuleType:
-    """Return the torchvision module, with `datasets`, `transforms` and `transforms.v2` ready to use.
+    """Return the torchvision module, with `transforms` and `transforms.v2` ready to use.
 
     A torchvision built for CUDA beside a torch built for CPUs cannot load its compiled operators, and its
     plain import stops with `RuntimeError: operator torchvision::nms does not exist`: it describes the shapes
-    of two operators that nobody has declared. Data sets and transforms of images, all that this project
-    uses, need none of them. So in that case alone the two names are declared here, without an
-    implementation, and the import is tried once more. Calling the operators themselves still fails, as it
-    should.
+    of two operators that nobody has declared. Transforms of images, all that this project uses, need none of
+    them. So in that case alone the two names are declared here, without an implementation, and the import is
+    tried once more. Calling the operators themselves still fails, as it should.
 
     Raises:
         RuntimeError, ImportError: whatever else the import stops with, unchanged.
