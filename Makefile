@@ -61,8 +61,6 @@ pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outpu
 	@$(BIN)/pytest tests/test_pages.py
 
 study: $(READY)  ## make the runs of a study of workflow/grid.yaml that are missing: make study STUDY=smoke
-	@$(BIN)/python -c 'import snakemake' 2>/dev/null \
-		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[grid]'
 	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local \
 		--quiet all --config study=$(STUDY)
 

@@ -88,9 +88,8 @@ def test_the_commands_of_missing_runs_make_them(grid: Path, tmp_path: Path) -> N
     listing = [str(BIN / "sparsecycle"), "grid", "tiny", "--file", str(grid), "--output-dir", str(tmp_path / "my runs")]
     given = subprocess.run([*listing, "--commands"], capture_output=True, text=True, check=True).stdout
     assert len(given.splitlines()) == 3
-    path = {"PATH": f"{BIN}:{os.environ['PATH']}"}
-    launcher = ["xargs", "-d", "\n", "-P", "2", "-I", "{}", "sh", "-c", "{}"]
-    subprocess.run(launcher, input=given, text=True, check=True, capture_output=True, env=os.environ | path)
+    launcher = ["xargs", "-d", "\n", "-P", "2", "-n", "1", "sh", "-c"]
+    subprocess.run(launcher, input=given, text=True, check=True, capture_output=True)
     table = tmp_path / "table.csv"
     done = subprocess.run([*listing, "--table", str(table)], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "tiny: 3 runs, 3 done"

@@ -5,6 +5,7 @@ A user's mistake ends with one sentence on standard error and exit status 2, a s
 
 import argparse
 import logging
+import shlex
 import signal
 import sys
 from collections import Counter
@@ -164,13 +165,19 @@ def _grid(options: argparse.Namespace) -> int:
     if options.table:
         write_table(runs, Path(options.table))
     if options.commands:
-        print("".join(f"{run.command}\n" for run in runs if run.open), end="")
+        print("".join(f"{_program()} {run.arguments}\n" for run in runs if run.open), end="")
         return 0
     for run in runs:
         print(f"{run.status:12} {run.name}{f'  ({run.remark})' if run.remark else ''}")
     counts = Counter(run.status for run in runs)
     print(f"{options.study}: {len(runs)} runs, " + ", ".join(f"{count} {status}" for status, count in counts.items()))
     return 1 if counts["other"] else 0
+
+
+def _program() -> str:
+    """The words of a shell that call this command as it was called now."""
+    called = sys.argv[0]
+    return shlex.join([called] if Path(called).stem == "sparsecycle" else [sys.executable, "-m", "sparsecycle.cli"])
 
 
 def _merge(options: argparse.Namespace) -> int:

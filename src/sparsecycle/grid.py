@@ -115,17 +115,17 @@ class Grid(BaseModel):
 
 @dataclass(frozen=True)
 class Progress:
-    """One run of a study: its folder's name, how far it is, and the command that makes it or goes on with it."""
+    """One run of a study: its folder's name, how far it is, and what `sparsecycle` is given to make it or go on."""
 
     name: str
     status: Literal["done", "diverged", "under way", "interrupted", "missing", "other"]
-    command: str
+    arguments: str
     remark: str = ""
     record: dict[str, Any] = field(default_factory=dict)
 
     @property
     def open(self) -> bool:
-        """Whether the command has anything to do."""
+        """Whether there is anything to do."""
         return self.status in ("interrupted", "missing")
 
 
@@ -137,21 +137,21 @@ def progress(configurations: Iterable[RunConfig], output_dir: Path) -> list[Prog
 def _progress(config: RunConfig, output_dir: Path) -> Progress:
     name = run_name(config)
     folder = output_dir / name
-    command = run_command(config, output_dir)
+    arguments = run_arguments(config, output_dir)
     try:
         record = json.loads((folder / "record.json").read_bytes())
         status, given = record["status"], record["config"]
     except FileNotFoundError:
         if is_being_written(folder):
-            return Progress(name, "under way", command)
+            return Progress(name, "under way", arguments)
         begun = folder.is_dir() and any(folder.glob("checkpoint-*.safetensors"))
-        return Progress(name, "interrupted" if begun else "missing", command)
+        return Progress(name, "interrupted" if begun else "missing", arguments)
     except (OSError, ValueError, KeyError, TypeError):
-        return Progress(name, "other", command, "record.json is damaged")
+        return Progress(name, "other", arguments, "record.json is damaged")
     wanted = config.model_dump(mode="json")
     if not isinstance(given, dict) or any(given.get(field, value) != value for field, value in wanted.items()):
-        return Progress(name, "other", command, "the record of another configuration")
-    return Progress(name, "diverged" if status == "diverged" else "done", command, record=record)
+        return Progress(name, "other", arguments, "the record of another configuration")
+    return Progress(name, "diverged" if status == "diverged" else "done", arguments, record=record)
 
 
 COLUMNS = {
@@ -172,9 +172,9 @@ def write_table(runs: Iterable[Progress], path: Path) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def run_command(config: RunConfig, output_dir: Path) -> str:
-    """`sparsecycle run ...` as a shell takes it."""
-    words = ["sparsecycle", "run", "--preset", config.preset, "--method", config.method, "--seed", str(config.seed)]
+def run_arguments(config: RunConfig, output_dir: Path) -> str:
+    """`run ...`, what the command `sparsecycle` is given, as a shell takes it."""
+    words = ["run", "--preset", config.preset, "--method", config.method, "--seed", str(config.seed)]
     for name, value in config.given().items():
         words += ["--set", f"{name}={json.dumps(value)}"]
     return shlex.join([*words, "--output-dir", str(output_dir)])
