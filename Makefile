@@ -7,7 +7,7 @@ STUDY ?= smoke
 SHELL := /bin/bash
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages test lint types unit notebooks pages-check bench study record readme outputs clean
+.PHONY: help env book pages test lint types unit notebooks pages-check bench study record readme outputs audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -81,6 +81,11 @@ record: $(READY)  ## for maintainers: make the runs of the quick preset that are
 
 readme: $(READY)  ## write the results in README.md from the records
 	@$(BIN)/python -m sparsecycle.report
+
+audit: $(READY)  ## for maintainers, with the internet: known vulnerabilities of the locked versions (pip-audit)
+	@$(BIN)/python -c 'import pip_audit' 2>/dev/null \
+		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock pip-audit
+	@$(BIN)/pip-audit --strict --no-deps --disable-pip -r requirements.lock
 
 clean:  ## remove what was built, but no run
 	rm -rf _build .mypy_cache .pytest_cache .ruff_cache

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 
 from conftest import ROOT, same_run
@@ -305,6 +306,37 @@ def test_out_of_memory(whole: Path, tmp_path: Path) -> None:
     assert done.returncode == 2, done.stderr
     told_in_one_sentence(done, "memory", "batch_size 200")
     goes_on(tmp_path, whole)
+
+
+SMALL_GPU = """
+import sys, torch
+from sparsecycle.cli import main
+torch.cuda.set_per_process_memory_fraction(300 * 2**20 / torch.cuda.get_device_properties(0).total_memory)
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_out_of_memory_on_a_gpu(tmp_path: Path) -> None:
+    large = ["--set", "width=16", "--set", "batch_size=200", "--device", "cuda"]
+    done = subprocess.run(
+        [sys.executable, "-c", SMALL_GPU, *RUN, *large, "--output-dir", str(tmp_path)], capture_output=True, text=True
+    )
+    assert done.returncode == 2, done.stderr
+    told_in_one_sentence(done, "memory of the GPU", "batch_size 200")
+
+
+def test_what_torch_raises_where_a_gpu_s_memory_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stands in for the test above where there is no GPU: the same exception, in the middle of a run."""
+
+    def full(*_: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nSee documentation.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("sparsecycle.training.F.cross_entropy", full)
+        with pytest.raises(InputError, match=r"not enough for WRN-10-1 with batch_size \d+: take a smaller one"):
+            train(CONFIG, output_dir=tmp_path, device="cpu", progress=False)
+    assert train(CONFIG, output_dir=tmp_path, device="cpu", progress=False).status == "complete"
 
 
 def test_two_writers(whole: Path, tmp_path: Path) -> None:
