@@ -61,7 +61,7 @@ pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outpu
 	@$(BIN)/pytest tests/test_pages.py
 
 study: $(READY)  ## make the runs of a study of workflow/grid.yaml that are missing: make study STUDY=smoke
-	@PATH="$(CURDIR)/$(BIN):$$PATH" snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local \
+	@$(BIN)/snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local \
 		--quiet all --config study=$(STUDY)
 
 bench: $(READY)  ## measure what the method costs on this machine (minutes); a record in data/benchmarks

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ import yaml
 
 from conftest import ROOT, same_run
 from sparsecycle import RunConfig, train
+from sparsecycle.batches import load_images
 from sparsecycle.checkpoints import checkpoint_files
+from sparsecycle.data import Cifar10
 from sparsecycle.errors import InputError
 from sparsecycle.folders import run_folder
 from sparsecycle.records import FILES, RunRecord, load_runs
@@ -186,7 +189,7 @@ DAMAGES = pytest.mark.parametrize("damage", [flip, truncate])
 
 @DAMAGES
 def test_damaged_checkpoint(whole: Path, begun: Path, damage: Callable[[Path], None]) -> None:
-    newest, older = checkpoint_files(begun)
+    newest, older, *_ = checkpoint_files(begun)
     damage(newest)
     done = call(begun.parents[1])
     assert done.returncode == 0
@@ -250,8 +253,8 @@ def test_damaged_image_file(tmp_path: Path, whole: Path, damage: Callable[[Path]
 JUMPING_CLOCK = """
 import datetime, sys, time
 import sparsecycle.provenance as provenance
-real, jumps = time.time, iter(range(0, -10**9, -86_400))
-time.time = lambda: real() + next(jumps)  # a day back at every look
+real, day, jumps = time.time, 86_400 * int(sys.argv.pop(1)), iter(range(10**9))
+time.time = lambda: real() + day * next(jumps)  # at every look
 class Clock(datetime.datetime):
     @classmethod
     def now(cls, zone=None):
@@ -262,14 +265,14 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_clock_that_jumps(whole: Path, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", JUMPING_CLOCK, *RUN, "--output-dir", str(tmp_path)], capture_output=True, text=True
-    )
+@pytest.mark.parametrize("days", [-1, 1])
+def test_clock_that_jumps(whole: Path, tmp_path: Path, days: int) -> None:
+    command = [sys.executable, "-c", JUMPING_CLOCK, str(days), *RUN, "--output-dir", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     folder = run_folder(CONFIG, tmp_path)
     made = RunRecord.read(folder).provenance
-    assert made.ended < made.started, "the clock has jumped"
+    assert (made.ended < made.started) == (days < 0), "the clock has jumped"
     assert 0 < made.training_seconds < made.wall_seconds < 120
     same_run(whole, folder)
 
@@ -366,6 +369,73 @@ def test_another_source_on_resume(begun: Path, monkeypatch: pytest.MonkeyPatch, 
     assert "source" in record.provenance.changed
     (row,) = load_runs(begun.parents[1]).to_dict("records")
     assert "resumed" in row["variant"]
+
+
+def test_a_run_told_to_go_on_needs_to_be_told_once(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed again and resumed under the same source, it goes on by itself; the record keeps what changed."""
+    import sparsecycle.run_state as run_state
+
+    def stop(_: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(run_state, "source_digest", lambda: "f" * 64)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("sparsecycle.training._Training.finish", stop)
+        train(CONFIG, output_dir=begun.parents[1], device="cpu", progress=False, resume_changed=True)
+    record = train(CONFIG, output_dir=begun.parents[1], device="cpu", progress=False)
+    assert "then ffffffff" in record.provenance.changed["source"] and record.provenance.resumes == 2
+
+
+def test_another_configuration_on_resume(begun: Path) -> None:
+    other = RunConfig(preset="smoke", method="plateau", epochs=12, learning_rate=0.02, budgets=(1.0, 0.125))
+    folder = run_folder(other, begun.parents[1])
+    begun.rename(folder)
+    with pytest.raises(InputError, match=r"another learning_rate \([0-9.]+, then 0\.02\), budgets \(.*0\.125\]\)"):
+        train(other, output_dir=folder.parents[1], device="cpu", progress=False)
+    assert checkpoint_files(folder)
+
+
+def test_a_period_of_another_length_is_refused_even_when_told(begun: Path) -> None:
+    """There is no place in it to go on from."""
+    other = RunConfig(preset="smoke", method="plateau", epochs=12, batch_size=10)
+    folder = run_folder(other, begun.parents[1])
+    begun.rename(folder)
+    with pytest.raises(InputError, match="does not fit this run"):
+        train(other, output_dir=folder.parents[1], device="cpu", progress=False, resume_changed=True)
+
+
+def test_other_images_on_resume(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def altered(config: RunConfig, data_dir: Any = None) -> Cifar10:
+        data = load_images(config, data_dir)
+        images = data.train_images.clone()
+        images[0, 0, 0, 0] ^= 1
+        return replace(data, train_images=images)
+
+    monkeypatch.setattr("sparsecycle.training.load_images", altered)
+    with pytest.raises(InputError, match=r"another data \([0-9a-f]{8}, then [0-9a-f]{8}\)"):
+        train(CONFIG, output_dir=begun.parents[1], device="cpu", progress=False)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_passed_over(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    newest = checkpoint_files(begun)[0]
+    content = newest.read_bytes()
+    newest.unlink()
+    newest.mkdir()  # reading it fails as reading from a failing disk does
+    done = call(begun.parents[1])
+    assert done.returncode == 2
+    told_in_one_sentence(done, str(newest), "cannot be read")
+    newest.rmdir()
+    newest.write_bytes(content)
+    assert call(begun.parents[1]).returncode == 0
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv takes from root the right to write anywhere")
+def test_a_finished_run_can_be_read_from_a_folder_that_cannot_be_written(copy: Path) -> None:
+    copy.chmod(0o555)
+    rights = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search"]
+    arguments = [*(rights if os.geteuid() == 0 else []), *command(copy.parents[1])]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0 and "already finished" in done.stdout, done.stderr
 
 
 def test_the_list_in_the_book_names_tests_that_exist() -> None:

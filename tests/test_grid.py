@@ -18,6 +18,7 @@ from sparsecycle.cli import main
 from sparsecycle.errors import InputError
 from sparsecycle.folders import run_folder, run_name
 from sparsecycle.grid import Grid, progress
+from sparsecycle.writing import is_being_written
 
 GRID = """
 tiny:
@@ -34,7 +35,7 @@ tiny:
 long:
   about: runs that last long enough to be killed
   runs:
-    - {presets: [smoke], methods: [dense, plateau], seeds: 0-1, variants: [{epochs: 30}]}
+    - {presets: [smoke], methods: [dense, plateau], seeds: 0-1, variants: [{epochs: 30, weight_decay: 1e-5}]}
 """
 BIN = Path(sys.executable).parent
 needs_snakemake = pytest.mark.skipif(not (BIN / "snakemake").exists(), reason="Snakemake is not installed")
@@ -122,13 +123,20 @@ def test_a_study_survives_three_kills_of_the_whole_snakemake(grid: Path, tmp_pat
         assert process.poll() is None, "Snakemake ended before it could be killed"
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
-        subprocess.run(["pkill", "-KILL", "-f", str(output)], check=False)  # kernels have sessions of their own
+        wait_until_nobody_writes(output)  # kernels have sessions of their own and outlive papermill by a moment
     subprocess.run(command, env=environment(), check=True)
     assert {run.status for run in progress(configs, output)} == {"done"}
     train(configs[0], output_dir=tmp_path / "alone", progress=False, device="cpu")
     same_run(run_folder(configs[0], tmp_path / "alone"), run_folder(configs[0], output))
     again = subprocess.run([*command, "--dry-run"], env=environment(), capture_output=True, text=True, check=True)
     assert "Nothing to be done" in again.stdout + again.stderr
+
+
+def wait_until_nobody_writes(output: Path) -> None:
+    end = time.monotonic() + 60
+    while any(is_being_written(path.parent) for path in output.rglob(".lock")):
+        assert time.monotonic() < end, "a run did not stop"
+        time.sleep(0.1)
 
 
 def checkpoints(output: Path) -> int:

@@ -1,11 +1,13 @@
 """Files and parameters from strangers: refused in one sentence, and nothing in them is ever run."""
 
+import hashlib
 import io
 import json
 import pickle
 import re
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ import torch
 
 from conftest import ROOT
 from sparsecycle import RunConfig, load_runs, train
-from sparsecycle.checkpoints import Checkpoint, CheckpointWriter, checkpoint_files, load_newest
+from sparsecycle.checkpoints import Checkpoint, CheckpointWriter, checkpoint_files, load_newest, remove_checkpoints
 from sparsecycle.config import check_notebook_parameters, configure, parse_setting
 from sparsecycle.errors import InputError
 from sparsecycle.folders import run_folder, run_name
@@ -59,13 +61,17 @@ def test_names_that_would_lead_elsewhere_are_refused(name: str) -> None:
         {"train_images": -10},
         {"learning_rate": float("inf")},
         {"learning_rate": 10**400},
+        {"learning_rate": 10**5000},
         {"width": "__import__('os')"},
         {"budgets": [[1.0]]},
+        {"self": 1},
+        {"norm": [["x" * 1000] * 1000] * 1000},
     ],
 )
 def test_overrides_that_make_no_sense_are_refused(overrides: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as caught:
         configure("smoke", "dense", 0, overrides)
+    assert len(str(caught.value)) < 1000
 
 
 def test_a_run_s_folder_lies_below_the_folder_of_runs(tmp_path: Path) -> None:
@@ -78,7 +84,16 @@ def test_a_run_s_folder_lies_below_the_folder_of_runs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["epochs=!!python/object/apply:os.system [touch made]", "epochs=&a [*a, *a", "=1", "x"]
+    "text",
+    [
+        "epochs=!!python/object/apply:os.system [touch made]",
+        "epochs=&a [*a, *a",
+        "=1",
+        "x",
+        "epochs=2024-13-45",
+        f"epochs={'9' * 5000}",
+        f"x={'[' * 5000}",
+    ],
 )
 def test_settings_are_plain_yaml(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -100,7 +115,13 @@ STUDY = "smoke: {about: x, runs: [{presets: [smoke], methods: [dense], seeds: 0}
         STUDY.replace("[dense]", "[../../x]"),
         STUDY.replace("seeds: 0", "seeds: 0, shell: rm"),
         STUDY.replace("seeds: 0", "seeds: 0, variants: [{output_dir: /tmp}]"),
+        STUDY.replace("smoke:", "x; touch made:"),
+        STUDY.replace("smoke:", "../../x:"),
+        STUDY.replace("about: x", "about: 2024-13-45"),
+        STUDY.replace("about: x", "about: &a [*a, *a]"),
+        "[" * 5000,
         "- a list",
+        "{}",
         "",
         "\0",
     ],
@@ -116,8 +137,6 @@ def test_a_grid_file_declares_runs_and_nothing_else(text: str, tmp_path: Path, m
 
 def test_a_checkpoint_is_never_unpickled(tiny: Any, tmp_path: Path) -> None:
     """A pickle under a checkpoint's name, with the right checksum."""
-    import hashlib
-
     folder = run_folder(tiny(), tmp_path)
     folder.mkdir(parents=True)
     buffer = io.BytesIO()
@@ -130,15 +149,70 @@ def test_a_checkpoint_is_never_unpickled(tiny: Any, tmp_path: Path) -> None:
     assert record.status == "complete" and not (tmp_path / "made").exists()
 
 
-@pytest.mark.parametrize("rest", [{}, {"step": 10**400}, [], {"numpy": ["MT19937", [1] * 3, 0, 0, 0.0]}])
-def test_a_checkpoint_with_other_content_is_refused(tiny: Any, tmp_path: Path, rest: Any) -> None:
-    folder = run_folder(tiny(), tmp_path)
-    folder.mkdir(parents=True)
-    with CheckpointWriter(folder) as writer:
-        writer.save(Checkpoint(1, {"sums": torch.zeros(3)}, rest))
-    with pytest.raises(InputError, match="does not fit this run"):
+@pytest.fixture
+def begun(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Checkpoint]:
+    """A run stopped before its end: its folder, and what its last checkpoint held; the folder holds none any more."""
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("sparsecycle.training._Training.finish", lambda _: (_ for _ in ()).throw(KeyboardInterrupt))
         train(tiny(), output_dir=tmp_path, progress=False)
-    assert len(checkpoint_files(folder)) == 1
+    folder = run_folder(tiny(), tmp_path)
+    _, checkpoint = load_newest(folder) or pytest.fail("no checkpoint")
+    remove_checkpoints(folder)
+    return folder, checkpoint
+
+
+def save(folder: Path, checkpoint: Checkpoint) -> None:
+    with CheckpointWriter(folder) as writer:
+        writer.save(checkpoint)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"step": 10**400},
+        {"step": -1},
+        {"step": 0, "history": [{"train_loss": 1.0}] * 10**5},
+        {"python": [3, [2**70] * 625, None]},
+        {"python": ["x"]},
+        {"numpy": ["MT19937", [1] * 3, 0, 0, 0.0]},
+        {"numpy": ["MT19937", [2**70] * 624, 0, 0, 0.0]},
+        {"controller": {"keep_ratio": "all"}},
+        {"unknown": 1},
+    ],
+)
+def test_a_checkpoint_with_another_state_is_refused(
+    begun: tuple[Path, Checkpoint], tiny: Any, change: dict[str, Any]
+) -> None:
+    folder, checkpoint = begun
+    save(folder, replace(checkpoint, rest=checkpoint.rest | change))
+    with pytest.raises(InputError, match="does not fit this run") as caught:
+        train(tiny(), output_dir=folder.parents[1], progress=False)
+    assert len(checkpoint_files(folder)) == 1 and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lost", ["model.stem.weight", "sums", "momentum.0000", "generator.cpu"])
+def test_a_checkpoint_without_one_of_its_tensors_is_refused(
+    begun: tuple[Path, Checkpoint], tiny: Any, lost: str
+) -> None:
+    folder, checkpoint = begun
+    save(folder, replace(checkpoint, tensors={name: x for name, x in checkpoint.tensors.items() if name != lost}))
+    with pytest.raises(InputError, match="does not fit this run"):
+        train(tiny(), output_dir=folder.parents[1], progress=False)
+
+
+@pytest.mark.parametrize("rest", ["{}", "[" * 5000, "[]", "1e999"])
+def test_safetensors_that_are_no_checkpoint_are_refused_or_skipped(
+    begun: tuple[Path, Checkpoint], tiny: Any, rest: str
+) -> None:
+    folder, _ = begun
+    for metadata in (None, {"rest": rest}):
+        content = safetensors.torch.save({"sums": torch.zeros(3)}, metadata=metadata)
+        checksum = hashlib.sha256(content).hexdigest()[:32]
+        (folder / f"checkpoint-000000001-{checksum}.safetensors").write_bytes(content)
+    try:
+        assert train(tiny(), output_dir=folder.parents[1], progress=False).status == "complete"
+    except InputError as error:
+        assert "does not fit this run" in str(error)
 
 
 @pytest.mark.parametrize(
@@ -149,7 +223,7 @@ def test_a_checkpoint_with_other_content_is_refused(tiny: Any, tmp_path: Path, r
         {"identity": 3},
         {"config": []},
         {"extra": True},
-        {"schema_version": 10**400},
+        {"schema_version": 10**4000},
     ],
 )
 def test_a_record_with_other_content_is_refused_or_harmless(finished: Path, change: dict[str, Any]) -> None:
@@ -190,27 +264,37 @@ def test_merging_follows_no_link(finished: Path, tmp_path: Path) -> None:
     (finished / "model.safetensors").unlink()
     (finished / "model.safetensors").symlink_to(tmp_path / "secret")
     outcome = merge([finished.parents[1]], tmp_path / "into")
-    assert len(outcome.copied) == 1
-    assert not list((tmp_path / "into").rglob("model.safetensors"))
+    assert not outcome.copied and list(outcome.left.values()) == ["one of its files is a link"]
+    assert not (tmp_path / "into").exists()
 
 
 def test_merged_records_are_never_overwritten(finished: Path, tmp_path: Path, caplog: Any) -> None:
     source, into = finished.parents[1], tmp_path / "into"
-    assert len(merge([source], into).copied) == 1
+    assert merge([source / "smoke"], into).copied == [finished.name], "its place follows from its configuration"
     assert len(merge([source], into).same) == 1
     (copy,) = into.rglob("record.json")
+    assert copy.parent.relative_to(into) == finished.relative_to(source)
     raw = json.loads(copy.read_text(encoding="utf-8"))
     raw["metrics"]["test_accuracy"] = 0.999
     copy.write_text(json.dumps(raw), encoding="utf-8")
     before = copy.read_bytes()
     outcome = merge([source], into)
-    assert outcome.conflicts == [run_name(RunConfig(**raw["config"]))] and copy.read_bytes() == before
+    assert list(outcome.left) == [run_name(RunConfig(**raw["config"]))] and copy.read_bytes() == before
     assert len(load_runs(source, into)) == 1 and "has other numbers" in caplog.text
     shutil.rmtree(copy.parent)
     (copy.parent / "half").mkdir(parents=True)  # a run under way there
-    assert merge([source], into).conflicts
+    assert "not finished" in str(merge([source], into).left)
     with pytest.raises(InputError, match="lies in"):
         merge([source], source / "below")
+
+
+def test_a_merge_that_was_killed_is_not_taken_for_a_record(finished: Path, tmp_path: Path) -> None:
+    source, into = finished.parents[1], tmp_path / "into"
+    half = into / "smoke" / f".{finished.name}.1.partial"
+    half.mkdir(parents=True)
+    shutil.copyfile(finished / "record.json", half / "record.json")
+    assert load_runs(into).empty
+    assert len(merge([source], into).copied) == 1 and len(load_runs(into)) == 1 and not half.exists()
 
 
 def test_notebook_parameters_are_those_of_the_notebook() -> None:

@@ -17,6 +17,7 @@ up() {
         apt-get update -qq
         DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurmctld slurmd slurm-client
     } > /dev/null
+    [[ ! -e $folder/slurmctld.pid ]] || { echo "one_node_slurm: $folder is in use; take it down first" >&2; exit 1; }
     mkdir -p "$folder"/{state,spool} /etc/slurm
     folder=$(realpath "$folder")
     [[ ! -e $configuration || -e $folder/before.conf ]] || cp "$configuration" "$folder/before.conf"
@@ -53,6 +54,7 @@ END
         sleep 0.5
     done
     echo "one_node_slurm: the node did not come up; see $folder/slurmctld.log and $folder/slurmd.log" >&2
+    down
     exit 1
 }
 
@@ -60,6 +62,7 @@ down() {
     scancel --user=root 2> /dev/null || true
     for daemon in slurmd slurmctld; do
         [[ -e $folder/$daemon.pid ]] && kill "$(cat "$folder/$daemon.pid")" 2> /dev/null || true
+        rm -f "$folder/$daemon.pid"
     done
     if [[ -e $folder/before.conf ]]; then mv "$folder/before.conf" "$configuration"; else rm -f "$configuration"; fi
 }

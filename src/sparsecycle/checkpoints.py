@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from sparsecycle.atomic import write_atomically
+from sparsecycle.errors import InputError
 
 KEPT = 2
 _log = logging.getLogger("sparsecycle")
@@ -97,13 +98,20 @@ def checkpoint_files(folder: Path) -> list[Path]:
 
 
 def load_newest(folder: Path) -> tuple[Path, Checkpoint] | None:
-    """The newest sound checkpoint and its file, or None; each damaged one is skipped and named in a warning."""
+    """The newest sound checkpoint and its file, or None; each damaged one is skipped and named in a warning.
+
+    Raises:
+        InputError: one that cannot be read; it may be sound, so it is not passed over.
+    """
     for path in checkpoint_files(folder):
         try:
-            return path, _read(path)
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
-            reason = (error.strerror if isinstance(error, OSError) else None) or str(error).splitlines()[0]
-            _log.warning("%s is damaged (%s) and skipped", path, reason)
+            content = path.read_bytes()
+        except OSError as error:
+            raise InputError(f"checkpoint {path} cannot be read ({error.strerror}): make it readable") from None
+        try:
+            return path, _parse(path, content)
+        except (KeyError, RecursionError, TypeError, ValueError, safetensors.SafetensorError) as error:
+            _log.warning("%s is damaged (%s) and skipped", path, str(error).splitlines()[0])
     return None
 
 
@@ -113,8 +121,7 @@ def remove_checkpoints(folder: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def _read(path: Path) -> Checkpoint:
-    content = path.read_bytes()
+def _parse(path: Path, content: bytes) -> Checkpoint:
     _, step, checksum = path.stem.split("-")
     if _checksum(content) != checksum:
         raise ValueError("its content is not what its checksum says")

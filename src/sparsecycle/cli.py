@@ -184,10 +184,10 @@ def _merge(options: argparse.Namespace) -> int:
     from sparsecycle.merging import merge
 
     outcome = merge([Path(source) for source in options.sources], Path(options.into))
-    for name in outcome.conflicts:
-        print(f"left alone, as the two records disagree: {name}", file=sys.stderr)
-    print(f"{len(outcome.copied)} copied, {len(outcome.same)} there already, {len(outcome.conflicts)} left alone")
-    return 1 if outcome.conflicts else 0
+    for name, reason in outcome.left.items():
+        print(f"{name} is left alone: {reason}", file=sys.stderr)
+    print(f"{len(outcome.copied)} copied, {len(outcome.same)} there already, {len(outcome.left)} left alone")
+    return 1 if outcome.left else 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:

@@ -19,7 +19,7 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_controller
-from sparsecycle.errors import InputError
+from sparsecycle.errors import InputError, shown
 from sparsecycle.scopes import Scope
 
 PRESETS = ("smoke", "quick", "classroom", "paper")
@@ -110,7 +110,7 @@ class RunConfig(BaseModel):
     )
     headline_budget: Share = Field(default=1.0, description="of the test accuracy that is compared")
 
-    def __init__(self, **values: Any) -> None:
+    def __init__(self, /, **values: Any) -> None:
         try:
             super().__init__(**values)
         except ValidationError as error:
@@ -254,8 +254,9 @@ def parse_setting(text: str) -> tuple[str, Any]:
         raise InputError(f"setting {text!r} is not of the form FIELD=VALUE, for example learning_rate=0.05")
     try:
         parsed = yaml.safe_load(value)
-    except yaml.YAMLError:
-        raise InputError(f"setting {name.strip()}: {value!r} is not a number, a word, true, false or null") from None
+    except (yaml.YAMLError, ValueError, RecursionError):
+        given = shown(value)
+        raise InputError(f"setting {name.strip()}: {given} is not a number, a word, true, false or null") from None
     return name.strip(), _number(parsed)
 
 
@@ -266,11 +267,14 @@ def configure(preset: str, method: str, seed: int, overrides: Mapping[str, Any])
         InputError: as `RunConfig`, or overrides that are no dict or set preset, method or seed.
     """
     if not isinstance(overrides, Mapping):
-        raise InputError(f"overrides is {overrides!r}, but must be a dict of RunConfig fields, such as {{'epochs': 5}}")
+        raise InputError(
+            f"overrides is {shown(overrides)}, but must be a dict of RunConfig fields, such as {{'epochs': 5}}"
+        )
     repeated = sorted({"preset", "method", "seed"} & overrides.keys())
     if repeated:
         raise InputError(f"overrides cannot set {', '.join(repeated)}: give it as the parameter of that name")
-    return RunConfig(preset=preset, method=method, seed=seed, **overrides)
+    values = {name: _number(value) for name, value in overrides.items()}
+    return RunConfig(preset=preset, method=method, seed=seed, **values)
 
 
 def check_notebook_parameters(namespace: Mapping[str, Any], allowed: Iterable[str]) -> None:
@@ -300,13 +304,13 @@ def _number(value: Any) -> Any:
             return float(value)
         except ValueError:
             return value
-    return value
+    return [_number(one) for one in value] if isinstance(value, list) else value
 
 
 def _sentence(error: ValidationError) -> str:
     """The first fault of a pydantic report as one sentence with the field, what was given and what is allowed."""
     first = error.errors()[0]
-    field = ".".join(str(part) for part in first["loc"])
+    field, given = ".".join(str(part) for part in first["loc"]), shown(first["input"])
     message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
     if first["type"] == "extra_forbidden":
         close = difflib.get_close_matches(field, RunConfig.model_fields, n=1)
@@ -315,8 +319,8 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{field} is missing: give one of {', '.join(_allowed(field))}"
     if first["type"] == "value_error":
-        return f"{field} is {first['input']!r}, but {message}" if field else message
-    return f"{field} is {first['input']!r}, but should be {message}"
+        return f"{field} is {given}, but {message}" if field else message
+    return f"{field} is {given}, but should be {message}"
 
 
 def _allowed(field: str) -> list[str]:

@@ -19,6 +19,7 @@ from sparsecycle.atomic import write_atomically
 from sparsecycle.config import RunConfig, configure
 from sparsecycle.errors import InputError
 from sparsecycle.folders import run_name
+from sparsecycle.provenance import source_digest
 from sparsecycle.writing import is_being_written
 
 MOST_RUNS = 100_000
@@ -61,7 +62,7 @@ class Study(BaseModel):
 class Grid(BaseModel):
     """The studies of a grid file, by name."""
 
-    studies: dict[str, Study]
+    studies: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Study], Field(min_length=1)]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -75,12 +76,14 @@ class Grid(BaseModel):
             return cls(studies=content)
         except OSError as error:
             raise InputError(f"grid file {path} cannot be read ({error.strerror})") from None
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
             raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"][1:])
             raise InputError(f"grid file {path}: {place or 'the file'}: {first['msg']}") from None
+        except ValueError as error:  # of YAML: a day that does not exist, a number of thousands of digits
+            raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
 
     def configurations(self, study: str) -> list[RunConfig]:
         """Of every run of a study, each once, in the order of the file.
@@ -140,18 +143,22 @@ def _progress(config: RunConfig, output_dir: Path) -> Progress:
     arguments = run_arguments(config, output_dir)
     try:
         record = json.loads((folder / "record.json").read_bytes())
-        status, given = record["status"], record["config"]
+        status, given, made_by = record["status"], record["config"], record["provenance"]["source_sha256"]
+        record["metrics"]["test_accuracy"]
     except FileNotFoundError:
         if is_being_written(folder):
             return Progress(name, "under way", arguments)
         begun = folder.is_dir() and any(folder.glob("checkpoint-*.safetensors"))
         return Progress(name, "interrupted" if begun else "missing", arguments)
-    except (OSError, ValueError, KeyError, TypeError):
-        return Progress(name, "other", arguments, "record.json is damaged")
+    except OSError as error:
+        return Progress(name, "other", arguments, f"record.json cannot be read: {error.strerror}")
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return Progress(name, "other", arguments, "record.json is damaged, or of another version")
     wanted = config.model_dump(mode="json")
     if not isinstance(given, dict) or any(given.get(field, value) != value for field, value in wanted.items()):
         return Progress(name, "other", arguments, "the record of another configuration")
-    return Progress(name, "diverged" if status == "diverged" else "done", arguments, record=record)
+    remark = "" if made_by == source_digest() else "by another version of the library"
+    return Progress(name, "diverged" if status == "diverged" else "done", arguments, remark, record)
 
 
 COLUMNS = {

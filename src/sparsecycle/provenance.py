@@ -19,7 +19,8 @@ TRAINING_SOURCES = (
     *("batches", "checkpoints", "config", "controllers", "data", "evaluation", "fused", "kernels"),
     *("networks", "norm", "optimization", "run_state", "scopes", "topk", "training", "wrn"),
 )
-HARMLESS = ("threads", "device", "torch")  # another one on resuming changes rounding, not what is computed
+# Of the machine; another one on resuming changes rounding, not what is computed.
+HARMLESS = ("threads", "device", "cpu", "torch", "backend")
 
 
 class Provenance(BaseModel):

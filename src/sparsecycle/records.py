@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from sparsecycle.atomic import write_atomically
 from sparsecycle.config import RunConfig
-from sparsecycle.errors import InputError
+from sparsecycle.errors import InputError, shown
 from sparsecycle.folders import plain
 from sparsecycle.provenance import CHECKOUT, HARMLESS, Provenance, git_state, source_digest
 
@@ -87,14 +87,14 @@ class RunRecord(BaseModel):
         try:
             raw = json.loads(path.read_text(encoding="utf-8"))
             version = raw.get("schema_version") if isinstance(raw, dict) else None
-            if version != SCHEMA_VERSION:
-                raise InputError(f"{path} has schema version {version}, but this library reads {SCHEMA_VERSION}")
-            return cls.model_validate(raw)
+            if version == SCHEMA_VERSION:
+                return cls.model_validate(raw)
         except FileNotFoundError:
             raise InputError(f"{folder} holds no record.json: give the folder of a finished run") from None
-        except (json.JSONDecodeError, UnicodeDecodeError, ValidationError) as error:
+        except (ValueError, RecursionError) as error:  # of text, of JSON, of pydantic
             reason = str(error).splitlines()[0]
             raise InputError(f"{path} is damaged ({reason}): restore it, or delete the folder and run again") from None
+        raise InputError(f"{path} has schema version {shown(version)}, but this library reads {SCHEMA_VERSION}")
 
     def summary(self) -> str:
         """One line for people: what was trained, for how long, and how well it does."""
@@ -250,8 +250,10 @@ def find_records(*folders: str | Path) -> list[tuple[Path, RunRecord, str]]:
         if not root.is_dir():
             raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
         for path in sorted(root.rglob("record.json")):
-            record = RunRecord.read(path.parent)
             name = path.parent.relative_to(root).as_posix()
+            if any(part.startswith(".") for part in name.split("/") if part != "."):
+                continue  # a copy that is being made
+            record = RunRecord.read(path.parent)
             twin = known.setdefault(record.identity, record)
             if twin is record:
                 found.append((path.parent, record, name))

@@ -1,21 +1,21 @@
 """Where a run is: what its checkpoint holds besides tensors, and what may differ when it goes on."""
 
 import random
+import re
 from typing import Any, Self
 
 import numpy as np
-import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sparsecycle.config import RunConfig
-from sparsecycle.provenance import now, source_digest
+from sparsecycle.provenance import HARMLESS, environment, now, source_digest
 
 
 class RunState(BaseModel):
     """All that changes while a run goes on, but tensors. Times as in `Provenance`.
 
     Attributes:
-        conditions: what the run depends on: every field of the configuration, and source, data, threads, device, torch.
+        conditions: what the run depends on: every field of the configuration, source, data, and machine.
         step: optimizer steps done.
         period_seconds: training time of the period under way.
         history: one row a finished period, as in `epochs.parquet`.
@@ -52,16 +52,24 @@ class RunState(BaseModel):
     @classmethod
     def begin(cls, config: RunConfig, data_digest: str, device: str) -> Self:
         """Before the first step."""
-        machine = {"threads": torch.get_num_threads(), "device": device, "torch": torch.__version__}
+        here = environment(device, config.precision, deterministic=True)
+        machine = {name: here[name] for name in HARMLESS}
         sources = {"source": source_digest(), "data": data_digest}
         return cls(conditions=config.model_dump(mode="json") | sources | machine, started=now())
 
-    def resumed(self, conditions: dict[str, Any]) -> Self:
-        """The same under `conditions`, with a note of what changed."""
-        changed = {
-            name: f"{_short(self.conditions.get(name))}, then {_short(value)}"
+    def differences(self, conditions: dict[str, Any]) -> dict[str, tuple[str, str]]:
+        """Of each condition that is another one in `conditions`: what it is here, and there."""
+        return {
+            name: (_short(self.conditions.get(name)), _short(value))
             for name, value in conditions.items()
             if value != self.conditions.get(name)
+        }
+
+    def resumed(self, conditions: dict[str, Any]) -> Self:
+        """The same under `conditions`, with a note of all that ever changed."""
+        changed = {
+            name: f"{self.changed.get(name, before)}, then {after}"
+            for name, (before, after) in self.differences(conditions).items()
         }
         return self.model_copy(
             update={"conditions": conditions, "resumes": self.resumes + 1, "changed": self.changed | changed}
@@ -84,4 +92,4 @@ class RunState(BaseModel):
 
 def _short(value: Any) -> str:
     text = str(value)
-    return text if len(text) <= 20 else text[:8]
+    return text[:8] if re.fullmatch("[0-9a-f]{64}", text) else text

@@ -27,6 +27,7 @@ from sparsecycle.batches import batches, load_images
 from sparsecycle.checkpoints import (
     Checkpoint,
     CheckpointWriter,
+    checkpoint_files,
     generator_states,
     load_newest,
     remove_checkpoints,
@@ -98,6 +99,9 @@ def train(
     chosen = resolve_device(device)
     data = load_images(config, data_dir)
     folder = run_folder(config, Path(output_dir))
+    found = finished_record(folder, config, data.digest)
+    if found and not checkpoint_files(folder):
+        return found  # also from a folder that cannot be written
     with sole_writer(folder), deterministic(), _enough_memory(config, chosen):
         found = finished_record(folder, config, data.digest)
         if found:
@@ -157,27 +161,28 @@ class _Training:
             return
         path, checkpoint = found
         try:
-            state = RunState.of(checkpoint.rest).resumed(self.state.conditions)
-            refused = [f"{name} ({change})" for name, change in state.changed.items() if name not in HARMLESS]
-            if refused and not resume_changed:
+            before = RunState.of(checkpoint.rest)
+            differences = before.differences(self.state.conditions)
+            told = [f"{name} ({before}, then {now})" for name, (before, now) in differences.items()]
+            if not (resume_changed or differences.keys() <= set(HARMLESS)):
                 raise InputError(
-                    f"{self.folder} holds a run under way with another {', '.join(refused)}: finish it with those, "
+                    f"{self.folder} holds a run under way with another {', '.join(told)}: finish it with those, "
                     "choose another output_dir, or go on all the same with resume_changed (--resume-changed)"
                 )
-            self._restore(state, checkpoint.tensors)
-        except (KeyError, RuntimeError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
+            self._restore(before.resumed(self.state.conditions), checkpoint.tensors)
+        except (LookupError, OverflowError, RuntimeError, TypeError, ValueError) as error:
+            if isinstance(error, InputError) or _is_out_of_memory(error):
                 raise
             reason = str(error).splitlines()[0]
             raise InputError(f"{path} does not fit this run ({reason}): delete it to begin the run again") from None
-        if state.changed:
-            _log.warning(
-                "resumed with another %s: numbers may differ from those of a run left alone",
-                ", ".join(f"{name} ({change})" for name, change in state.changed.items()),
-            )
+        if told:
+            _log.warning("resumed with another %s: numbers may differ from those of a run left alone", ", ".join(told))
         self.origin = path
 
     def _restore(self, state: RunState, tensors: dict[str, Tensor]) -> None:
+        begun = len(state.history) * self.config.steps_per_period
+        if not begun <= state.step <= min(begun + self.config.steps_per_period, self.config.steps):
+            raise ValueError(f"step {state.step} is not in period {len(state.history)}")
         weights = {name: tensors[f"model.{name}"] for name in self.model.state_dict()}
         self.model.load_state_dict(weights)
         restore_momentum(self.optimizer, [tensors[name] for name in sorted(tensors) if name.startswith("momentum.")])
@@ -223,6 +228,8 @@ class _Training:
                 )
                 write_epochs(self.folder, state.history)
                 save(self._checkpoint)
+        if stop.number is not None:  # it came after the last step
+            raise Stopped(stop.number)
 
     def _train_period(self, bar: "tqdm[Any]", save: "_Saver") -> dict[str, float]:
         """Train what is left of a period at the controller's budget, tell the controller, measure the test images."""
@@ -282,6 +289,7 @@ class _Training:
         active = [] if self.diverged else self._measure_activity()
         layers = active[config.budgets.index(config.headline_budget)] if active else []
         metrics = self._metrics(results)
+        write_epochs(self.folder, state.history)
         write_predictions(self.folder, {result.keep_ratio: result.predictions.numpy() for result in results})
         weights = {name: value.contiguous().cpu() for name, value in self.model.state_dict().items()}
         write_atomically(self.folder / "model.safetensors", safetensors.torch.save(weights))
@@ -371,17 +379,24 @@ class _Saver:
 
 @contextmanager
 def _enough_memory(config: RunConfig, device: str) -> Iterator[None]:
-    """Say in one sentence where memory ends; torch raises RuntimeError for a CPU's."""
+    """Say in one sentence where memory ends."""
     try:
         yield
-    except (MemoryError, torch.OutOfMemoryError, RuntimeError) as error:
-        if type(error) is RuntimeError and "can't allocate memory" not in str(error):
+    except (MemoryError, RuntimeError) as error:
+        if not _is_out_of_memory(error):
             raise
         where, network = "GPU" if device == "cuda" else "machine", f"WRN-{config.depth}-{config.width}"
         raise InputError(
             f"memory of the {where} is not enough for {network} with batch_size {config.batch_size}: "
             "take a smaller one, or fewer runs side by side"
         ) from None
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Torch has an exception of its own for a GPU only; of the CPU's allocator there is but the text."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
 
 
 @contextmanager

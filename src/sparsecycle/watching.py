@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from sparsecycle.errors import InputError
+from sparsecycle.records import read_epochs
 from sparsecycle.writing import is_being_written
 
 
@@ -20,27 +21,30 @@ def follow(folder: Path, interval: float = 1.0) -> Iterator[str]:
         interval: seconds between two looks.
 
     Raises:
-        InputError: no run in the folder.
+        InputError: no run in the folder, or a damaged one.
     """
     told: dict[Path, int] = {}
-    ended: set[Path] = set()
+    ended: dict[Path, str] = {}
     while True:
-        runs = _runs(folder)
+        runs = sorted(_runs(folder))
         if not runs:
             raise InputError(f"{folder} holds no run: give the folder of a run, or of runs")
         under_way = False
-        for run in runs - ended:
+        for run in runs:
             going_on = is_being_written(run)  # before the look, so that what is written meanwhile is not missed
             name = run.relative_to(folder).as_posix() if run != folder else run.name
-            rows = _epochs(run)
+            rows = read_epochs(run) if (run / "epochs.parquet").exists() else pd.DataFrame()
             for row in rows.iloc[told.get(run, 0) :].itertuples():
                 yield f"{name}: {_line(row)}"
             told[run] = len(rows)
             if going_on:
                 under_way = True
-            else:
-                ended.add(run)
-                yield f"{name}: {'finished' if (run / 'record.json').exists() else 'interrupted'}"
+                ended.pop(run, None)
+                continue
+            end = "finished" if (run / "record.json").exists() else "interrupted"
+            if ended.get(run) != end:
+                ended[run] = end
+                yield f"{name}: {end}"
         if not under_way:
             return
         time.sleep(interval)
@@ -49,11 +53,6 @@ def follow(folder: Path, interval: float = 1.0) -> Iterator[str]:
 def _runs(folder: Path) -> set[Path]:
     """Folders with what a run writes; a link to elsewhere is not followed."""
     return {path.parent for name in ("epochs.parquet", ".lock") for path in folder.rglob(name)}
-
-
-def _epochs(run: Path) -> pd.DataFrame:
-    path = run / "epochs.parquet"
-    return pd.read_parquet(path) if path.exists() else pd.DataFrame()
 
 
 def _line(row: Any) -> str:

@@ -1,13 +1,19 @@
 """One process at a time writes to a run's folder."""
 
+import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
 from sparsecycle.atomic import remove_partials
 from sparsecycle.errors import InputError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
 PATIENCE = 1.0  # seconds: longer than `is_being_written` of other processes holds the lock
@@ -35,22 +41,33 @@ def sole_writer(folder: Path) -> Iterator[None]:
         remove_partials(folder)
         yield
     finally:
-        if (folder / "record.json").exists():
-            (folder / LOCK).unlink(missing_ok=True)
         lock.release()
+        if (folder / "record.json").exists():  # nobody writes here any more
+            with suppress(OSError):
+                (folder / LOCK).unlink()
 
 
 def is_being_written(folder: Path) -> bool:
-    """Whether a process holds the folder's lock now."""
-    path = folder / LOCK
-    if not path.exists():
-        return False
-    lock = FileLock(path, timeout=0)
+    """Whether a process holds the folder's lock now; looking disturbs neither that process nor others that look."""
     try:
-        lock.acquire()
-    except Timeout:
-        return True
-    except OSError:  # not ours to lock, in a folder that cannot be written
+        descriptor = os.open(folder / LOCK, os.O_RDONLY)
+    except OSError:
         return False
-    lock.release()
+    try:
+        if fcntl is None:
+            return _cannot_be_locked(folder / LOCK)
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(descriptor)
     return False
+
+
+def _cannot_be_locked(path: Path) -> bool:
+    """On Windows, where no lock can be shared."""
+    try:
+        with FileLock(path, timeout=0):
+            return False
+    except (Timeout, OSError):
+        return True
