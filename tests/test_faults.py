@@ -75,12 +75,17 @@ def long_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_folder(LONG, folder)
 
 
+def step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.split("-")[1])
+
+
 @pytest.fixture
 def begun(tmp_path: Path) -> Path:
     """A run that was killed after its first period, with two checkpoints written."""
     folder = run_folder(CONFIG, tmp_path)
     process = subprocess.Popen(command(tmp_path, *OFTEN), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    wait_for(lambda: len(checkpoint_files(folder)) == 2 and (folder / "epochs.parquet").exists(), process)
+    first = CONFIG.steps_per_period
+    wait_for(lambda: sum(step_of(path) > first for path in checkpoint_files(folder)) == 2, process)
     process.kill()
     process.wait()
     return folder
@@ -138,7 +143,11 @@ def test_signal_to_papermill(long_whole: Path, tmp_path: Path, number: signal.Si
     notebook = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "run.ipynb"), str(tmp_path / "out.ipynb")]
     given = {"preset": "smoke", "method": "plateau", "overrides": {"epochs": 40}, "output_dir": str(tmp_path)}
     process = subprocess.Popen(
-        [*notebook, "-y", json.dumps(given)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=ROOT
+        [*notebook, "-y", json.dumps(given)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=ROOT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's `&` has it ignored
     )
     folder = run_folder(LONG, tmp_path)
     wait_for(lambda: (folder / "epochs.parquet").exists(), process)
