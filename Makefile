@@ -7,7 +7,7 @@ STUDY ?= smoke
 SHELL := /bin/bash
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages test lint types unit notebooks pages-check bench study record readme outputs audit clean
+.PHONY: help env book pages test lint types unit notebooks pages-check bench study paper record readme outputs audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -60,9 +60,15 @@ notebooks: $(READY)  ## nbval: execute the chapters and compare the outputs mark
 pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs
 	@$(BIN)/pytest tests/test_pages.py
 
-study: $(READY)  ## make the runs of a study of workflow/grid.yaml that are missing: make study STUDY=smoke
-	@$(BIN)/snakemake --snakefile workflow/Snakefile --profile workflow/profiles/local \
-		--quiet all --config study=$(STUDY)
+study: $(READY)  ## the runs of a study of workflow/grid.yaml that are missing; MINUTES=50 stops then, SIDE=4 shares a GPU
+	@$(if $(MINUTES),timeout $(MINUTES)m) $(BIN)/snakemake --snakefile workflow/Snakefile \
+		--profile workflow/profiles/local --quiet all \
+		--config study=$(STUDY) $(if $(SIDE),gpu_percent=$$((100 / $(SIDE)))); \
+	status=$$?; $(BIN)/sparsecycle grid $(STUDY); [ $$status = 124 ] || exit $$status  # 124: the minutes are over
+
+paper: $(READY)  ## the replication itself, on a GPU: the runs that are missing; MINUTES=50 stops then, SIDE=4 at a time
+	@$(BIN)/sparsecycle data fetch cifar10
+	@$(MAKE) --no-print-directory study STUDY=paper SIDE=$(or $(SIDE),4)
 
 bench: $(READY)  ## measure what the method costs on this machine (minutes); a record in data/benchmarks
 	@$(BIN)/python -m sparsecycle.benchmarks

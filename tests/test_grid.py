@@ -1,6 +1,7 @@
 """Studies: declared, listed, run by Snakemake with kills on the way, on one machine and on a SLURM of one node."""
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -98,6 +99,34 @@ def test_the_commands_of_missing_runs_make_them(grid: Path, tmp_path: Path) -> N
     assert subprocess.run([*listing, "--commands"], capture_output=True, text=True, check=True).stdout == ""
 
 
+def test_a_study_within_a_time_budget_goes_on_chunk_by_chunk(grid: Path, tmp_path: Path) -> None:
+    """As on a GPU node that is lent for minutes: the launcher is stopped by `timeout`, its runs save where they are."""
+    output = tmp_path / "runs"
+    listing = [str(BIN / "sparsecycle"), "grid", "long", "--file", str(grid), "--output-dir", str(output)]
+    launch = f"{shlex.join(listing)} --commands | xargs -d '\\n' -P 2 -n 1 sh -c"
+    progressed = []
+    for _ in range(30):
+        done = subprocess.run(["timeout", "10", "sh", "-c", launch], capture_output=True, text=True)
+        if done.returncode == 0:
+            break
+        assert done.returncode == 124, done.stderr
+        wait_until_nobody_writes(output)
+        progressed.append(checkpoints(output))
+    assert len(progressed) > 1 and progressed == sorted(set(progressed)), "each chunk gets on"
+    configs = Grid.read(grid).configurations("long")
+    runs = progress(configs, output)
+    assert {run.status for run in runs} == {"done"} and max(run.record["provenance"]["resumes"] for run in runs) > 0
+    train(configs[1], output_dir=tmp_path / "alone", progress=False, device="cpu")
+    same_run(run_folder(configs[1], tmp_path / "alone"), run_folder(configs[1], output))
+
+
+def wait_until_nobody_writes(output: Path) -> None:
+    end = time.monotonic() + 60
+    while any(is_being_written(path.parent) for path in output.rglob(".lock")):
+        assert time.monotonic() < end, "a run did not stop"
+        time.sleep(0.1)
+
+
 def snakemake(grid: Path, output: Path, *more: str) -> list[str]:
     """The command, with its own state in a folder of its own."""
     command = [str(BIN / "snakemake"), "--snakefile", str(ROOT / "workflow" / "Snakefile"), "--directory", str(ROOT)]
@@ -130,13 +159,6 @@ def test_a_study_survives_three_kills_of_the_whole_snakemake(grid: Path, tmp_pat
     same_run(run_folder(configs[0], tmp_path / "alone"), run_folder(configs[0], output))
     again = subprocess.run([*command, "--dry-run"], env=environment(), capture_output=True, text=True, check=True)
     assert "Nothing to be done" in again.stdout + again.stderr
-
-
-def wait_until_nobody_writes(output: Path) -> None:
-    end = time.monotonic() + 60
-    while any(is_being_written(path.parent) for path in output.rglob(".lock")):
-        assert time.monotonic() < end, "a run did not stop"
-        time.sleep(0.1)
 
 
 def checkpoints(output: Path) -> int:
