@@ -135,7 +135,7 @@ def load_cifar10(source: str = "auto", data_dir: str | Path | None = None) -> Ci
 
     Args:
         source: "embedded" reads the 6,000 images that come with the project: `cifar10-mini` in the data
-            folder, else in the checkout. "auto", "official" and "mirror" read all 60,000 from `cifar10` in
+            folder, else in the checkout. "auto", "packs", "official" and "mirror" read all 60,000 from `cifar10` in
             the data folder; where it is missing, they fetch it first, see `fetch_cifar10`.
         data_dir: see `data_folder`.
 
