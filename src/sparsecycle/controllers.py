@@ -11,8 +11,10 @@ Pure Python, no torch: the same file runs in a browser.
 import inspect
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 
@@ -306,7 +308,8 @@ CONTROLLERS: dict[str, type[Controller]] = {
 }
 
 
-def controller_parameters(name: str) -> dict[str, Any]:
+@cache
+def controller_parameters(name: str) -> Mapping[str, Any]:
     """Names and defaults of the parameters of a controller (`inspect.Parameter.empty` where it must be given).
 
     Raises:
@@ -315,7 +318,7 @@ def controller_parameters(name: str) -> dict[str, Any]:
     if name not in CONTROLLERS:
         raise ValueError(f"controller is {name!r}, but must be one of {', '.join(CONTROLLERS)}")
     signature = inspect.signature(CONTROLLERS[name])
-    return {parameter.name: parameter.default for parameter in signature.parameters.values()}
+    return MappingProxyType({parameter.name: parameter.default for parameter in signature.parameters.values()})
 
 
 def make_controller(name: str, **parameters: Any) -> Controller:
