@@ -92,7 +92,7 @@ def train(
     Raises:
         InputError: unknown device, missing data, an output folder that cannot be written, that holds another run or
             that another process is writing to.
-        Stopped (a KeyboardInterrupt): by a signal.
+        Stopped: by a signal, which makes it a KeyboardInterrupt.
     """
     if not checkpoint_minutes > 0:
         raise InputError(f"checkpoint_minutes is {checkpoint_minutes}, but must be above 0")
