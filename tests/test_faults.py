@@ -212,10 +212,11 @@ def test_damaged_checkpoint(whole: Path, begun: Path, damage: Callable[[Path], N
 
 @DAMAGES
 def test_every_checkpoint_damaged(whole: Path, begun: Path, damage: Callable[[Path], None]) -> None:
-    for path in checkpoint_files(begun):
+    checkpoints = checkpoint_files(begun)  # three, where the kill came before the oldest was removed
+    for path in checkpoints:
         damage(path)
     done = call(begun.parents[1])
-    assert done.returncode == 0 and done.stderr.count("is damaged") == 2
+    assert done.returncode == 0 and done.stderr.count("is damaged") == len(checkpoints) >= 2
     assert RunRecord.read(begun).provenance.resumes == 0
     same_run(whole, begun)
 

@@ -193,5 +193,5 @@ def test_a_named_folder_that_is_missing_is_told(monkeypatch, tmp_path):
 
 
 def test_only_sources_of_the_full_set_can_be_fetched():
-    with pytest.raises(InputError, match="source is 'embedded', but it must be one of auto, official, mirror"):
+    with pytest.raises(InputError, match="source is 'embedded', but it must be one of auto, packs, official, mirror"):
         fetch_cifar10("embedded")
