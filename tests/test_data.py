@@ -173,7 +173,7 @@ def test_the_full_set_is_fetched_once_and_then_read(monkeypatch, tmp_path):
 
 
 def test_an_unknown_source_and_a_missing_folder_are_refused(tmp_path):
-    with pytest.raises(InputError, match="source is 'web', but it must be one of auto, embedded, packs, official, mirror"):
+    with pytest.raises(InputError, match="source is 'web', but it must be one of auto, embedded, packs, official"):
         load_cifar10("web")
     with pytest.raises(InputError, match=r"data_dir is .*which is not a folder"):
         load_cifar10("mirror", tmp_path / "missing")
