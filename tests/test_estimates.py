@@ -36,7 +36,7 @@ def test_bytes_depend_on_the_precision() -> None:
     assert full.train_bytes == 2 * half.train_bytes and full.train_operations == half.train_operations
 
 
-def test_the_least_time_adds_operations_and_bytes() -> None:
+def test_the_least_time_is_that_of_the_slower_of_both() -> None:
     config = RunConfig(preset="smoke", method="dense")
     work = count_work(config)
     evaluated = (config.periods + len(config.budgets)) * config.test_images + config.train_images
@@ -45,4 +45,4 @@ def test_the_least_time_adds_operations_and_bytes() -> None:
     moved = images * work.train_bytes + evaluated * work.test_bytes
     assert least_seconds(config, Rates(1e9, 1e30)) == pytest.approx(operations / 1e9)
     assert least_seconds(config, Rates(1e30, 1e6)) == pytest.approx(moved / 1e6)
-    assert least_seconds(config, Rates(1e9, 1e6)) == pytest.approx(operations / 1e9 + moved / 1e6)
+    assert least_seconds(config, Rates(1e9, 1e6)) == pytest.approx(max(operations / 1e9, moved / 1e6))

@@ -14,9 +14,9 @@ configuration=/etc/slurm/slurm.conf
 up() {
     [[ $EUID == 0 ]] || { echo "one_node_slurm: must be run as root" >&2; exit 1; }
     command -v slurmctld slurmd squeue > /dev/null || {
-        apt-get update -qq
-        DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurmctld slurmd slurm-client
-    } > /dev/null
+        apt-get update -qq &&
+            DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends slurmctld slurmd slurm-client
+    } > /dev/null || { echo "one_node_slurm: its packages cannot be installed" >&2; exit 3; }
     [[ ! -e $folder/slurmctld.pid ]] || { echo "one_node_slurm: $folder is in use; take it down first" >&2; exit 1; }
     mkdir -p "$folder"/{state,spool} /etc/slurm
     folder=$(realpath "$folder")

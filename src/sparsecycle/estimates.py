@@ -1,8 +1,8 @@
 """How long a run must take at least, from the operations and bytes that are counted in one training step.
 
 Counted are the multiplications and additions of convolutions and matrix products, forward and backward, and the bytes
-that every layer has to read and write; the time is that of a device working at its full rates, so a lower bound: the
-share of it that a measured run reaches says how well the device is used.
+that the layers read and write, each by itself; the time is that of a device which does both at once and at its full
+rates: the share of it that a measured run reaches says how well the device is used.
 """
 
 from dataclasses import dataclass
@@ -54,7 +54,7 @@ def least_seconds(config: RunConfig, rates: Rates) -> float:
     evaluated = (config.periods + len(config.budgets)) * (config.test_images or 0) + (config.train_images or 0)
     operations = trained * work.train_operations + evaluated * work.test_operations
     moved = trained * work.train_bytes + evaluated * work.test_bytes
-    return operations / rates.operations + moved / rates.bytes
+    return max(operations / rates.operations, moved / rates.bytes)
 
 
 @cache
