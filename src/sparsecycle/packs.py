@@ -52,10 +52,8 @@ def from_packs(work: Path, data_folder: Path) -> dict[str, LabelledImages]:
     packs = packs_at_hand(data_folder)
     if not packs:
         raise InputError(f"no pack lies in {data_folder}: `sparsecycle data pack` writes them where the images are")
-    count = packs[0].stem[-1]
-    missing = {f"cifar10-{number}-of-{count}.tar" for number in range(1, int(count) + 1)} - {
-        pack.name for pack in packs
-    }
+    count = int(packs[0].stem[-1])
+    missing = {f"cifar10-{number + 1}-of-{count}.tar" for number in range(count)} - {pack.name for pack in packs}
     if missing:
         raise InputError(f"{', '.join(sorted(missing))} is missing in {data_folder}: carry every pack there")
     for pack in packs:
