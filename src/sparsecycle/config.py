@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_controller
 from sparsecycle.errors import InputError, shown
-from sparsecycle.scopes import Scope
+from sparsecycle.scopes import Reading, Rounding, Selection, check_reading
 
 PRESETS = ("smoke", "quick", "classroom", "paper")
 
@@ -77,7 +77,14 @@ class RunConfig(BaseModel):
     width: Count = Field(json_schema_extra=_known(4))
     norm: Literal["rms", "rms_sample", "batch"] = Field(default="rms", json_schema_extra=_inferred("rms"))
     norm_eps: float = Field(default=1e-5, gt=0)
-    scope: Scope = Field(default="sample", json_schema_extra=_inferred("sample"))
+    scope: Reading = Field(default="sample", json_schema_extra=_inferred("sample"))
+    selection: Selection = Field(
+        default="largest",
+        description="of the positive values; random is the control: as many of them, chosen at random",
+        json_schema_extra=_known("largest"),
+    )
+    rounding: Rounding = Field(default="up", description="of k")
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="before each block's second convolution; a control")
 
     # Optimization: SGD with Nesterov momentum, linear warm-up, then a cosine to zero.
     epochs: Count
@@ -161,6 +168,9 @@ class RunConfig(BaseModel):
             raise ValueError(f"batch_size is {self.batch_size}, but there are {self.fitted_images} images to fit")
         if self.warmup_epochs >= self.epochs:
             raise ValueError(f"warmup_epochs is {self.warmup_epochs}, but must be below epochs, {self.epochs}")
+        check_reading(self.scope, self.selection, self.rounding)
+        if self.compile and self.scope == "network":
+            raise ValueError("compile does not go with scope 'network', whose threshold changes with every batch")
         if self.warmup_periods + self.final_dense_periods > self.periods:
             raise ValueError(f"warmup_periods and final_dense_periods exceed the run's {self.periods} periods")
         make_controller(self.method, **self.controller_parameters())

@@ -37,20 +37,21 @@ def evaluate(model: nn.Module, images: Tensor, labels: Tensor, keep_ratio: float
         images: uint8 (N, 3, 32, 32) on the model's device.
         labels: int64 (N,) on the same device.
     """
-    losses, predictions = [], []
-    with torch.no_grad(), _at_budget(model, keep_ratio):
-        for start in range(0, len(images), batch_size):
-            batch = slice(start, start + batch_size)
-            logits = model(normalize(images[batch])).float()
-            losses.append(F.cross_entropy(logits, labels[batch], reduction="sum"))
-            predictions.append(logits.argmax(dim=1))
-    predicted = torch.cat(predictions)
+    logits = predict(model, images, keep_ratio, batch_size)
+    predicted = logits.argmax(dim=1)
     return Evaluation(
         keep_ratio=keep_ratio,
         accuracy=(predicted == labels).double().mean().item(),
-        loss=torch.stack(losses).double().sum().item() / len(images),
+        loss=F.cross_entropy(logits.double(), labels).item(),
         predictions=predicted.to("cpu", torch.uint8),
     )
+
+
+def predict(model: nn.Module, images: Tensor, keep_ratio: float, batch_size: int = 500) -> Tensor:
+    """Logits (N, classes), float32, of `images` (uint8 (N, 3, 32, 32)) at a budget, in evaluation mode."""
+    with torch.no_grad(), at_budget(model, keep_ratio):
+        starts = range(0, len(images), batch_size)
+        return torch.cat([model(normalize(images[start : start + batch_size])).float() for start in starts])
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ def layer_activity(model: nn.Module, images: Tensor, keep_ratio: float, batch_si
         shares = (output != 0).double().mean(dim=(2, 3)).sum(dim=0)  # (C,)
         active[name] = active.get(name, torch.zeros_like(shares)) + shares
 
-    with torch.no_grad(), _at_budget(model, keep_ratio), _watched(model, count):
+    with torch.no_grad(), at_budget(model, keep_ratio), watched(model, count):
         for start in range(0, len(images), batch_size):
             model(normalize(images[start : start + batch_size]))
     return [
@@ -95,7 +96,7 @@ def capture_activations(model: nn.Module, images: Tensor, layer: str, keep_ratio
         KeyError: no `GlobalTopK` of that name.
     """
     outputs: dict[str, Tensor] = {}
-    with torch.no_grad(), _at_budget(model, keep_ratio), _watched(model, outputs.__setitem__):
+    with torch.no_grad(), at_budget(model, keep_ratio), watched(model, outputs.__setitem__):
         model(normalize(images))
     return outputs[layer]
 
@@ -121,7 +122,7 @@ def budget_area(budgets: Sequence[float], accuracies: Sequence[float]) -> float:
 
 
 @contextmanager
-def _watched(model: nn.Module, seen: Callable[[str, Tensor], None]) -> Iterator[None]:
+def watched(model: nn.Module, seen: Callable[[str, Tensor], None]) -> Iterator[None]:
     """Tell `seen` the name and output of every `GlobalTopK` that runs."""
 
     def hook(name: str) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], None]:
@@ -137,7 +138,8 @@ def _watched(model: nn.Module, seen: Callable[[str, Tensor], None]) -> Iterator[
 
 
 @contextmanager
-def _at_budget(model: nn.Module, keep_ratio: float) -> Iterator[None]:
+def at_budget(model: nn.Module, keep_ratio: float) -> Iterator[None]:
+    """`model` in evaluation mode at a budget; its mode and budgets are restored afterwards."""
     layers = [module for module in model.modules() if isinstance(module, GlobalTopK)]
     before = [layer.keep_ratio for layer in layers]
     training = model.training

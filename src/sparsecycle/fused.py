@@ -24,7 +24,9 @@ def normed_topk(norm: nn.Module, topk: GlobalTopK, x: Tensor) -> Tensor:
 
 
 def _fuses(norm: RMSNorm2d, topk: GlobalTopK, x: Tensor) -> bool:
-    if norm.over != "position" or topk.scope != "sample" or _hooked(norm) or _hooked(topk):
+    if type(topk) is not GlobalTopK or _hooked(norm) or _hooked(topk):
+        return False
+    if norm.over != "position" or topk.scope != "sample":
         return False
     if torch.compiler.is_compiling() or autocast_dtype(x.device.type):
         return False

@@ -13,7 +13,16 @@ from sparsecycle.wrn import WideResNet
 
 def make_network(config: RunConfig) -> WideResNet:
     """Freshly initialized from torch's generator, on the CPU."""
-    return WideResNet(config.depth, config.width, norm=config.norm, scope=config.scope, norm_eps=config.norm_eps)
+    return WideResNet(
+        config.depth,
+        config.width,
+        norm=config.norm,
+        scope=config.scope,
+        norm_eps=config.norm_eps,
+        dropout=config.dropout,
+        selection=config.selection,
+        rounding=config.rounding,
+    )
 
 
 def load_model(folder: str | Path, config: RunConfig) -> WideResNet:

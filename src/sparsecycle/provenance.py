@@ -16,7 +16,7 @@ PACKAGE = Path(__file__).parent
 CHECKOUT = PACKAGE.parents[1]
 # The files whose text decides a run's numbers; reading, drawing and the command line are not among them.
 TRAINING_SOURCES = (
-    *("batches", "checkpoints", "config", "controllers", "data", "evaluation", "fused", "kernels"),
+    *("alternatives", "batches", "checkpoints", "config", "controllers", "data", "evaluation", "fused", "kernels"),
     *("networks", "norm", "optimization", "run_state", "scopes", "topk", "training", "wrn"),
 )
 # Of the machine; another one on resuming changes rounding, not what is computed.

@@ -10,6 +10,7 @@ from functools import partial
 
 from torch import Tensor, nn
 
+from sparsecycle.alternatives import NetworkThreshold, constraint_factory
 from sparsecycle.fused import normed_topk
 from sparsecycle.norm import RMSNorm2d
 from sparsecycle.topk import GlobalTopK
@@ -18,22 +19,35 @@ NORMS = ("rms", "rms_sample", "batch")
 
 
 class Block(nn.Module):
-    """norm - top-k - conv - norm - top-k - conv, plus the shortcut (a 1x1 convolution where the shape changes)."""
+    """norm - top-k - conv - norm - top-k - conv, plus the shortcut (a 1x1 convolution where the shape changes).
 
-    def __init__(self, inputs: int, outputs: int, stride: int, norm: Callable[[int], nn.Module], scope: str) -> None:
+    Dropout, where there is any, stands before the second convolution, as in the original network.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        norm: Callable[[int], nn.Module],
+        constraint: Callable[[], GlobalTopK],
+        dropout: float,
+    ) -> None:
         super().__init__()
         self.norm1 = norm(inputs)
-        self.topk1 = GlobalTopK(scope=scope)
+        self.topk1 = constraint()
         self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False)
         self.norm2 = norm(outputs)
-        self.topk2 = GlobalTopK(scope=scope)
+        self.topk2 = constraint()
+        self.dropout = nn.Dropout(dropout) if dropout else None
         self.conv2 = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
         same = inputs == outputs and stride == 1
         self.shortcut = None if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         active = normed_topk(self.norm1, self.topk1, x)
-        residual = self.conv2(normed_topk(self.norm2, self.topk2, self.conv1(active)))
+        inner = normed_topk(self.norm2, self.topk2, self.conv1(active))
+        residual = self.conv2(inner if self.dropout is None else self.dropout(inner))
         joined: Tensor = residual + (x if self.shortcut is None else self.shortcut(active))
         return joined
 
@@ -46,11 +60,14 @@ class WideResNet(nn.Module):
         width: multiplier of the channels 16, 32, 64.
         num_classes: size of the output.
         norm: "rms" (channels, at each position), "rms_sample" (all values of a sample) or "batch" (BatchNorm).
-        scope: of every `GlobalTopK` (see `global_topk`).
+        scope: of every `GlobalTopK` (see `global_topk`), or "network" for one budget over all of them.
         norm_eps: the normalization's epsilon.
+        dropout: share of the activations of each block that dropout sets to zero in training, in [0, 1).
+        selection: "largest", or "random" for as many values chosen at random.
+        rounding: of k: "up", "down" or "nearest".
 
     Raises:
-        ValueError: depth not of the form 6n + 4 with n >= 1, width < 1, unknown norm or scope.
+        ValueError: depth not of the form 6n + 4 with n >= 1, width < 1, dropout outside [0, 1), unknown names.
     """
 
     def __init__(
@@ -61,24 +78,31 @@ class WideResNet(nn.Module):
         norm: str = "rms",
         scope: str = "sample",
         norm_eps: float = 1e-5,
+        dropout: float = 0.0,
+        selection: str = "largest",
+        rounding: str = "up",
     ) -> None:
         super().__init__()
         if depth < 10 or (depth - 4) % 6:
             raise ValueError(f"depth is {depth}, but must be 6n + 4 with n >= 1: 10, 16, 22, 28, ...")
         if width < 1:
             raise ValueError(f"width is {width}, but must be a whole number from 1")
+        if not 0.0 <= dropout < 1.0:
+            raise ValueError(f"dropout is {dropout}, but must lie in [0, 1)")
         make_norm = _norm_factory(norm, norm_eps)
+        self.threshold = NetworkThreshold() if scope == "network" else None
+        constraint = constraint_factory(scope, selection, rounding, self.threshold)
         blocks: list[nn.Module] = []
         channels = 16
         for group, outputs in enumerate((16 * width, 32 * width, 64 * width)):
             for index in range((depth - 4) // 6):
                 stride = 2 if group > 0 and index == 0 else 1
-                blocks.append(Block(channels, outputs, stride, make_norm, scope))
+                blocks.append(Block(channels, outputs, stride, make_norm, constraint, dropout))
                 channels = outputs
         self.stem = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.blocks = nn.Sequential(*blocks)
         self.norm = make_norm(channels)
-        self.topk = GlobalTopK(scope=scope)
+        self.topk = constraint()
         self.head = nn.Linear(channels, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -89,6 +113,8 @@ class WideResNet(nn.Module):
         x = self.stem(images)  # (N, 16, 32, 32)
         x = self.blocks(x)  # (N, 64 * width, 8, 8)
         x = normed_topk(self.norm, self.topk, x).mean(dim=(2, 3))  # (N, 64 * width)
+        if self.threshold is not None and self.training:
+            self.threshold.settle()
         logits: Tensor = self.head(x)
         return logits
 

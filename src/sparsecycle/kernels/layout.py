@@ -33,18 +33,23 @@ def kept_values(keep_ratio: float, n: int) -> int:
     return max(1, math.ceil(keep_ratio * n - SLACK_OF_K))
 
 
+def group_size(x: Tensor, scope: str) -> int:
+    """Number of values in a group of `x` (N, C, ...) for a scope."""
+    return {
+        "sample": math.prod(x.shape[1:]),
+        "batch": x.numel(),
+        "channel": math.prod(x.shape[2:]),
+        "position": x.shape[1],
+    }[scope]
+
+
 def rows_of(x: Tensor, scope: str) -> Rows:
     """The groups of `x` (N, C, ...) for a scope."""
     plain = tuple(range(x.dim()))
     last = (0, *plain[2:], 1)
     in_last = x.dim() == 4 and not x.is_contiguous() and x.is_contiguous(memory_format=torch.channels_last)
     order = last if scope == "position" or (scope in ("sample", "batch") and in_last) else plain
-    n = {
-        "sample": x[0].numel(),
-        "batch": x.numel(),
-        "channel": math.prod(x.shape[2:]),
-        "position": x.shape[1],
-    }[scope]
+    n = group_size(x, scope)
     values = x.permute(order).reshape(-1, n).contiguous()
     if order == plain or scope == "position":
         return Rows(values, n, 1, order)
