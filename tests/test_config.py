@@ -49,7 +49,7 @@ def test_controller_defaults_appear_in_the_resolved_configuration() -> None:
 def test_sources_name_the_paper_only_where_it_speaks() -> None:
     sources = RunConfig(preset="paper", method="dense").sources()
     assert {name for name, tag in sources.items() if tag == "paper"} == {
-        "method", "dataset", "train_images", "test_images", "augmentation", "depth", "width",
+        "method", "dataset", "train_images", "test_images", "augmentation", "depth", "width", "selection",
     }  # fmt: skip
     assert RunConfig(preset="quick", method="dense").sources()["depth"] == "ours"
     assert RunConfig(preset="paper", method="loss_gated").sources()["method"] == "ours"
