@@ -1,4 +1,4 @@
-"""The command line, thin: `sparsecycle run / watch / grid / merge / evaluate / data / compare / verify`.
+"""The command line, thin: `sparsecycle run / watch / grid / merge / evaluate / measure / data / compare / verify`.
 
 A user's mistake ends with one sentence on standard error and exit status 2, a signal with 128 and its number.
 """
@@ -94,6 +94,12 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--budgets", type=float, nargs="+", metavar="R", help="default: those of the run")
     _add_data_dir(evaluate)
     evaluate.set_defaults(command=_evaluate)
+
+    measure = commands.add_parser("measure", help="measure finished runs: compressed, disturbed, layer by layer")
+    measure.add_argument("folders", nargs="+", help="folders of runs with record.json and model.safetensors")
+    measure.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
+    _add_data_dir(measure)
+    measure.set_defaults(command=_measure)
 
     data = commands.add_parser("data", help="get and check the images")
     actions = data.add_subparsers(title="actions", required=True, metavar="ACTION")
@@ -218,6 +224,19 @@ def _evaluate(options: argparse.Namespace) -> int:
     for budget in budgets:
         result = evaluate(model, data.test_images, data.test_labels, budget)
         print(f"{budget:6.3f}  {result.accuracy:8.4f}  {result.loss:6.3f}")
+    return 0
+
+
+def _measure(options: argparse.Namespace) -> int:
+    from sparsecycle.measuring import measure_runs
+    from sparsecycle.training import resolve_device
+
+    names = []
+    for name, done in measure_runs(*options.folders, data_dir=options.data_dir, device=resolve_device(options.device)):
+        names.append(name)
+        print(f"{name}: {done}", flush=True)
+    if not names:
+        raise InputError("no finished run in these folders: make one with `sparsecycle run --method dense`")
     return 0
 
 

@@ -17,16 +17,18 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
+from sparsecycle import measures
 from sparsecycle.atomic import write_atomically
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError, shown
 from sparsecycle.folders import plain
+from sparsecycle.measures import Measures
 from sparsecycle.provenance import CHECKOUT, HARMLESS, Provenance, git_state, source_digest
 
 SCHEMA_VERSION = 1
 CONTROL_BUDGET = 0.25  # the `fixed` run at this budget is the control of claim C8; others are variants
 _log = logging.getLogger("sparsecycle")
-FILES = ("record.json", "epochs.parquet", "predictions.npz", "model.safetensors")
+FILES = ("record.json", "epochs.parquet", "predictions.npz", "model.safetensors", *measures.FILES)
 OWN_RUNS = CHECKOUT / "runs"
 
 
@@ -146,12 +148,13 @@ def load_runs(*folders: str | Path) -> pd.DataFrame:
     Columns: preset, method, seed, variant (overrides as text; "" for the preset as it stands), status, evaluated_on,
     the metrics (shares, losses in nats), accuracy_at_<budget>, active_at_<budget>, parameters, training_seconds,
     wall_seconds, images_per_second, peak_memory_mib, device, cpu, threads, torch, git_revision, git_clean, identity,
-    started, resumes, and run (the folder below the one that was given).
+    started, resumes, and run (the folder below the one that was given); of runs that were measured also the metrics of
+    `Measures`.
 
     Raises:
         InputError: a folder that does not exist, or a damaged record.
     """
-    rows = [_row(record, name) for _, record, name in find_records(*folders)]
+    rows = [_row(record, name) | _measured(path, record) for path, record, name in find_records(*folders)]
     columns = ["preset", "method", "seed", "variant", "status"]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=columns)
 
@@ -173,6 +176,31 @@ def load_epochs(*folders: str | Path) -> pd.DataFrame:
         labels = _labels(record) | {"run": name}
         frames.append(frame.assign(**labels))
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def load_measures(*folders: str | Path) -> pd.DataFrame:
+    """Every condition of all runs that were measured, one a row, with preset, method, seed, variant and run.
+
+    Columns besides: kind, strength, accuracy, loss, calibration_error (see `measures.Condition`).
+    """
+    rows = []
+    for path, record, name in find_records(*folders):
+        measured = _measures_of(path, record)
+        labels = _labels(record) | {"run": name, "evaluated_on": record.evaluated_on}
+        rows += [labels | one.model_dump() for one in measured.conditions] if measured else []
+    return pd.DataFrame(rows)
+
+
+def load_layers(*folders: str | Path) -> pd.DataFrame:
+    """Every layer at every budget of all runs that were measured, one a row, with preset, method, seed and variant.
+
+    Columns besides: keep_ratio, layer, active_fraction, dead_channels, cka (with the layer at budget 1.0).
+    """
+    rows = []
+    for path, record, _ in find_records(*folders):
+        measured = _measures_of(path, record)
+        rows += [_labels(record) | layer for layer in measured.layers] if measured else []
+    return pd.DataFrame(rows)
 
 
 def read_epochs(folder: Path) -> pd.DataFrame:
@@ -260,6 +288,17 @@ def find_records(*folders: str | Path) -> list[tuple[Path, RunRecord, str]]:
             elif twin.results() != record.results():
                 _log.warning("%s is left out: another record of the same run, read before, has other numbers", name)
     return found
+
+
+def _measures_of(folder: Path, record: RunRecord) -> Measures | None:
+    """What was measured on this very run, if anything was."""
+    found = Measures.read(folder)
+    return found if found and found.identity == record.identity else None
+
+
+def _measured(folder: Path, record: RunRecord) -> dict[str, Any]:
+    found = _measures_of(folder, record)
+    return {**found.metrics} if found else {}
 
 
 def _labels(record: RunRecord) -> dict[str, Any]:

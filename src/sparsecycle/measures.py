@@ -1,0 +1,158 @@
+"""What was measured on a trained network after its run: `measures.json` and `measures.npz` in the run's folder."""
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from sparsecycle.atomic import write_atomically
+from sparsecycle.errors import InputError, shown
+
+SCHEMA_VERSION = 1
+CALIBRATION_BINS = 15
+FILES = ("measures.json", "measures.npz")
+Arrays = Mapping[str, NDArray[Any]]
+
+
+class Condition(BaseModel):
+    """One evaluation of the network, at the headline budget but for the kind "budget".
+
+    Attributes:
+        kind: "budget" (on the test images), "fitted" (on the images trained on), "pruning", "int8", "noise", "blur",
+            "contrast", "removal".
+        strength: the budget, the share of weights pruned, the strength of the disturbance; 0 where there is none.
+        accuracy: share of images classified correctly.
+        calibration_error: expected calibration error over 15 bins, for budgets.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    kind: str
+    strength: float
+    accuracy: float
+    loss: float | None = None
+    calibration_error: float | None = None
+
+    @property
+    def name(self) -> str:
+        """Of its predictions in `measures.npz`."""
+        return f"{self.kind}/{self.strength!r}"
+
+
+class Measures(BaseModel):
+    """All that was measured on one network.
+
+    Attributes:
+        identity: of the run.
+        metrics: what the claims are judged by: calibration_error, pruned_area, int8_accuracy, robustness_area.
+        conditions: accuracy in every condition; loss (nats) and calibration error at every budget.
+        layers: for each layer and budget, active_fraction, dead_channels, and cka with the layer at budget 1.0.
+        images_per_second: of evaluation at budget 1.0.
+        seconds: that measuring took.
+        files: SHA-256 of `measures.npz`, and of the weights that were measured.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    identity: str
+    metrics: dict[str, float]
+    conditions: list[Condition]
+    layers: list[dict[str, Any]]
+    images_per_second: float
+    seconds: float
+    files: dict[str, str]
+    git_revision: str | None
+    git_clean: bool | None
+    source_sha256: str
+    device: str
+    torch: str
+
+    def write(self, folder: Path) -> None:
+        """Write `measures.json` whole or not at all."""
+        write_atomically(folder / "measures.json", (self.model_dump_json(indent=1) + "\n").encode())
+
+    @classmethod
+    def read(cls, folder: Path) -> "Measures | None":
+        """`measures.json` of a run's folder, None where there is none.
+
+        Raises:
+            InputError: damaged, or of another schema version.
+        """
+        path = folder / "measures.json"
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            version = raw.get("schema_version") if isinstance(raw, dict) else None
+            if version == SCHEMA_VERSION:
+                return cls.model_validate(raw)
+        except FileNotFoundError:
+            return None
+        except (ValueError, RecursionError) as error:
+            reason = str(error).splitlines()[0]
+            raise InputError(f"{path} is damaged ({reason}): delete it and measure again") from None
+        raise InputError(f"{path} has schema version {shown(version)}, but this library reads {SCHEMA_VERSION}")
+
+
+def summary_metrics(conditions: Sequence[Condition], headline_budget: float) -> dict[str, float]:
+    """What the claims are judged by.
+
+    pruned_area is the mean accuracy over the shares pruned, robustness_area that over the strengths of each disturbance
+    and then over the four disturbances; calibration_error is that at the headline budget.
+    """
+
+    def mean(kind: str) -> float:
+        return float(np.mean([one.accuracy for one in conditions if one.kind == kind]))
+
+    headline = next(one for one in conditions if one.kind == "budget" and one.strength == headline_budget)
+    disturbances = {f"{kind}_accuracy": mean(kind) for kind in ("noise", "blur", "contrast", "removal")}
+    return {
+        "calibration_error": headline.calibration_error or 0.0,
+        "pruned_area": mean("pruning"),
+        "int8_accuracy": mean("int8"),
+        **disturbances,
+        "robustness_area": float(np.mean(list(disturbances.values()))),
+    }
+
+
+def calibration_error(confidences: NDArray[Any], correct: NDArray[np.bool_]) -> float:
+    """Expected calibration error: the mean distance of confidence and accuracy within a bin, weighted by its images.
+
+    Bins of equal width over [0, 1], the upper edge belonging to a bin (Guo et al., arXiv 1706.04599, equation 3).
+
+    Args:
+        confidences: (N,), the largest softmax probability of each image.
+        correct: (N,), whether the class of that probability is right.
+    """
+    values = np.asarray(confidences, dtype=np.float64)
+    places = np.clip(np.ceil(values * CALIBRATION_BINS).astype(int) - 1, 0, CALIBRATION_BINS - 1)
+    distance = np.bincount(places, values - correct, CALIBRATION_BINS)
+    return float(np.abs(distance).sum() / len(values))
+
+
+def write_arrays(folder: Path, arrays: Arrays) -> None:
+    """`measures.npz`, whole or not at all: predicted classes (uint8) by name of the condition; by budget,
+
+    "confidence/..." and "log_likelihood/..." (float16): of the predicted class, and of the label.
+    """
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]
+    write_atomically(folder / "measures.npz", buffer.getvalue())
+
+
+def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
+    """What `write_arrays` wrote.
+
+    Raises:
+        InputError: missing or damaged.
+    """
+    path = folder / "measures.npz"
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
+            return {name: stored[name] for name in stored.files}
+    except Exception as error:  # numpy raises OSError, ValueError, zlib.error, BadZipFile by where the damage is
+        raise InputError(f"{path} cannot be read ({error}): delete it and measures.json, and measure again") from None
