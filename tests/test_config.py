@@ -68,7 +68,7 @@ def test_steps_and_periods_are_counted() -> None:
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"preset": "quik"}, "preset is 'quik', but should be 'smoke', 'quick', 'classroom' or 'paper'"),
+    ({"preset": "quik"}, "preset is 'quik', but should be 'smoke', 'quick', 'ablation', 'classroom' or 'paper'"),
     ({"method": "dens"}, "method is 'dens', but should be 'dense', 'loss_gated'"),
     ({"sede": 3}, "unknown field 'sede': did you mean 'seed'"),
     ({"seed": "3"}, "seed is '3', but should be a valid integer"),

@@ -181,5 +181,5 @@ def test_the_source_hash_covers_every_file_that_training_imports() -> None:
     imported = {name.split(".")[1] for name in done.stdout.split()}
     # Images are held to pinned sums wherever they come from, and records are written after the numbers are known.
     indifferent = {"atomic", "downloads", "errors", "folders", "packs", "provenance", "records", "sheets"}
-    indifferent |= {"stopping", "storage", "torchvision_import", "writing"}
+    indifferent |= {"measures", "stopping", "storage", "torchvision_import", "writing"}
     assert imported - indifferent == set(TRAINING_SOURCES)

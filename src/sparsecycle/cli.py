@@ -48,7 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="train one network, or go on where it stopped")
-    run.add_argument("--preset", default="quick", help="smoke, quick, classroom or paper (default: quick)")
+    run.add_argument("--preset", default="quick", help="smoke, quick, ablation, classroom or paper (default: quick)")
     run.add_argument("--method", required=True, help=f"one of {', '.join(CONTROLLERS)}")
     run.add_argument("--seed", type=int, default=0)
     run.add_argument(

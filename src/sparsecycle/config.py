@@ -22,7 +22,7 @@ from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_con
 from sparsecycle.errors import InputError, shown
 from sparsecycle.scopes import Reading, Rounding, Selection, check_reading
 
-PRESETS = ("smoke", "quick", "classroom", "paper")
+PRESETS = ("smoke", "quick", "ablation", "classroom", "paper")
 
 
 def _in_unit_interval(value: float) -> float:
@@ -56,7 +56,7 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    preset: Literal["smoke", "quick", "classroom", "paper"]
+    preset: Literal["smoke", "quick", "ablation", "classroom", "paper"]
     method: Literal["dense", "loss_gated", "plateau", "geometric", "fixed", "random"]
     seed: int = Field(default=0, ge=0, lt=2**31)
 
