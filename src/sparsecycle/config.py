@@ -130,11 +130,10 @@ class RunConfig(BaseModel):
             return values  # the field's own check says it better
         method = values["method"]
         applicable = controller_parameters(method)
-        preset = {
-            key: value
-            for key, value in load_preset(values["preset"]).items()
-            if key not in _CONTROLLER_FIELDS or key in applicable
-        }
+        foreign = _CONTROLLER_FIELDS - applicable.keys()
+        if method == "dense":
+            foreign |= {"warmup_periods", "final_dense_periods"}
+        preset = {key: value for key, value in load_preset(values["preset"]).items() if key not in foreign}
         defaults = {
             key: applicable[key]
             for key in _CONTROLLER_FIELDS & applicable.keys()
