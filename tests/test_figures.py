@@ -11,7 +11,7 @@ from sparsecycle import figures, make_controller
 from sparsecycle.controllers import budget_path
 from sparsecycle.display import INK, alternative_text, inline_svg, markdown_table, png, show, write_svg
 from sparsecycle.schematic import block_schematic
-from sparsecycle.statistics import paired_difference, verdict_table
+from sparsecycle.statistics import verdict_table
 
 BUDGETS = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02)
 
@@ -40,14 +40,40 @@ def made_up_epochs() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def made_up_measures() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Rows as of `load_measures` and `load_layers`, of the methods of `made_up_runs`."""
+    pairs = [(method, seed) for method in ("dense", "geometric") for seed in (0, 1)]
+    conditions = [("budget", 1.0), ("budget", 0.1), ("noise", 0.04), ("noise", 0.1), ("contrast", 0.5)]
+    conditions += [("contrast", 0.15), ("removal", 0.1), ("removal", 0.5)]
+    measures = pd.DataFrame(
+        {"method": method, "seed": seed, "kind": kind, "strength": strength, "accuracy": 0.4 + seed / 100,
+         "loss": 2.0, "calibration_error": 0.3}
+        for method, seed in pairs
+        for kind, strength in conditions
+    )  # fmt: skip
+    layers = pd.DataFrame(
+        {"method": method, "seed": seed, "layer": str(layer), "keep_ratio": budget, "cka": budget}
+        for method, seed in pairs
+        for budget in (1.0, 0.5, 0.1)
+        for layer in range(3)
+    )
+    return measures, layers
+
+
+def made_up_specifications() -> pd.DataFrame:
+    rows = [("loss_gated", "", -0.01), ("plateau", "", 0.01), ("plateau", "floor=0.1", 0.02)]
+    return pd.DataFrame(
+        {"method": method, "variant": variant, "choice": variant.split("=")[0] or "as it stands", "gain": gain,
+         "gain_low": gain - 0.005, "gain_high": gain + 0.005}
+        for method, variant, gain in rows
+    )  # fmt: skip
+
+
 def every_figure() -> dict[str, Figure]:
     runs, epochs = made_up_runs(), made_up_epochs()
     table = verdict_table(runs, "quick")
     headline = table[table["claim"].isin(["C1", "C2"])]
-    differences = {
-        name: paired_difference(runs, *name.split(" - "), "test_accuracy").differences
-        for name in headline["comparison"]
-    }
+    measures, layers = made_up_measures()
     losses = {"falls": np.linspace(2.3, 1, 8)}
     activity = pd.DataFrame(
         {"series": "dense", "keep_ratio": budget, "layer": str(layer), "active_fraction": budget / 2}
@@ -56,7 +82,7 @@ def every_figure() -> dict[str, Figure]:
     )
     maps = {budget: np.ones((2, 4, 4)) * budget for budget in (1.0, 0.1)}
     return {
-        "paired_effects": figures.paired_effects(headline, differences),
+        "paired_effects": figures.paired_effects(headline),
         "learning_curves": figures.learning_curves(epochs),
         "keep_ratio_path": figures.keep_ratio_path(epochs),
         "accuracy_by_budget": figures.accuracy_by_budget(runs, BUDGETS),
@@ -67,6 +93,14 @@ def every_figure() -> dict[str, Figure]:
         "layer_activity": figures.layer_activity(activity),
         "feature_maps": figures.feature_maps(np.zeros((4, 4, 3), np.uint8), maps, "cat"),
         "loss_around_resets": figures.loss_around_resets(epochs),
+        "disturbance_curves": figures.disturbance_curves(
+            measures,
+            runs.set_index(["method", "seed"])["test_accuracy"],
+            {"noise": "noise (standard deviation)", "contrast": "contrast left", "removal": "channels removed"},
+        ),
+        "measures_by_budget": figures.measures_by_budget(measures),
+        "similarity_by_layer": figures.similarity_by_layer(layers),
+        "specification_curve": figures.specification_curve(made_up_specifications()),
         "block_schematic": block_schematic(),
     }
 
@@ -75,7 +109,7 @@ FIGURES = every_figure()
 
 
 def test_every_public_figure_is_drawn_here() -> None:
-    assert set(FIGURES) - {"block_schematic"} == set(figures.__all__) - {"METHODS", "CYCLING"}
+    assert set(FIGURES) - {"block_schematic"} == set(figures.__all__) - {"METHODS", "CYCLING", "MEASURES"}
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -156,7 +190,7 @@ def test_one_seed_has_no_interval_and_small_budgets_stay_in_the_picture() -> Non
     runs = runs[runs["seed"] == 0]
     table = verdict_table(runs, "quick")
     headline = table[table["claim"] == "C1"]
-    text = alternative_text(figures.paired_effects(headline, {"loss_gated - dense": (0.02,)}))
+    text = alternative_text(figures.paired_effects(headline))
     assert "nan" not in text and "interval" not in text
     low = made_up_epochs().assign(keep_ratio=lambda epochs: epochs["keep_ratio"] * 0.02)
     assert all(axes.get_ylim()[0] < low["keep_ratio"].min() for axes in figures.keep_ratio_path(low).axes)

@@ -69,8 +69,8 @@ def test_the_shipped_quick_runs_are_complete_and_from_clean_trees() -> None:
     counts = runs.groupby("method")["seed"].apply(sorted).to_dict()
     assert counts == {method: [0, 1, 2] for method in ("dense", "loss_gated", "plateau", "geometric")}
     assert runs["git_clean"].all() and runs["git_revision"].notna().all()
-    rows, differences = effects(load_runs(), "quick")
-    assert set(rows["seeds"]) == {3} and all(len(values) == 3 for values in differences.values())
+    rows = effects(load_runs(), "quick")
+    assert set(rows["seeds"]) == {3} and all(len(values) == 3 for values in rows["differences"])
     assert shown_tier(load_runs()) in ("quick", "classroom", "paper")
 
 

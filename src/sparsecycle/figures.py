@@ -4,6 +4,7 @@ Each method has one colour, one marker and one line style throughout the book (c
 with any colour vision; markers and lines carry the same information in print).
 """
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from typing import Any, ParamSpec
@@ -17,6 +18,7 @@ from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from sparsecycle.display import STYLE
+from sparsecycle.statistics import RATIO
 
 Parameters = ParamSpec("Parameters")
 
@@ -29,6 +31,16 @@ METHODS: dict[str, tuple[str, str, Any]] = {  # method: (colour, marker, line st
     "random": ("#b58900", "P", ":"),
 }
 CYCLING = ("loss_gated", "plateau", "geometric")
+MEASURES = {
+    "test_accuracy": "test accuracy",
+    "budget_area": "area under the accuracy-budget curve",
+    "gap": "smaller train-test gap",
+    "drop_from_best": "smaller drop from the best epoch",
+    "pruned_area": "accuracy after pruning",
+    "int8_accuracy": "accuracy with int8 weights",
+    "robustness_area": "accuracy when disturbed",
+    "training_seconds": "training time",
+}
 
 
 def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
@@ -43,48 +55,73 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
 
 @styled
-def paired_effects(verdicts: pd.DataFrame, differences: Mapping[str, Sequence[float]]) -> Figure:
-    """Gain in test accuracy over dense: every seed, the mean with its 95 % interval, and the paper's figure.
+def paired_effects(verdicts: pd.DataFrame) -> Figure:
+    """What a treatment gains over its baseline: every seed, the mean with its 95 % interval, and the paper's figure.
 
     Args:
-        verdicts: rows of `verdict_table` for C1 and C2: comparison, mean, low, high, paper (fractions), seeds, verdict.
-        differences: for each comparison, every seed's difference.
+        verdicts: rows of `verdict_table` or `baseline_table` of one unit; those without a pair are left out.
     """
-    figure = Figure(figsize=(7, 0.9 + 0.75 * len(verdicts)))
+    rows = verdicts[verdicts["seeds"] > 0].to_dict("records")
+    figure = Figure(figsize=(8, 1.0 + 0.62 * len(rows)))
     axes = figure.subplots()
-    sentences = []
-    for place, row in enumerate(verdicts.to_dict("records")):
-        method = row["comparison"].split(" - ")[0]
-        colour, marker, _ = METHODS[method]
-        points = 100 * np.asarray(differences[row["comparison"]])
-        mean, low, high, paper = (100 * row[key] for key in ("mean", "low", "high", "paper"))
+    ratio = bool(rows) and rows[0]["unit"] == RATIO
+    scale, neutral = (1, 1) if ratio else (100, 0)
+    sentences, labels = [], _comparison_labels(rows)
+    for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
+        colour, marker, _ = METHODS[row["comparison"].split()[0]]
+        points = scale * np.asarray(row["differences"])
+        mean, low, high, paper = (scale * row[key] for key in ("mean", "low", "high", "paper"))
         axes.plot([low, high], [place, place], color=colour, linewidth=2.5, solid_capstyle="butt")
         axes.plot(mean, place, marker=marker, color=colour, markersize=9)
-        axes.plot(points, np.full(len(points), place - 0.22), "o", color=colour, markersize=4, alpha=0.7)
+        axes.plot(points, np.full(len(points), place - 0.25), "o", color=colour, markersize=4, alpha=0.7)
         axes.plot(paper, place, marker="*", color="none", markeredgecolor=mpl.rcParams["text.color"], markersize=13)
-        interval = f"95 % interval {low:+.2f} to {high:+.2f}, " if np.isfinite(low) else ""
-        sentences.append(
-            f"{method} gains {mean:+.2f} points ({interval}{len(points)} seeds; the paper reports {paper:+.2f})"
-        )
-    axes.axvline(0, color=mpl.rcParams["text.color"], linewidth=1)
-    axes.set_yticks(range(len(verdicts)), [str(name).split(" - ")[0] for name in verdicts["comparison"]])
-    axes.set_ylim(len(verdicts) - 0.45, -0.6)
-    axes.set_xlabel("gain in test accuracy over dense (percentage points)")
+        sentences.append(_effect_sentence(label, (mean, low, high, paper), len(points), ratio))
+    axes.axvline(neutral, color=mpl.rcParams["text.color"], linewidth=1)
+    axes.set_yticks(range(len(rows)), labels)
+    axes.set_ylim(len(rows) - 0.45, -0.6)
+    measure = MEASURES.get(rows[0]["measure"], rows[0]["measure"]) if rows else ""
+    several = len({row["measure"] for row in rows}) > 1
+    amount = "factor" if ratio else "gain" if several else f"gain: {measure}"
+    axes.set_xlabel(f"{amount} ({measure})" if ratio else f"{amount} (percentage points)")
     axes.grid(axis="y", visible=False)
     ink = mpl.rcParams["text.color"]
     keys = [
         Line2D([], [], marker="s", color=ink, linewidth=2.5, markersize=7, label="ours: mean, 95 % interval"),
         Line2D([], [], marker="o", color=ink, linewidth=0, markersize=4, label="one seed"),
-        Line2D([], [], marker="*", color="none", markeredgecolor=ink, markersize=12, label="paper, one run"),
     ]
+    if any(np.isfinite(row["paper"]) for row in rows):
+        star = {"marker": "*", "color": "none", "markeredgecolor": ink, "markersize": 12}
+        keys.append(Line2D([], [], label="paper, one run", **star))
     figure.legend(handles=keys, loc="outside upper center", ncols=3, fontsize=9.5)
-    figure.set_label("Gain in test accuracy over dense training: " + "; ".join(sentences) + ".")
+    figure.set_label(f"{'Factor' if ratio else 'Gain'}, every seed and the mean: " + "; ".join(sentences) + ".")
     return figure
+
+
+def _comparison_labels(rows: list[dict[Any, Any]]) -> list[str]:
+    """The treatment, with the baseline where it is not dense and with the measure where there are several."""
+    several = len({row["measure"] for row in rows}) > 1
+    labels = []
+    for row in rows:
+        treatment, baseline = re.split(" [-/] ", row["comparison"])
+        label = treatment if baseline == "dense" else f"{treatment}\nagainst {baseline}"
+        labels.append(f"{label}\n{MEASURES.get(row['measure'], row['measure'])}" if several else label)
+    return labels
+
+
+def _effect_sentence(label: str, numbers: tuple[float, float, float, float], seeds: int, ratio: bool) -> str:
+    mean, low, high, paper = numbers
+    interval = f"95 % interval {low:+.2f} to {high:+.2f}, " if np.isfinite(low) else ""
+    reported = f"; the paper reports {paper:+.2f}" if np.isfinite(paper) else ""
+    what = label.replace("\n", ", ")
+    if ratio:
+        interval = interval.replace("+", "")
+        return f"{what} takes {mean:.2f} times as long ({interval}{seeds} seeds)"
+    return f"{what} gains {mean:+.2f} points ({interval}{seeds} seeds{reported})"
 
 
 @styled
 def learning_curves(epochs: pd.DataFrame) -> Figure:
-    """Training and test accuracy against epoch, a thin line a seed and a thick one for the mean of each method.
+    """Training and test accuracy against epoch: thin lines are seeds, thick ones means, bands a standard deviation.
 
     Args:
         epochs: rows of `load_epochs`: method, seed, epoch, train_accuracy, test_accuracy (fractions).
@@ -101,8 +138,10 @@ def learning_curves(epochs: pd.DataFrame) -> Figure:
         for method, runs in _by_method(epochs):
             colour, _, line = METHODS[method]
             for _, run in runs.groupby("seed"):
-                axes.plot(run["epoch"], run[column], color=colour, linewidth=0.7, alpha=0.45)
-            mean = runs.groupby("epoch")[column].mean()
+                axes.plot(run["epoch"], run[column], color=colour, linewidth=0.5, alpha=0.3)
+            by_epoch = runs.groupby("epoch")[column]
+            mean, spread = by_epoch.mean(), by_epoch.std().fillna(0)
+            axes.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
             axes.plot(mean.index, mean, line, color=colour, label=method)
             ends.append(f"{method} {title.split(',')[0]} {mean.iloc[-1]:.2f}")
         axes.set_title(title, fontsize=11)
@@ -168,6 +207,138 @@ def accuracy_by_budget(runs: pd.DataFrame, budgets: Sequence[float]) -> Figure:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     _method_legend(figure, runs)
     figure.set_label("Test accuracy against the budget at evaluation, means: " + "; ".join(sentences) + ".")
+    return figure
+
+
+@styled
+def disturbance_curves(measures: pd.DataFrame, start: pd.Series, kinds: Mapping[str, str]) -> Figure:
+    """Accuracy against the strength of what is done to a network or its images: a panel a kind, dots are seeds.
+
+    Args:
+        measures: rows of `load_measures`: method, seed, kind, strength, accuracy (fraction).
+        start: the accuracy of the untouched network, by (method, seed): the left end of each line.
+        kinds: for each kind to show, the label of its axis. A strength of "contrast" is what is left of it.
+    """
+    figure = Figure(figsize=(8, 2.9 * ((len(kinds) + 1) // 2)))
+    panels = np.ravel(figure.subplots((len(kinds) + 1) // 2, min(2, len(kinds)), sharey=True, squeeze=False))
+    sentences = []
+    for axes in panels[len(kinds) :]:
+        axes.set_visible(False)
+    for axes, (kind, title) in zip(panels, kinds.items(), strict=False):
+        rows = measures[measures["kind"] == kind]
+        for method, group in _by_method(rows):
+            table = group.pivot(index="seed", columns="strength", values="accuracy")
+            untouched = 1.0 if kind == "contrast" else 0.0
+            table[untouched] = start[method].reindex(table.index)
+            table = table[sorted(table.columns, reverse=kind == "contrast")]
+            colour, marker, line = METHODS[method]
+            for values in table.to_numpy():
+                axes.plot(table.columns, values, ".", color=colour, markersize=4, alpha=0.45)
+            axes.plot(table.columns, table.mean(), line, color=colour, marker=marker, markersize=5)
+            sentences.append(f"{method} {table.iloc[:, -1].mean():.2f} at the strongest {kind}")
+        axes.set_xlabel(title)
+        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+        if kind == "contrast":
+            axes.invert_xaxis()
+    for axes in panels[:: min(2, len(kinds))]:
+        axes.set_ylabel("test accuracy")
+    _method_legend(figure, measures)
+    figure.set_label("Test accuracy against the strength of a disturbance, means: " + "; ".join(sentences) + ".")
+    return figure
+
+
+@styled
+def measures_by_budget(measures: pd.DataFrame) -> Figure:
+    """Loss and calibration error of each network at every budget: a line for the mean, a dot a seed.
+
+    Args:
+        measures: rows of `load_measures`: method, seed, kind, strength (the budget), loss (nats), calibration_error.
+    """
+    rows = measures[measures["kind"] == "budget"]
+    figure = Figure(figsize=(8, 3.2))
+    sentences = []
+    titles = {"loss": "test loss (nats)", "calibration_error": "expected calibration error"}
+    for axes, (column, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
+        for method, group in _by_method(rows):
+            colour, marker, line = METHODS[method]
+            axes.plot(group["strength"], group[column], ".", color=colour, markersize=4, alpha=0.45)
+            mean = group.groupby("strength")[column].mean().sort_index(ascending=False)
+            axes.plot(mean.index, mean, line, color=colour, marker=marker, markersize=5)
+            sentences.append(
+                f"{method} {title} {mean.iloc[0]:.2f} at {mean.index[0]:g}, {mean.iloc[-1]:.2f} at the least"
+            )
+        budgets = sorted(rows["strength"].unique(), reverse=True)
+        _budget_axis(axes.xaxis, axes.set_xscale, budgets)
+        axes.set_xlim(1.15, budgets[-1] / 1.15)
+        axes.set_xlabel("budget (share kept)")
+        axes.set_ylabel(title)
+    _method_legend(figure, rows)
+    figure.set_label("Loss and calibration against the budget, means: " + "; ".join(sentences) + ".")
+    return figure
+
+
+@styled
+def similarity_by_layer(layers: pd.DataFrame) -> Figure:
+    """Linear CKA of each layer at a budget with itself at budget 1: a panel a budget, the mean over seeds a line.
+
+    Args:
+        layers: rows of `load_layers`: method, seed, layer, keep_ratio, cka.
+    """
+    budgets = sorted((budget for budget in layers["keep_ratio"].unique() if budget < 1), reverse=True)[:4]
+    figure = Figure(figsize=(8, 3.0))
+    panels = np.atleast_1d(figure.subplots(1, len(budgets), sharey=True))
+    sentences = []
+    for axes, budget in zip(panels, budgets, strict=True):
+        for method, group in _by_method(layers[layers["keep_ratio"] == budget]):
+            colour, marker, line = METHODS[method]
+            mean = group.groupby("layer", sort=False)["cka"].mean()
+            places = range(1, len(mean) + 1)
+            for _, run in group.groupby("seed"):
+                axes.plot(places, run["cka"], ".", color=colour, markersize=4, alpha=0.45)
+            axes.plot(places, mean, line, color=colour, marker=marker, markersize=5)
+            sentences.append(f"{method} {mean.mean():.2f} at budget {budget:g}")
+        axes.set_title(f"budget {budget:g}", fontsize=11)
+        axes.set_xlabel("layer")
+    panels[0].set_ylabel("linear CKA with budget 1")
+    _method_legend(figure, layers)
+    figure.set_label("Similarity of representations to those at budget 1, means over layers: " + "; ".join(sentences))
+    return figure
+
+
+@styled
+def specification_curve(table: pd.DataFrame) -> Figure:
+    """Every reconstruction's gain over dense, sorted, and which choice was varied in it.
+
+    Args:
+        table: rows of `ablation_table`: method, variant, choice, gain, gain_low, gain_high (fractions).
+    """
+    rows = table.sort_values("gain", kind="stable").reset_index(drop=True)
+    choices = list(dict.fromkeys(table["choice"]))
+    figure = Figure(figsize=(8, 3.2 + 0.19 * len(choices)))
+    top, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.6, 0.19 * len(choices) + 0.3])
+    places = np.arange(len(rows))
+    for method, group in _by_method(rows):
+        colour, marker, _ = METHODS[method]
+        spread = 100 * np.stack([group["gain"] - group["gain_low"], group["gain_high"] - group["gain"]])
+        top.errorbar(
+            group.index, 100 * group["gain"], np.nan_to_num(spread), fmt=marker, color=colour, markersize=4, linewidth=1
+        )
+        below.scatter(group.index, [choices.index(one) for one in group["choice"]], s=14, color=colour, marker=marker)
+    top.axhline(0, color=mpl.rcParams["text.color"], linewidth=1)
+    top.set_ylabel("gain over dense\n(percentage points)")
+    below.set_yticks(range(len(choices)), choices, fontsize=9)
+    below.set_ylim(len(choices) - 0.5, -0.5)
+    below.set_xlim(-1, len(places))
+    below.set_xlabel("reconstructions, sorted by gain")
+    below.set_ylabel("choice varied")
+    below.tick_params(axis="x", labelbottom=False)
+    _method_legend(figure, rows)
+    above = int((rows["gain_low"] > 0).sum())
+    figure.set_label(
+        f"Gain over dense of {len(rows)} reconstructions, from {100 * rows['gain'].min():+.1f} to "
+        f"{100 * rows['gain'].max():+.1f} points; {int((rows['gain'] > 0).sum())} are positive, {above} with an "
+        "interval above zero."
+    )
     return figure
 
 
@@ -354,14 +525,19 @@ def _budget_axis(axis: Any, set_scale: Callable[[str], Any], budgets: Sequence[f
 
 __all__ = [
     "CYCLING",
+    "MEASURES",
     "METHODS",
     "accuracy_by_budget",
     "controller_paths",
+    "disturbance_curves",
     "feature_maps",
     "gap_and_drop",
     "keep_ratio_path",
     "layer_activity",
     "learning_curves",
     "loss_around_resets",
+    "measures_by_budget",
     "paired_effects",
+    "similarity_by_layer",
+    "specification_curve",
 ]

@@ -28,16 +28,10 @@ def complete(runs: pd.DataFrame) -> pd.DataFrame:
     return runs if runs.empty else runs[runs["status"] == "complete"]
 
 
-def effects(runs: pd.DataFrame, preset: str) -> tuple[pd.DataFrame, dict[str, tuple[float, ...]]]:
-    """Rows of the verdict table for C1 and C2, and every seed's difference: what `paired_effects` draws."""
+def effects(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
+    """Rows of the verdict table for C1 and C2 that could be measured."""
     table = verdict_table(runs, preset)
-    rows = table[table["claim"].isin(["C1", "C2"]) & (table["seeds"] > 0)]
-    pairs = {row["comparison"]: row["comparison"].split(" - ") for row in rows.to_dict("records")}
-    chosen = tier(runs, preset)
-    return rows, {
-        name: paired_difference(chosen, treatment, baseline, "test_accuracy").differences
-        for name, (treatment, baseline) in pairs.items()
-    }
+    return table[table["claim"].isin(["C1", "C2"]) & (table["seeds"] > 0)]
 
 
 def answer(runs: pd.DataFrame) -> str:
@@ -54,7 +48,7 @@ def answer(runs: pd.DataFrame) -> str:
 
 
 def _tier_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
-    rows, _ = effects(runs, preset)
+    rows = effects(runs, preset)
     if rows.empty:
         return []
     chosen = complete(tier(runs, preset))
@@ -159,8 +153,7 @@ def _role(method: str) -> str:
 def update_readme(root: Path = CHECKOUT) -> None:
     """Write the README's part between its markers, and its figure for light and for dark pages."""
     runs = load_runs(root / "data" / "runs")
-    rows, differences = effects(runs, shown_tier(runs))
-    figure = paired_effects(rows, differences)
+    figure = paired_effects(effects(runs, shown_tier(runs)))
     write_svg(figure, root / "book" / "static" / "effects-light.svg")
     write_svg(figure, root / "book" / "static" / "effects-dark.svg", dark=True)
     readme = root / "README.md"
@@ -177,7 +170,7 @@ def with_results(readme: str, runs: pd.DataFrame) -> str:
 def shown_tier(runs: pd.DataFrame) -> str:
     """The largest tier that compares a strategy with dense over at least three seeds, or else "quick"."""
     for preset in ("paper", "classroom"):
-        rows, _ = effects(runs, preset)
+        rows = effects(runs, preset)
         if not rows.empty and rows["seeds"].min() >= 3:
             return preset
     return "quick"

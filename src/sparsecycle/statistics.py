@@ -81,6 +81,7 @@ _DENSE = ("dense",)
 _CONTROLS = ("geometric", "fixed", "random")
 _OVERFITTING = "Resists overfitting"
 _OUR_QUESTION = "Adaptivity, cycling and order matter (our question)"
+_REVIEWERS = "Sparsity, schedule or plain regularization (reviewers' question)"
 _REDUCTION = "reduction, fraction"
 CLAIMS = (
     Claim("C1", "Strategy 1 beats dense", ("loss_gated",), _DENSE, "test_accuracy", True, _paper_effect("loss_gated")),
@@ -89,6 +90,7 @@ CLAIMS = (
     Claim("C4", _OVERFITTING, ADAPTIVE, _DENSE, "gap", False, unit=_REDUCTION),
     Claim("C4", _OVERFITTING, ADAPTIVE, _DENSE, "drop_from_best", False, unit=_REDUCTION),
     Claim("C5", "More amenable to compression (hoped for)", ADAPTIVE, _DENSE, "pruned_area"),
+    Claim("C5", "More amenable to compression (hoped for)", ADAPTIVE, _DENSE, "int8_accuracy"),
     Claim("C6", "More resilient representations (hoped for)", ADAPTIVE, _DENSE, "robustness_area"),
     Claim("C7", "Simple and cheap", ADAPTIVE, _DENSE, "training_seconds", False, unit=RATIO),
     Claim("C8", _OUR_QUESTION, ADAPTIVE, _CONTROLS, "test_accuracy"),
@@ -267,47 +269,75 @@ def verdict_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
 
     Columns: claim, text, comparison, measure, unit, paper (its effect or NaN), mean, low, high, p_value,
     p_holm (corrected within C8, else NaN), seeds (pairs), excluded (seeds left out: diverged, unpaired, not
-    finite), smallest_detectable_effect, verdict. A positive mean is an improvement, also where smaller is
-    better (unit "reduction"). C7 holds geometric means of treatment / baseline and the verdict "measured": no
-    rule was fixed for it. Where both methods made the same runs (`same_runs`) the verdict is "same runs", without
-    interval. Where no pair can be compared the verdict is "not measured", the numbers are NaN.
+    finite), smallest_detectable_effect, verdict, differences (every seed's). A positive mean is an improvement,
+    also where smaller is better (unit "reduction"). C7 holds geometric means of treatment / baseline and the
+    verdict "measured": no rule was fixed for it. Where both methods made the same runs (`same_runs`) the verdict is
+    "same runs", without interval. Where no pair can be compared the verdict is "not measured", the numbers are NaN.
 
     Raises InputError for a missing column and for two runs of one method and seed.
     """
     if not runs.empty:
         _require(runs, "preset", "variant", "method", "seed", "status")
         runs = runs[(runs["preset"] == preset) & (runs["variant"] == "")]
-    rows = []
-    for claim in CLAIMS:
-        for treatment, baseline in product(claim.treatments, claim.baselines):
-            result = _compare(runs, claim, treatment, baseline)
-            ratio = claim.unit == RATIO
-            word = "measured" if ratio else verdict(result, paper_effect=claim.paper_effect)
-            if result.seeds and same_runs(runs, treatment, baseline):
-                word = SAME_RUNS
-                result = replace(result, low=math.nan, high=math.nan, p_value=math.nan)
-            if claim.text == _OUR_QUESTION:  # there is nothing of the paper's to replicate
-                word = word.replace("replicated", "supported")
-            rows.append(
-                {
-                    "claim": claim.id,
-                    "text": claim.text,
-                    "comparison": f"{treatment} {'/' if ratio else '-'} {baseline}",
-                    "measure": claim.metric,
-                    "unit": claim.unit,
-                    "paper": math.nan if claim.paper_effect is None else claim.paper_effect,
-                    **{name: getattr(result, name) for name in ("mean", "low", "high", "p_value")},
-                    "p_holm": math.nan,
-                    "seeds": len(result.seeds),
-                    "excluded": len(result.excluded),
-                    "smallest_detectable_effect": result.smallest_detectable_effect,
-                    "verdict": word if result.seeds else NOT_MEASURED,
-                }
-            )
-    table = pd.DataFrame(rows)
+    table = pd.DataFrame(
+        [
+            _verdict_row(runs, claim, treatment, baseline)
+            for claim in CLAIMS
+            for treatment, baseline in product(claim.treatments, claim.baselines)
+        ]
+    )
     family = table["claim"] == "C8"
     table.loc[family, "p_holm"] = holm(table.loc[family, "p_value"].tolist())
     return table
+
+
+def _verdict_row(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str) -> dict[str, Any]:
+    result = _compare(runs, claim, treatment, baseline)
+    ratio = claim.unit == RATIO
+    word = "measured" if ratio else verdict(result, paper_effect=claim.paper_effect)
+    if result.seeds and same_runs(runs, treatment, baseline):
+        word = SAME_RUNS
+        result = replace(result, low=math.nan, high=math.nan, p_value=math.nan)
+    if claim.text in (_OUR_QUESTION, _REVIEWERS):  # there is nothing of the paper's to replicate
+        word = word.replace("replicated", "supported")
+    return {
+        "claim": claim.id,
+        "text": claim.text,
+        "comparison": f"{treatment} {'/' if ratio else '-'} {baseline}",
+        "measure": claim.metric,
+        "unit": claim.unit,
+        "paper": math.nan if claim.paper_effect is None else claim.paper_effect,
+        **{name: getattr(result, name) for name in ("mean", "low", "high", "p_value")},
+        "p_holm": math.nan,
+        "seeds": len(result.seeds),
+        "excluded": len(result.excluded),
+        "smallest_detectable_effect": result.smallest_detectable_effect,
+        "verdict": word if result.seeds else NOT_MEASURED,
+        "differences": result.differences,
+    }
+
+
+def baseline_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
+    """The strategies against every recorded variant of dense training, of `fixed` and of themselves.
+
+    The questions of a reviewer: does plain regularization (dropout), more training at the same cost (more epochs),
+    another constant budget, or a random choice of as many values do as well? A baseline is named by method and
+    overrides, as in "dense dropout=0.1". Columns as of `verdict_table`, corrected by Holm over the whole table.
+    """
+    if runs.empty:
+        return pd.DataFrame()
+    _require(runs, "preset", "variant", "method", "seed", "status")
+    runs = runs[runs["preset"] == preset]
+    arms = runs.assign(method=(runs["method"] + " " + runs["variant"]).str.strip())
+    rows = []
+    for treatment in ADAPTIVE:
+        for baseline in sorted(set(arms["method"])):
+            method, _, variant = baseline.partition(" ")
+            if treatment in set(arms["method"]) and variant and method in ("dense", "fixed", treatment):
+                claim = Claim("", _REVIEWERS, (treatment,), (baseline,), "test_accuracy")
+                rows.append(_verdict_row(arms, claim, treatment, baseline))
+    table = pd.DataFrame(rows)
+    return table.assign(p_holm=holm(table["p_value"].tolist())) if rows else table
 
 
 def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
