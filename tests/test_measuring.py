@@ -1,6 +1,8 @@
 """What is measured after a run: each part against its definition, the whole on a run that was trained here."""
 
+import copy
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -167,8 +169,9 @@ def test_a_run_is_measured_once(measured: Path) -> None:
 def test_measures_agree_with_the_record_and_with_their_own_arrays(measured: Path) -> None:
     folder = measured / "smoke/plateau-seed0"
     config = RunConfig(preset="smoke", method="plateau")
-    measures, arrays, predictions = Measures.read(folder), read_arrays(folder), read_predictions(folder)
+    measures, predictions = Measures.read(folder), read_predictions(folder)
     assert measures is not None
+    arrays = read_arrays(folder, measures.files["measures.npz"])
     data = load_images(config)
     by_name = {one.name: one for one in measures.conditions}
     assert len(by_name) == 6 + 1 + 3 + 1 + 4 * 5
@@ -211,3 +214,28 @@ def test_other_weights_are_refused_and_damage_is_named(measured: Path, tmp_path:
         list(measure_runs(tmp_path))
     (folder / "model.safetensors").unlink()
     assert [done for _, done in measure_runs(tmp_path)] == ["left out: its weights are not here"]
+
+
+def test_verify_recomputes_every_measured_number_and_finds_a_changed_one(
+    measured: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "smoke/plateau-seed0"
+    shutil.copytree(measured / "smoke/plateau-seed0", folder)
+    assert main(["verify", str(tmp_path)]) == 0
+    [count] = re.findall(r"(\d+) numbers recomputed, all equal", capsys.readouterr().out)
+    assert int(count) == 10 + 31 + 2 * 6 + 8 + 2
+    text = (folder / "measures.json").read_text()
+    told = json.loads(text)
+    for spoil in (
+        lambda m: m["metrics"].update(pruned_area=m["metrics"]["pruned_area"] + 0.001),
+        lambda m: m["conditions"][3].update(calibration_error=0.5),
+        lambda m: m["conditions"][-1].update(accuracy=0.99),
+    ):
+        changed = copy.deepcopy(told)
+        spoil(changed)
+        (folder / "measures.json").write_text(json.dumps(changed))
+        assert main(["verify", str(tmp_path)]) == 1
+    (folder / "measures.json").write_text(text)
+    (folder / "measures.npz").write_bytes(b"PK")
+    assert main(["verify", str(tmp_path)]) == 2
+    assert "is not the file that measures.json was written with" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 """What was measured on a trained network after its run: `measures.json` and `measures.npz` in the run's folder."""
 
+import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -144,15 +145,21 @@ def write_arrays(folder: Path, arrays: Arrays) -> None:
     write_atomically(folder / "measures.npz", buffer.getvalue())
 
 
-def read_arrays(folder: Path) -> dict[str, NDArray[Any]]:
+def read_arrays(folder: Path, sha256: str) -> dict[str, NDArray[Any]]:
     """What `write_arrays` wrote.
 
+    Args:
+        sha256: of `measures.npz`, as `Measures.files` has it.
+
     Raises:
-        InputError: missing or damaged.
+        InputError: missing, or another file.
     """
     path = folder / "measures.npz"
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as stored:
-            return {name: stored[name] for name in stored.files}
-    except Exception as error:  # numpy raises OSError, ValueError, zlib.error, BadZipFile by where the damage is
-        raise InputError(f"{path} cannot be read ({error}): delete it and measures.json, and measure again") from None
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InputError(f"{path} is not the file that measures.json was written with: restore it, or measure again")
+    with np.load(io.BytesIO(content), allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
