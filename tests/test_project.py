@@ -84,13 +84,31 @@ def test_the_search_never_saw_a_test_image() -> None:
 def test_ledger_rows_are_whole_and_their_values_come_from_the_configuration() -> None:
     rows = read_ledger(ROOT / "book" / "ledger.yaml")
     for row in rows:
-        assert set(row) == {"choice", "fields", "known", "why", "alternatives", "ablation"}
+        assert set(row) - {"shown_by", "not_varied"} == {"choice", "fields", "known", "why", "alternatives"}
         assert row["choice"] and row["known"] and row["why"] and row["alternatives"]
-    text = ledger_markdown(ROOT / "book" / "ledger.yaml")
+    text = ledger_markdown(ROOT / "book" / "ledger.yaml", pd.DataFrame())
     quick, paper = (RunConfig(preset=preset, method="plateau") for preset in ("quick", "paper"))
     assert f"`epochs` is {quick.epochs} at `quick`, {paper.epochs} at `paper`" in text
     assert f"`decay` is {quick.decay}" in text
-    assert summary_sentence(ROOT / "book" / "ledger.yaml").startswith(f"{len(rows)} choices")
+    assert summary_sentence(ROOT / "book" / "ledger.yaml", pd.DataFrame()).startswith(f"{len(rows)} choices")
+
+
+def test_a_ledger_row_shows_what_varying_it_changed_and_only_its_own() -> None:
+    effects = {"gain": 0.012, "change": -0.034, "change_low": -0.05, "change_high": 0.01, "seeds": 3}
+    variants = ("", "scope=network", "floor=0.05", "headline_budget=0.25")
+    ablations = pd.DataFrame([{"method": "plateau", "variant": variant, **effects} for variant in variants])
+    text = "\n" + ledger_markdown(ROOT / "book" / "ledger.yaml", ablations)
+    items = text.split("\n- **")[1:]
+    shown = {item.split("**")[0]: re.findall(r"    - `([^`]+=[^`]+)`", item) for item in items}
+    assert {choice: found for choice, found in shown.items() if found} == {
+        'What "global" ranges over': ["scope=network"],
+        "One budget for the whole network": ["scope=network"],
+        "Smallest budget": ["floor=0.05"],
+        "Budget of the headline accuracy": ["headline_budget=0.25"],
+    }
+    [floor] = [item for item in items if item.startswith("Smallest budget")]
+    assert "`plateau` +1.2, changed by -3.4 (-5.0 to +1.0, 3 seeds)" in floor
+    assert "4 of the" in summary_sentence(ROOT / "book" / "ledger.yaml", ablations)
 
 
 def test_stored_notebook_outputs_hold_no_path_of_a_machine() -> None:

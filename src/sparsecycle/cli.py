@@ -11,10 +11,13 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -290,6 +293,8 @@ def _compare(options: argparse.Namespace) -> int:
         "wall_seconds",
     ]
     print(runs[columns].to_string(index=False, float_format="{:.4f}".format))
+    if options.folders:
+        _print_placement(runs)
     if options.no_claims:
         return 0
     table = verdict_table(runs, options.preset)
@@ -299,6 +304,16 @@ def _compare(options: argparse.Namespace) -> int:
     if not shown.empty:
         print(shown[columns].to_string(index=False, float_format="{:.4f}".format))
     return 0
+
+
+def _print_placement(runs: "pd.DataFrame") -> None:
+    from sparsecycle.placement import placement
+    from sparsecycle.records import load_runs
+
+    table = placement(runs, load_runs())
+    if not table.empty:
+        print("\nAmong the recorded runs of the same configuration (lowest, mean and highest of their seeds):")
+        print(table.to_string(index=False, float_format="{:.4f}".format))
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -1,10 +1,12 @@
-"""The assumption ledger as Markdown: its rows from YAML, its values from the configuration of the presets."""
+"""The assumption ledger as Markdown: rows from YAML, values from the presets, effects from the recorded ablations."""
 
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import yaml
 
+from sparsecycle.ablations import varied
 from sparsecycle.config import RunConfig
 from sparsecycle.controllers import CONTROLLERS
 
@@ -12,37 +14,82 @@ SHOWN_PRESETS = ("quick", "paper")
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """Rows with choice, fields, known, why, alternatives and ablation (None: not run yet)."""
+    """Rows with choice, fields, known, why, alternatives.
+
+    And, where it applies: shown_by, a variant of another row's field that speaks for this row; not_varied, why fields
+    of the row were not ablated.
+    """
     rows: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return rows
 
 
-def summary_sentence(path: Path) -> str:
-    """How many choices there are, where the values of the paper preset come from, and how many were ablated."""
+def summary_sentence(path: Path, ablations: pd.DataFrame) -> str:
+    """How many choices there are, where the values of the paper preset come from, and how many were ablated.
+
+    Args:
+        ablations: of `ablation_table`.
+    """
     rows = read_ledger(path)
     sources = RunConfig(preset="paper", method="plateau").sources()
     tags = [sources[field] for row in rows for field in row["fields"]]
     counts = ", ".join(f"{tags.count(tag)} {tag}" for tag in ("paper", "inferred", "ours"))
-    ablated = sum(row["ablation"] is not None for row in rows)
+    ablated = sum(not _effects(row, ablations).empty for row in rows)
     return (
         f"{len(rows)} choices in {len(tags)} fields of the configuration. At the `paper` preset the values are: "
         f"{counts}. "
-        f"Ablations recorded so far: {ablated} of {len(rows)}."
+        f"{ablated} of the {len(rows)} choices were varied in recorded runs; {_fieldless(rows)} are no field of the "
+        "configuration."
     )
 
 
-def ledger_markdown(path: Path) -> str:
-    """One item a choice, with its values at the `quick` and `paper` presets and their source."""
-    return "\n".join(_item(row) for row in read_ledger(path))
+def ledger_markdown(path: Path, ablations: pd.DataFrame) -> str:
+    """One item a choice: its values at the `quick` and `paper` presets, their source, and what varying it changed.
+
+    Args:
+        ablations: of `ablation_table`.
+    """
+    return "\n".join(_item(row, ablations) for row in read_ledger(path))
 
 
-def _item(row: dict[str, Any]) -> str:
+def _fieldless(rows: list[dict[str, Any]]) -> int:
+    return sum(not row["fields"] and "shown_by" not in row for row in rows)
+
+
+def _effects(row: dict[str, Any], ablations: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the ablation table that speak for a choice."""
+    if ablations.empty:
+        return ablations
+    shown_by = row.get("shown_by", [])
+    mine = [
+        variant in shown_by or (bool(varied(variant)) and varied(variant).keys() <= set(row["fields"]))
+        for variant in ablations["variant"]
+    ]
+    return ablations[mine]
+
+
+def _ablation_lines(row: dict[str, Any], ablations: pd.DataFrame) -> list[str]:
+    found = _effects(row, ablations)
+    if found.empty:
+        reason = "not run yet" if row["fields"] else "no field of the configuration, so it was not varied"
+        return [f"  - *Ablation:* {_text(row.get('not_varied', reason))}"]
+    lines = ["  - *Ablation* (gain over dense in points, and its change against the choice as it stands):"]
+    for variant, group in found.groupby("variant", sort=False):
+        effects = "; ".join(
+            f"`{one['method']}` {100 * one['gain']:+.1f}, changed by {100 * one['change']:+.1f} "
+            f"({100 * one['change_low']:+.1f} to {100 * one['change_high']:+.1f}, {one['seeds']} seeds)"
+            for one in group.to_dict("records")
+        )
+        lines.append(f"    - `{variant}`: {effects}")
+    return lines
+
+
+def _item(row: dict[str, Any], ablations: pd.DataFrame) -> str:
     lines = [f"- **{row['choice']}**"]
     lines += [f"  - {_values(field)}" for field in row["fields"]]
     lines.append(f"  - *Known:* {_text(row['known'])}")
     lines.append(f"  - *Why ours:* {_text(row['why'])}")
     lines.append(f"  - *Also possible:* {'; '.join(row['alternatives'])}")
-    lines.append(f"  - *Ablation:* {_text(row['ablation']) if row['ablation'] else 'not run yet'}")
+    lines += _ablation_lines(row, ablations)
     return "\n".join(lines)
 
 

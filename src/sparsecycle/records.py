@@ -178,6 +178,13 @@ def load_epochs(*folders: str | Path) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
+def load_configurations(*folders: str | Path) -> pd.DataFrame:
+    """Every field of the configuration of all finished runs, one row a run, with its identity."""
+    return pd.DataFrame(
+        [record.config | {"identity": record.identity, "run": name} for _, record, name in find_records(*folders)]
+    )
+
+
 def load_measures(*folders: str | Path) -> pd.DataFrame:
     """Every condition of all runs that were measured, one a row, with preset, method, seed, variant and run.
 

@@ -1,13 +1,17 @@
 """Sentences and tables for the first page and the README, from records: nobody types a number into prose."""
 
+import ast
+import inspect
 import re
+import textwrap
 from pathlib import Path
 
 import pandas as pd
 
+from sparsecycle import controllers, topk
 from sparsecycle.config import PRESETS, RunConfig
 from sparsecycle.display import write_svg
-from sparsecycle.figures import METHODS, paired_effects
+from sparsecycle.figures import MEASURES, METHODS, paired_effects
 from sparsecycle.provenance import CHECKOUT
 from sparsecycle.records import load_runs
 from sparsecycle.statistics import PAPER_ACCURACY, paired_difference, same_runs, verdict_table
@@ -74,6 +78,67 @@ def _tier_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
     return [" ".join(sentences)]
 
 
+def effect_sentences(rows: pd.DataFrame) -> list[str]:
+    """One line for each row of a verdict table that was measured: effect, interval, seeds, p, verdict, power."""
+    lines = []
+    for row in rows[rows["seeds"] > 0].to_dict("records"):
+        interval = f", 95 % interval {100 * row['low']:+.2f} to {100 * row['high']:+.2f}" if row["seeds"] > 1 else ""
+        p = f", sign-flip p = {row['p_value']:.3f}" if row["p_value"] == row["p_value"] else ""
+        lines.append(
+            f"{row['claim']} {row['comparison']}, {MEASURES.get(row['measure'], row['measure'])}: "
+            f"{100 * row['mean']:+.2f} points{interval}, {row['seeds']} seeds{p}: {row['verdict']}. "
+            f"Smallest effect that could have been shown: {100 * row['smallest_detectable_effect']:.1f} points."
+        )
+    return lines
+
+
+def baseline_sentence(runs: pd.DataFrame, preset: str) -> str:
+    """How the dense baseline of a tier compares with the paper's."""
+    dense = complete(tier(runs, preset))
+    dense = dense[dense["method"] == "dense"]
+    config = RunConfig(preset=preset, method="dense")
+    ours, theirs = dense["test_accuracy"].mean(), PAPER_ACCURACY["dense"]
+    network = f"WRN-{config.depth}-{config.width} of {dense['parameters'].iloc[0]:,} parameters"
+    return (
+        f"Dense training reaches a test accuracy of {ours:.3f} here and {theirs:g} in the paper, "
+        f"{100 * (theirs - ours):.0f} points more: with {config.train_images:,} training images instead of 50,000 and "
+        f"a {network} instead of a WRN-28-4. It learns its training images by heart (train accuracy "
+        f"{dense['train_accuracy'].mean():.3f}), so there is overfitting to resist; but what holds here need not hold "
+        "there."
+    )
+
+
+def compute_sentence(runs: pd.DataFrame, search: pd.DataFrame) -> str:
+    """What all recorded runs took together, diverged ones included."""
+    both = pd.concat([runs, search])
+    final, searched = (frame["wall_seconds"].sum() / 3600 for frame in (runs, search))
+    diverged, resumed = int((both["status"] == "diverged").sum()), int((both["resumes"] > 0).sum())
+    return (
+        f"{len(both)} recorded runs took {final + searched:.1f} hours of the clock on the machines named in their "
+        f"records: {final:.1f} for the {len(runs)} final runs and ablations, {searched:.1f} for the {len(search)} runs "
+        f"that chose constants. {diverged} of them diverged and {resumed} were interrupted and resumed; these are "
+        "counted. Trial runs while the code was written were not recorded and are not."
+    )
+
+
+def method_lines() -> dict[str, int]:
+    """Lines of code of the method in plain Python, as `ast` prints them, without comments and docstrings."""
+    parts = {
+        "the layer": (topk.reference_mask, topk._late_ties, topk._rows, topk.GlobalTopK, topk.set_keep_ratio),
+        "strategy 1": (controllers.Cycle, controllers.LossGated),
+        "strategy 2": (controllers.Cycle, controllers.Plateau),
+    }
+    return {name: sum(_code_lines(inspect.getsource(one)) for one in sources) for name, sources in parts.items()}
+
+
+def _code_lines(source: str) -> int:
+    tree = ast.parse(textwrap.dedent(source))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return len([line for line in ast.unparse(tree).splitlines() if line.strip()])
+
+
 def results_table(runs: pd.DataFrame) -> str:
     """Markdown: the paper's numbers, then for each tier and method seeds, accuracy, gain over dense, time, command."""
     lines = [
@@ -110,10 +175,39 @@ def _method_line(chosen: pd.DataFrame, group: pd.DataFrame, preset: str, method:
     )
 
 
+SEARCHED = (
+    "learning_rate",
+    "weight_decay",
+    "dropout",
+    "decay",
+    "floor",
+    "final_dense_periods",
+    "tolerance",
+    "max_hold",
+)
+
+
 def search_sentence(search: pd.DataFrame) -> str:
-    """How many runs chose the constants, by method."""
+    """How many runs chose the constants, by method, and how long they took."""
     counts = search["method"].value_counts().reindex([name for name in METHODS if name in set(search["method"])])
-    return f"{len(search)} runs: " + ", ".join(f"{count} of `{name}`" for name, count in counts.items()) + "."
+    hours = search["wall_seconds"].sum() / 3600
+    listed = ", ".join(f"{count} of `{name}`" for name, count in counts.items())
+    return f"{len(search)} runs ({listed}), {hours:.1f} hours of the clock."
+
+
+def search_table(search: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFrame:
+    """Runs of a search with the constants searched and their validation accuracy, the best first.
+
+    Args:
+        search: rows of `load_runs`.
+        configurations: rows of `load_configurations`, of the same folders.
+    """
+    fields = configurations[["identity", *(name for name in SEARCHED if name in configurations)]]
+    found = search[["identity", "method", "test_accuracy", "train_accuracy"]].merge(fields, on="identity")
+    varied = [name for name in fields if name != "identity" and found[name].dropna().nunique() > 1]
+    found = found.sort_values("test_accuracy", ascending=False, kind="stable")
+    found = found.rename(columns={"test_accuracy": "validation accuracy", "train_accuracy": "train accuracy"})
+    return found[["method", *varied, "validation accuracy", "train accuracy"]].set_index("method")
 
 
 def tiers_table(runs: pd.DataFrame) -> str:

@@ -47,7 +47,7 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
         measures = Measures.read(folder)
         if measures and measures.identity == record.identity:
             found, given = _measured(folder, measures, data, config.headline_budget)
-            fitted = given["accuracy fitted/0.0"]
+            fitted = found["accuracy fitted/0.0"]
             recomputed |= found | {"train_accuracy": fitted, "gap": fitted - headline}
             recorded |= given | {key: record.metrics[key] or 0.0 for key in ("train_accuracy", "gap")}
         problems = [
