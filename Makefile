@@ -7,7 +7,7 @@ STUDY ?= smoke
 SHELL := /bin/bash
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages test lint types unit notebooks pages-check bench study paper record readme outputs audit clean
+.PHONY: help env book pages test lint types unit notebooks pages-check bench study paper measure record readme outputs audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -73,16 +73,24 @@ paper: $(READY)  ## the replication itself, on a GPU: the runs that are missing;
 bench: $(READY)  ## measure what the method costs on this machine (minutes); a record in data/benchmarks
 	@$(BIN)/python -m sparsecycle.benchmarks
 
-record: $(READY)  ## for maintainers: make the runs of the quick preset that are missing in data/runs (minutes each)
+measure: $(READY)  ## measure the finished runs in runs/: compressed, disturbed, layer by layer (half a minute each)
+	@$(BIN)/sparsecycle measure runs
+
+record: $(READY)  ## for maintainers: make the runs of the book that are missing in data/runs (hours), and measure them
 	@for seed in 0 1 2; do for method in $(METHODS) geometric; do \
 		$(PAPERMILL) book/runs/$$method-seed$$seed.ipynb --stderr-file >(cat >&2) \
 			-p preset quick -p method $$method -p seed $$seed -p output_dir data/runs || exit 1; \
 	done; done
-	@mkdir -p data/checkpoints/quick
-	@for method in $(METHODS); do \
-		cp data/runs/quick/$$method-seed0/model.safetensors data/checkpoints/quick/$$method-seed0.safetensors; \
-	done
 	@rm -f book/runs/*-seed[1-9].ipynb
+	@for study in classroom ablation; do \
+		$(BIN)/sparsecycle grid $$study --output-dir data/runs --commands | sed 's/$$/ --no-progress/' \
+			| OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 xargs -d '\n' -P 2 -n 1 sh -c || exit 1; \
+	done
+	@$(BIN)/sparsecycle measure data/runs/classroom
+	@mkdir -p data/checkpoints/classroom
+	@for method in $(METHODS); do \
+		cp data/runs/classroom/$$method-seed0/model.safetensors data/checkpoints/classroom/$$method-seed0.safetensors; \
+	done
 	@$(MAKE) --no-print-directory outputs readme
 
 readme: $(READY)  ## write the results in README.md from the records

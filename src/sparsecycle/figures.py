@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import FixedLocator, NullLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
 from sparsecycle.display import STYLE
@@ -60,11 +60,16 @@ def paired_effects(verdicts: pd.DataFrame) -> Figure:
 
     Args:
         verdicts: rows of `verdict_table` or `baseline_table` of one unit; those without a pair are left out.
+
+    Raises:
+        ValueError: no row has a pair.
     """
     rows = verdicts[verdicts["seeds"] > 0].to_dict("records")
+    if not rows:
+        raise ValueError("none of these comparisons was measured: there is nothing to draw")
     figure = Figure(figsize=(8, 1.0 + 0.62 * len(rows)))
     axes = figure.subplots()
-    ratio = bool(rows) and rows[0]["unit"] == RATIO
+    ratio = rows[0]["unit"] == RATIO
     scale, neutral = (1, 1) if ratio else (100, 0)
     sentences, labels = [], _comparison_labels(rows)
     for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
@@ -79,7 +84,7 @@ def paired_effects(verdicts: pd.DataFrame) -> Figure:
     axes.axvline(neutral, color=mpl.rcParams["text.color"], linewidth=1)
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.45, -0.6)
-    measure = MEASURES.get(rows[0]["measure"], rows[0]["measure"]) if rows else ""
+    measure = MEASURES.get(rows[0]["measure"], rows[0]["measure"])
     several = len({row["measure"] for row in rows}) > 1
     amount = "factor" if ratio else "gain" if several else f"gain: {measure}"
     axes.set_xlabel(f"{amount} ({measure})" if ratio else f"{amount} (percentage points)")
@@ -299,6 +304,7 @@ def similarity_by_layer(layers: pd.DataFrame) -> Figure:
             sentences.append(f"{method} {mean.mean():.2f} at budget {budget:g}")
         axes.set_title(f"budget {budget:g}", fontsize=11)
         axes.set_xlabel("layer")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     panels[0].set_ylabel("linear CKA with budget 1")
     _method_legend(figure, layers)
     figure.set_label("Similarity of representations to those at budget 1, means over layers: " + "; ".join(sentences))

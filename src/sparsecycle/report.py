@@ -16,6 +16,7 @@ from sparsecycle.provenance import CHECKOUT
 from sparsecycle.records import load_runs
 from sparsecycle.statistics import PAPER_ACCURACY, paired_difference, same_runs, verdict_table
 
+TIERS = ("paper", "classroom", "quick")  # the presets that speak for the claims, the largest first
 ROLES = {"dense": "baseline", "loss_gated": "strategy 1", "plateau": "strategy 2"}
 BEGIN, END = "<!-- begin: made from records by `make readme` -->", "<!-- end -->"
 
@@ -46,7 +47,7 @@ def answer(runs: pd.DataFrame) -> str:
             "**At the paper's scale (WRN-28-4, all of CIFAR-10) there are no runs yet**, so the paper's claims are "
             "neither confirmed nor refuted here."
         )
-    for preset in ("paper", "classroom", "quick"):
+    for preset in TIERS:
         lines += _tier_sentences(runs, preset)
     return "\n\n".join(lines)
 
@@ -148,10 +149,8 @@ def results_table(runs: pd.DataFrame) -> str:
     for method, accuracy in PAPER_ACCURACY.items():
         gain = "" if method == "dense" else f"{100 * (accuracy - PAPER_ACCURACY['dense']):+.2f}"
         lines.append(f"| the paper's report | {ROLES[method]} | 1 | {accuracy:.4g} | {gain} | | | |")
-    for preset in reversed(PRESETS):
+    for preset in TIERS:
         chosen = tier(runs, preset)
-        if preset == "smoke" or chosen.empty:
-            continue
         for method in METHODS:
             group = chosen[chosen["method"] == method]
             if not group.empty:
