@@ -184,12 +184,12 @@ def test_shipped_networks_give_their_recorded_accuracy(method: str) -> None:
     from sparsecycle.batches import load_images
     from sparsecycle.evaluation import evaluate
 
-    model, config = load_trained("quick", method)
-    record = RunRecord.read(ROOT / "data" / "runs" / "quick" / f"{method}-seed0")
+    model, config = load_trained("classroom", method)
+    record = RunRecord.read(ROOT / "data" / "runs" / "classroom" / f"{method}-seed0")
     images = load_images(config)
     for result in record.budgets:
         measured = evaluate(model, images.test_images, images.test_labels, result.keep_ratio)
         # Another number of threads or another CPU may turn the odd image: at most 0.3 points of 1,000 images.
         assert abs(measured.accuracy - result.accuracy) <= 0.003
-    weights = (ROOT / "data" / "checkpoints" / "quick" / f"{method}-seed0.safetensors").read_bytes()
+    weights = (ROOT / "data" / "checkpoints" / "classroom" / f"{method}-seed0.safetensors").read_bytes()
     assert hashlib.sha256(weights).hexdigest() == record.files["model.safetensors"]
