@@ -53,11 +53,21 @@ def test_a_finished_run_is_read_and_another_in_its_place_refused(tiny: Any, tmp_
         train(tiny(), output_dir=tmp_path, progress=False)
 
 
-@pytest.mark.parametrize("method", ["loss_gated", "plateau", "random"])
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [
+        ("loss_gated", {}),
+        ("plateau", {"dropout": 0.2}),
+        ("random", {}),
+        ("geometric", {"scope": "network"}),
+        ("geometric", {"selection": "random"}),
+    ],
+)
 def test_resuming_after_any_step_gives_the_same_run(
-    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, fields: dict[str, Any]
 ) -> None:
-    config = tiny(method, epochs=4, augmentation="crop_flip", warmup_periods=1, final_dense_periods=1)
+    fields = {"augmentation": "crop_flip", "warmup_periods": 1, "final_dense_periods": 1} | fields
+    config = tiny(method, epochs=4, **fields)
     train(config, output_dir=tmp_path / "whole", progress=False)
     original = _Saver.__call__
 

@@ -1,0 +1,81 @@
+"""Sentences and tables that say what the records say."""
+
+import pandas as pd
+import pytest
+
+from sparsecycle.report import (
+    baseline_sentence,
+    compute_sentence,
+    condition_table,
+    effect_sentences,
+    method_lines,
+    search_sentence,
+    search_table,
+)
+from sparsecycle.statistics import verdict_table
+
+
+def runs(values: dict[str, list[float]], **columns: object) -> pd.DataFrame:
+    plain = {"preset": "classroom", "variant": "", "status": "complete", "evaluated_on": "test", "parameters": 77_610}
+    plain |= {"train_accuracy": 1.0, "wall_seconds": 1800.0, "resumes": 0}
+    return pd.DataFrame(
+        {"method": method, "seed": seed, "test_accuracy": value} | plain | columns
+        for method, accuracies in values.items()
+        for seed, value in enumerate(accuracies)
+    )
+
+
+def test_a_line_for_each_measured_effect() -> None:
+    table = verdict_table(runs({"dense": [0.50, 0.50, 0.50], "plateau": [0.51, 0.52, 0.53]}), "classroom")
+    [line] = effect_sentences(table[table["claim"].isin(["C1", "C2"])])
+    assert line.startswith("C2 plateau - dense, test accuracy: +2.00 points, 95 % interval -0.69 to +4.69, 3 seeds, ")
+    assert "sign-flip p = 0.250: preliminary: inconclusive. Smallest effect that could have been shown: " in line
+
+
+def test_the_baseline_is_compared_with_the_papers() -> None:
+    sentence = baseline_sentence(runs({"dense": [0.5, 0.538]}), "classroom")
+    assert "0.519 here and 0.869 in the paper, 35 points more" in sentence
+    assert "5,000 training images instead of 50,000 and a WRN-10-1 of 77,610 parameters" in sentence
+
+
+def test_all_recorded_compute_is_counted_diverged_runs_too() -> None:
+    final = runs({"dense": [0.5, 0.5], "plateau": [0.5]})
+    search = runs({"dense": [0.5]}, status="diverged", resumes=2)
+    sentence = compute_sentence(final, search)
+    assert sentence.startswith("4 recorded runs took 2.0 hours")
+    assert "1.5 for the 3 final runs and ablations, 0.5 for the 1 runs" in sentence
+    assert "1 of them diverged and 1 were interrupted and resumed" in sentence
+
+
+def test_code_is_counted_without_comments_and_docstrings() -> None:
+    lines = method_lines()
+    assert set(lines) == {"the layer", "strategy 1", "strategy 2"}
+    assert all(20 < count < 100 for count in lines.values())
+
+
+def test_a_search_lists_what_was_varied_the_best_first() -> None:
+    found = runs({"dense": [0.50, 0.52]}).assign(identity=["a", "b"])
+    fields = pd.DataFrame({"identity": ["a", "b"], "learning_rate": [0.1, 0.2], "weight_decay": [0.001, 0.001]})
+    table = search_table(found, fields)
+    assert list(table.columns) == ["learning_rate", "validation accuracy", "train accuracy"]
+    assert table["learning_rate"].tolist() == [0.2, 0.1]
+    assert search_sentence(found) == "2 runs (2 of `dense`), 1.0 hours of the clock."
+
+
+def test_each_condition_is_paired_by_seed() -> None:
+    measures = pd.DataFrame(
+        {"method": method, "seed": seed, "kind": kind, "strength": 0.1, "accuracy": base + 0.01 * seed + gain}
+        for kind, base in (("noise", 0.4), ("blur", 0.3))
+        for method, gain in (("dense", 0.0), ("plateau", 0.02))
+        for seed in range(3)
+    )
+    table = condition_table(measures)
+    assert table["condition"].tolist() == ["noise", "blur"]
+    assert table["plateau"].tolist() == ["+2.0 (+2.0 to +2.0)"] * 2
+    assert "loss_gated" not in table
+
+
+def test_nothing_measured_gives_no_line() -> None:
+    assert effect_sentences(verdict_table(pd.DataFrame(), "paper")) == []
+    with pytest.raises(KeyError):
+        condition_table(pd.DataFrame())
