@@ -12,7 +12,8 @@ from sparsecycle.statistics import baseline_table
 def runs(rows: list[tuple[str, str, list[float]]]) -> pd.DataFrame:
     return pd.DataFrame(
         {"preset": "ablation", "method": method, "variant": variant, "seed": seed, "status": "complete",
-         "evaluated_on": "test", "test_accuracy": value, "accuracy_at_1.0": value, "accuracy_at_0.25": value / 2}
+         "evaluated_on": "test", "test_accuracy": value, "accuracy_at_1.0": value, "accuracy_at_0.25": value / 2,
+         "gap": 1 - value, "budget_area": value}
         for method, variant, values in rows
         for seed, value in enumerate(values)
     )  # fmt: skip
@@ -61,13 +62,35 @@ def test_a_diverged_seed_is_left_out() -> None:
     assert row["seeds"] == 2 and row["verdict"] == "inconclusive"
 
 
-def test_the_sentence_counts_what_the_table_holds() -> None:
+def test_the_sentence_counts_readings_of_the_paper_and_each_once() -> None:
     rows = [*PLAIN, ("plateau", "decay=0.5", [0.40, 0.41, 0.42]), ("plateau", "floor=0.1", [0.55, 0.56, 0.57])]
+    rows += [("plateau", "tolerance=0.5", [0.51, 0.52, 0.53])]  # the same runs as the plain ones
+    rows += [("plateau", "selection=random", [0.9, 0.9, 0.9])]  # a control, no reading
     table = ablation_table(runs(rows), "ablation")
     sentence = specification_sentence(table)
-    assert sentence.startswith("4 reconstructions, each strategy counted: 3 gain over dense on average, 3 of them")
+    assert sentence.startswith("3 reconstructions, each strategy counted: 2 gain over dense on average, 2 of them")
     assert "1 lose with an interval below zero" in sentence
-    assert "from -10.0 to +5.0 points" in sentence
+    assert "from -10.0 to +5.0 points." in sentence and "diverged" not in sentence
+    assert table.set_index("variant")["same_runs"].to_dict()["tolerance=0.5"]
+
+
+def test_a_reconstruction_that_diverges_in_every_seed_stays_in_the_table_and_supports_nothing() -> None:
+    frame = runs([*PLAIN, ("plateau", "clip_norm=null", [0.5] * 3), ("dense", "clip_norm=null", [0.5] * 3)])
+    frame.loc[(frame["variant"] == "clip_norm=null") & (frame["method"] == "plateau"), "status"] = "diverged"
+    table = ablation_table(frame, "ablation")
+    row = table.set_index("variant").loc["clip_norm=null"]
+    assert (row["seeds"], row["excluded"], row["verdict"]) == (0, 3, "inconclusive")
+    assert math.isnan(row["gain"]) and math.isnan(row["change"])
+    assert specification_sentence(table).endswith(
+        "1 have no pair left, because training diverged: they support nothing."
+    )
+
+
+def test_what_was_resumed_with_another_source_counts_nowhere() -> None:
+    mixed = [("plateau", "resumed with another source", [0.9] * 3), ("dense", "resumed with another source", [0.9] * 3)]
+    frame = runs([*PLAIN, *mixed, ("plateau", "floor=0.1, resumed with another source", [0.9] * 3)])
+    assert set(ablation_table(frame, "ablation")["variant"]) == {"", "headline_budget=0.25"}
+    assert baseline_table(frame, "ablation").empty
 
 
 def test_without_runs_there_is_no_table() -> None:
@@ -79,11 +102,16 @@ def test_without_runs_there_is_no_table() -> None:
 def test_baselines_of_reviewers_are_compared_with_both_strategies() -> None:
     rows = [*PLAIN, ("loss_gated", "", [0.5, 0.5, 0.5]), ("dense", "dropout=0.1", [0.49, 0.50, 0.52])]
     rows += [("plateau", "selection=random", [0.4, 0.41, 0.43]), ("fixed", "keep_ratio=0.1", [0.5, 0.5, 0.5])]
+    rows += [("geometric", "", [0.5, 0.5, 0.5]), ("geometric", "selection=random", [0.4, 0.4, 0.4])]
+    rows += [("fixed", "", [0.5, 0.5, 0.5])]
     table = baseline_table(runs(rows), "ablation").set_index("comparison")
     assert set(table.index) == {
         "loss_gated - dense dropout=0.1", "plateau - dense dropout=0.1", "plateau - plateau selection=random",
-        "loss_gated - fixed keep_ratio=0.1", "plateau - fixed keep_ratio=0.1",
+        "loss_gated - fixed keep_ratio=0.1", "plateau - fixed keep_ratio=0.1", "geometric - geometric selection=random",
     }  # fmt: skip
     assert table.loc["plateau - dense dropout=0.1", "differences"] == pytest.approx((0.02, 0.02, 0.01))
     assert "replicated" not in "".join(table["verdict"])
-    assert (table["p_holm"] >= table["p_value"]).all()
+    tested = table[table["verdict"] != "same runs"]
+    assert len(tested) == 5 and (tested["p_holm"] >= tested["p_value"]).all()
+    held_out = runs(rows).assign(evaluated_on="validation")
+    assert baseline_table(held_out, "ablation").empty

@@ -1,6 +1,7 @@
 """A reader's runs among the recorded ones."""
 
 import math
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -14,14 +15,15 @@ from sparsecycle.placement import placement
 def frame(rows: list[tuple[str, int, float]], **columns: object) -> pd.DataFrame:
     made = pd.DataFrame(rows, columns=["method", "seed", "test_accuracy"])
     plain = {"preset": "quick", "variant": "", "status": "complete", "evaluated_on": "test"}
-    return made.assign(run=made["method"] + made["seed"].astype(str), **(plain | columns))
+    names = made["method"] + made["seed"].astype(str)
+    return made.assign(run=names, identity=names, **({"started": "2026-01-01"} | plain | columns))
 
 
 RECORDED = frame([("dense", 0, 0.50), ("dense", 1, 0.52), ("dense", 2, 0.54), ("plateau", 0, 0.6)])
 
 
 def test_a_run_is_placed_among_its_own_kind() -> None:
-    [row] = placement(frame([("dense", 1, 0.53)]), RECORDED).to_dict("records")
+    [row] = placement(frame([("dense", 1, 0.53)], started="2026-02-02"), RECORDED).to_dict("records")
     assert row["place"] == "above 2 of 3"
     assert (row["recorded"], row["lowest"], row["highest"]) == (3, 0.50, 0.54)
     assert row["mean"] == pytest.approx(0.52)
@@ -45,4 +47,10 @@ def test_compare_places_the_runs_of_a_folder(tmp_path: Path, capsys: pytest.Capt
     out = capsys.readouterr().out
     recorded = load_runs()
     count = len(recorded[(recorded["preset"] == "smoke") & (recorded["method"] == "dense")])
-    assert "Among the recorded runs of the same configuration" in out and f"of {count}" in out
+    assert "Among the recorded runs of the same configuration" in out and re.search(rf"above \d+ of {count}\b", out)
+
+
+def test_a_recorded_run_is_not_placed_among_itself() -> None:
+    table = placement(RECORDED, RECORDED).set_index("run")
+    assert table.loc["dense0", "place"] == "above 0 of 2"
+    assert "plateau0" not in table.index

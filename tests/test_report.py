@@ -59,7 +59,7 @@ def test_a_search_lists_what_was_varied_the_best_first() -> None:
     table = search_table(found, fields)
     assert list(table.columns) == ["learning_rate", "validation accuracy", "train accuracy"]
     assert table["learning_rate"].tolist() == [0.2, 0.1]
-    assert search_sentence(found) == "2 runs (2 of `dense`), 1.0 hours of the clock."
+    assert search_sentence(found) == "2 runs (2 of `dense`), 1.0 hours, each counted by its own clock."
 
 
 def test_each_condition_is_paired_by_seed() -> None:

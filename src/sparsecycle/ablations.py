@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparsecycle.statistics import ADAPTIVE, CLAIMS, Comparison, holm, paired_difference, verdict
+from sparsecycle.statistics import ADAPTIVE, CLAIMS, Comparison, paired_difference, same_runs, verdict
 
 # Dense training is the same whatever these are: its runs stand for all their values.
 UNSEEN_BY_DENSE = frozenset(
@@ -14,6 +14,8 @@ UNSEEN_BY_DENSE = frozenset(
     | {"period_epochs", "warmup_periods", "final_dense_periods"}
 )
 EVALUATION = "headline_budget"
+# Of what the public summary states, or of a control: worth seeing, but no reading of the paper.
+IMPLAUSIBLE = frozenset({"selection", "augmentation", "depth", "width", "dataset", "dropout"})
 _PAPER = {claim.treatments[0]: claim.paper_effect for claim in CLAIMS if claim.paper_effect is not None}
 
 
@@ -28,42 +30,55 @@ def ablation_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
 
     A run with overrides is compared with dense training with the same overrides; where dense training does not depend
     on them (`UNSEEN_BY_DENSE`), with dense training as it stands. The budgets of the evaluation need no runs of their
-    own: they are rows with the variant "headline_budget=...", from the preset's own runs.
+    own: they are rows with the variant "headline_budget=...", from the preset's own runs. Runs that were resumed with
+    another source or configuration are left out.
 
     Columns: method, variant ("" for the preset as it stands), choice (the fields varied), gain, gain_low, gain_high
     (over dense, fractions, 95 % interval), change, change_low, change_high (of the gain, against the preset's own),
-    p_value and p_holm (of the change, corrected over the table), seeds, verdict (of the gain).
+    seeds (pairs), excluded (seeds left out, because one of the two diverged or is missing), verdict (of the gain),
+    plausible (whether the paper may have meant it: see `IMPLAUSIBLE`), same_runs (whether every number is that of the
+    preset as it stands: the choice never came to bear). There are no p-values: with three seeds none can fall below
+    0.25.
     """
     if runs.empty:
         return pd.DataFrame()
     runs = runs[(runs["preset"] == preset) & (runs["evaluated_on"] == "test")]
+    runs = runs[~runs["variant"].str.contains("resumed with")]
     rows = []
     for method in ADAPTIVE:
-        own = runs[runs["method"] == method]
         plain = _gains(runs, method, "", "test_accuracy")
         if plain is None:
             continue
-        rows.append(_row(method, "", plain, None))
-        for variant in sorted(set(own["variant"]) - {""}):
+        rows.append(_row(method, "", plain, plain, same=True))
+        for variant in sorted(set(runs.loc[runs["method"] == method, "variant"]) - {""}):
             gains = _gains(runs, method, variant, "test_accuracy")
             if gains is not None:
-                rows.append(_row(method, variant, gains, plain))
+                rows.append(_row(method, variant, gains, plain, same=_same(runs, method, variant)))
         for column in sorted((name for name in runs.columns if name.startswith("accuracy_at_")), reverse=True):
             budget = float(column.removeprefix("accuracy_at_"))
             gains = _gains(runs, method, "", column)
             if budget < 1 and gains is not None:
-                rows.append(_row(method, f"{EVALUATION}={budget:g}", gains, plain))
-    table = pd.DataFrame(rows)
-    return table.assign(p_holm=holm(table["p_value"].tolist())) if rows else table
+                rows.append(_row(method, f"{EVALUATION}={budget:g}", gains, plain, same=False))
+    return pd.DataFrame(rows)
+
+
+def specifications(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows that count as readings of the paper, each once: plausible, evaluated dense, not the same runs again."""
+    return table[
+        table["plausible"] & (table["choice"] != EVALUATION) & ~(table["same_runs"] & (table["variant"] != ""))
+    ]
 
 
 def specification_sentence(table: pd.DataFrame) -> str:
     """How many of the reconstructions would have supported the claim."""
-    words, gains = table["verdict"].str, 100 * table["gain"]
+    rows = specifications(table)
+    gains, failed = 100 * rows["gain"], int((rows["seeds"] == 0).sum())
+    above, below = int((rows["gain_low"] > 0).sum()), int((rows["gain_high"] < 0).sum())
+    broken = f" {failed} have no pair left, because training diverged: they support nothing." if failed else ""
     return (
-        f"{len(table)} reconstructions, each strategy counted: {int((gains > 0).sum())} gain over dense on average, "
-        f"{words.contains('replicated').sum()} of them with an interval above zero; {words.contains('reversed').sum()} "
-        f"lose with an interval below zero. The gains run from {gains.min():+.1f} to {gains.max():+.1f} points."
+        f"{len(rows)} reconstructions, each strategy counted: {int((gains > 0).sum())} gain over dense on average, "
+        f"{above} of them with an interval above zero; {below} lose with an interval below zero. The gains run from "
+        f"{gains.min():+.1f} to {gains.max():+.1f} points.{broken}"
     )
 
 
@@ -79,26 +94,36 @@ def _gains(runs: pd.DataFrame, method: str, variant: str, metric: str) -> Compar
     return paired_difference(pd.concat([matching, treated]), method, "dense", metric)
 
 
-def _row(method: str, variant: str, gain: Comparison, plain: Comparison | None) -> dict[str, Any]:
-    change = _change(gain, plain) if plain else None
+def _same(runs: pd.DataFrame, method: str, variant: str) -> bool:
+    own = runs[runs["method"] == method]
+    return same_runs(own.assign(method=own["variant"]), variant, "")
+
+
+def _row(method: str, variant: str, gain: Comparison, plain: Comparison, *, same: bool) -> dict[str, Any]:
+    change = _change(gain, plain) if variant else None
+    fields = varied(variant)
     return {
         "method": method,
         "variant": variant,
-        "choice": ", ".join(varied(variant)) or "as it stands",
+        "choice": ", ".join(fields) or "as it stands",
         "gain": gain.mean,
         "gain_low": gain.low,
         "gain_high": gain.high,
         "change": change.mean if change else math.nan,
         "change_low": change.low if change else math.nan,
         "change_high": change.high if change else math.nan,
-        "p_value": change.p_value if change else math.nan,
         "seeds": len(gain.seeds),
+        "excluded": len(gain.excluded),
         "verdict": verdict(gain, paper_effect=_PAPER[method]),
+        "plausible": not fields.keys() & IMPLAUSIBLE,
+        "same_runs": same,
     }
 
 
-def _change(gain: Comparison, plain: Comparison) -> Comparison:
-    """The difference of two gains, paired by seed."""
+def _change(gain: Comparison, plain: Comparison) -> Comparison | None:
+    """The difference of two gains, paired by seed; None without a seed that both have."""
+    if not set(gain.seeds) & set(plain.seeds):
+        return None
     pairs = {"varied": gain, "plain": plain}
     frame = pd.DataFrame(
         {"method": name, "seed": seed, "status": "complete", "gain": value}

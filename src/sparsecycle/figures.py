@@ -318,8 +318,8 @@ def specification_curve(table: pd.DataFrame) -> Figure:
     Args:
         table: rows of `ablation_table`: method, variant, choice, gain, gain_low, gain_high (fractions).
     """
-    rows = table.sort_values("gain", kind="stable").reset_index(drop=True)
-    choices = list(dict.fromkeys(table["choice"]))
+    rows = table.dropna(subset="gain").sort_values("gain", kind="stable").reset_index(drop=True)
+    choices = list(dict.fromkeys(rows["choice"].sort_values()))
     figure = Figure(figsize=(8, 3.2 + 0.19 * len(choices)))
     top, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.6, 0.19 * len(choices) + 0.3])
     places = np.arange(len(rows))

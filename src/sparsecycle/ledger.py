@@ -74,13 +74,19 @@ def _ablation_lines(row: dict[str, Any], ablations: pd.DataFrame) -> list[str]:
         return [f"  - *Ablation:* {_text(row.get('not_varied', reason))}"]
     lines = ["  - *Ablation* (gain over dense in points, and its change against the choice as it stands):"]
     for variant, group in found.groupby("variant", sort=False):
-        effects = "; ".join(
-            f"`{one['method']}` {100 * one['gain']:+.1f}, changed by {100 * one['change']:+.1f} "
-            f"({100 * one['change_low']:+.1f} to {100 * one['change_high']:+.1f}, {one['seeds']} seeds)"
-            for one in group.to_dict("records")
-        )
+        effects = "; ".join(f"`{one['method']}` {_effect(one)}" for one in group.to_dict("records"))
         lines.append(f"    - `{variant}`: {effects}")
     return lines
+
+
+def _effect(row: dict[Any, Any]) -> str:
+    excluded = f", {row['excluded']} left out" if row["excluded"] else ""
+    if not row["seeds"]:
+        return "diverged in every seed"
+    if row["same_runs"]:
+        return f"as it stands, number for number ({row['seeds']} seeds)"
+    interval = f"{100 * row['change_low']:+.1f} to {100 * row['change_high']:+.1f}, " if row["seeds"] > 1 else ""
+    return f"{100 * row['gain']:+.1f}, changed by {100 * row['change']:+.1f} ({interval}{row['seeds']} seeds{excluded})"
 
 
 def _item(row: dict[str, Any], ablations: pd.DataFrame) -> str:

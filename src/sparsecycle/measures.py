@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ class Condition(BaseModel):
         calibration_error: expected calibration error over 15 bins, for budgets.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
     kind: str
     strength: float
@@ -50,15 +51,15 @@ class Measures(BaseModel):
 
     Attributes:
         identity: of the run.
-        metrics: what the claims are judged by: calibration_error, pruned_area, int8_accuracy, robustness_area.
+        metrics: see `summary_metrics`.
         conditions: accuracy in every condition; loss (nats) and calibration error at every budget.
         layers: for each layer and budget, active_fraction, dead_channels, and cka with the layer at budget 1.0.
-        images_per_second: of evaluation at budget 1.0.
+        images_per_second: of evaluation at the headline budget.
         seconds: that measuring took.
         files: SHA-256 of `measures.npz`, and of the weights that were measured.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
     schema_version: int = SCHEMA_VERSION
     identity: str
@@ -72,7 +73,9 @@ class Measures(BaseModel):
     git_clean: bool | None
     source_sha256: str
     device: str
+    threads: int
     torch: str
+    torchvision: str
 
     def write(self, folder: Path) -> None:
         """Write `measures.json` whole or not at all."""
@@ -100,10 +103,12 @@ class Measures(BaseModel):
 
 
 def summary_metrics(conditions: Sequence[Condition], headline_budget: float) -> dict[str, float]:
-    """What the claims are judged by.
+    """What the claims C5 and C6 are judged by, and what explains it.
 
-    pruned_area is the mean accuracy over the shares pruned, robustness_area that over the strengths of each disturbance
-    and then over the four disturbances; calibration_error is that at the headline budget.
+    pruned_area is the mean accuracy over the shares pruned, noise_accuracy and the like that over the strengths of a
+    disturbance, robustness_area the mean of these four. pruning_drop and disturbance_drop are what is lost of the
+    untouched network's accuracy: a network that is better to begin with has larger areas, not smaller drops.
+    calibration_error is that at the headline budget.
     """
 
     def mean(kind: str) -> float:
@@ -111,12 +116,15 @@ def summary_metrics(conditions: Sequence[Condition], headline_budget: float) -> 
 
     headline = next(one for one in conditions if one.kind == "budget" and one.strength == headline_budget)
     disturbances = {f"{kind}_accuracy": mean(kind) for kind in ("noise", "blur", "contrast", "removal")}
+    robustness = float(np.mean(list(disturbances.values())))
     return {
-        "calibration_error": headline.calibration_error or 0.0,
+        "calibration_error": math.nan if headline.calibration_error is None else headline.calibration_error,
         "pruned_area": mean("pruning"),
+        "pruning_drop": headline.accuracy - mean("pruning"),
         "int8_accuracy": mean("int8"),
         **disturbances,
-        "robustness_area": float(np.mean(list(disturbances.values()))),
+        "robustness_area": robustness,
+        "disturbance_drop": headline.accuracy - robustness,
     }
 
 
@@ -138,7 +146,7 @@ def calibration_error(confidences: NDArray[Any], correct: NDArray[np.bool_]) -> 
 def write_arrays(folder: Path, arrays: Arrays) -> None:
     """`measures.npz`, whole or not at all: predicted classes (uint8) by name of the condition; by budget,
 
-    "confidence/..." and "log_likelihood/..." (float16): of the predicted class, and of the label.
+    "confidence/..." (float16) of the predicted class and "log_likelihood/..." (float32, nats) of the label.
     """
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)  # type: ignore[arg-type]

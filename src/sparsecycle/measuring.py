@@ -4,6 +4,7 @@ import hashlib
 import time
 from collections.abc import Iterator
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ from sparsecycle.errors import InputError
 from sparsecycle.evaluation import layer_activity, predict
 from sparsecycle.measures import Condition, Measures, calibration_error, summary_metrics, write_arrays
 from sparsecycle.networks import load_model
-from sparsecycle.provenance import PACKAGE, git_state
+from sparsecycle.provenance import PACKAGE, git_state, source_digest
 from sparsecycle.records import RunRecord, file_digests, find_records
 from sparsecycle.similarity import budget_similarity
+from sparsecycle.training import deterministic
 
-MEASURING_SOURCES = ("compression", "corruptions", "evaluation", "measures", "measuring", "similarity")
+MEASURING_SOURCES = ("compression", "corruptions", "measures", "measuring", "similarity")
 LAYER_IMAGES = 500  # test images that activity and similarity are measured on: a share needs no more
 
 
@@ -50,7 +52,8 @@ def measure_runs(
         elif not (folder / "model.safetensors").exists():
             yield name, "left out: its weights are not here" + (" (measured before)" if before else "")
         else:
-            measures = measure_run(folder, record, data_dir, device)
+            with deterministic():
+                measures = measure_run(folder, record, data_dir, device)
             yield name, f"measured in {measures.seconds:.0f} s"
 
 
@@ -82,7 +85,9 @@ def measure_run(folder: Path, record: RunRecord, data_dir: str | Path | None = N
         files=weights | file_digests(folder, ("measures.npz",)),
         source_sha256=measuring_digest(),
         device=device,
+        threads=torch.get_num_threads(),
         torch=torch.__version__,
+        torchvision=version("torchvision"),
         **git_state(),
     )
     measures.write(folder)
@@ -107,7 +112,7 @@ def measure(model: nn.Module, data: Cifar10, config: RunConfig) -> tuple[list[Co
         if kind == "budget":
             likelihood = F.log_softmax(logits.double(), dim=1)
             confidence = likelihood.amax(dim=1).exp().cpu().numpy().astype(np.float16)
-            of_label = likelihood.gather(1, truth[:, None])[:, 0].cpu().numpy().astype(np.float16)
+            of_label = likelihood.gather(1, truth[:, None])[:, 0].float().cpu().numpy()
             arrays[f"confidence/{strength!r}"], arrays[f"log_likelihood/{strength!r}"] = confidence, of_label
             one.loss = -float(of_label.astype(np.float64).mean())
             one.calibration_error = calibration_error(confidence, (predictions == truth).cpu().numpy())
@@ -130,8 +135,8 @@ def measure(model: nn.Module, data: Cifar10, config: RunConfig) -> tuple[list[Co
 
 @cache
 def measuring_digest() -> str:
-    """SHA-256 over the files whose text decides what is measured."""
-    digest = hashlib.sha256()
+    """SHA-256 over the files whose text decides what is measured, those that decide a run among them."""
+    digest = hashlib.sha256(source_digest().encode())
     for name in MEASURING_SOURCES:
         digest.update((PACKAGE / f"{name}.py").read_bytes().replace(b"\r\n", b"\n"))
     return digest.hexdigest()

@@ -5,6 +5,7 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sparsecycle import measures
 from sparsecycle.atomic import write_atomically
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
@@ -36,6 +37,7 @@ def merge(sources: list[Path], into: Path) -> Outcome:
             target = run_folder(RunConfig(**record.config), into)
             twin = known.get(record.identity)
             if twin and twin.results() == record.results():
+                _add_measures(folder, target)
                 outcome.same.append(name)
             elif twin:
                 outcome.left[name] = "the record of this run that is there has other numbers"
@@ -49,6 +51,15 @@ def merge(sources: list[Path], into: Path) -> Outcome:
                 known[record.identity] = record
                 outcome.copied.append(name)
     return outcome
+
+
+def _add_measures(folder: Path, target: Path) -> None:
+    """What was measured on a run after it had been copied."""
+    files = [name for name in reversed(measures.FILES) if (folder / name).is_file()]  # measures.json last
+    there = (target / "record.json").is_file() and not (target / "measures.json").exists()
+    if there and len(files) == len(measures.FILES) and not any((folder / name).is_symlink() for name in files):
+        for name in files:
+            write_atomically(target / name, (folder / name).read_bytes())
 
 
 def _copy(folder: Path, target: Path) -> None:

@@ -18,8 +18,11 @@ def placement(own: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
     kind = ["preset", "method", "variant"]
     for run in _judged(own).to_dict("records"):
         twins = _judged(recorded)
-        for name in kind:
+        for name in kind if len(twins) else ():
             twins = twins[twins[name] == run[name]]
+        if len(twins):
+            itself = (twins["identity"] == run["identity"]) & (twins["started"] == run["started"])
+            twins = twins[~itself]
         if twins.empty:
             continue
         values, accuracy = twins["test_accuracy"], run["test_accuracy"]

@@ -22,13 +22,14 @@ from sparsecycle.atomic import write_atomically
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError, shown
 from sparsecycle.folders import plain
-from sparsecycle.measures import Measures
+from sparsecycle.measures import Condition, Measures
 from sparsecycle.provenance import CHECKOUT, HARMLESS, Provenance, git_state, source_digest
 
 SCHEMA_VERSION = 1
 CONTROL_BUDGET = 0.25  # the `fixed` run at this budget is the control of claim C8; others are variants
 _log = logging.getLogger("sparsecycle")
 FILES = ("record.json", "epochs.parquet", "predictions.npz", "model.safetensors", *measures.FILES)
+LABELS = ("preset", "method", "seed", "variant")
 OWN_RUNS = CHECKOUT / "runs"
 
 
@@ -195,7 +196,8 @@ def load_measures(*folders: str | Path) -> pd.DataFrame:
         measured = _measures_of(path, record)
         labels = _labels(record) | {"run": name, "evaluated_on": record.evaluated_on}
         rows += [labels | one.model_dump() for one in measured.conditions] if measured else []
-    return pd.DataFrame(rows)
+    columns = [*LABELS, "run", "evaluated_on", *Condition.model_fields]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def load_layers(*folders: str | Path) -> pd.DataFrame:
@@ -207,7 +209,8 @@ def load_layers(*folders: str | Path) -> pd.DataFrame:
     for path, record, _ in find_records(*folders):
         measured = _measures_of(path, record)
         rows += [_labels(record) | layer for layer in measured.layers] if measured else []
-    return pd.DataFrame(rows)
+    columns = [*LABELS, "keep_ratio", "layer", "active_fraction", "dead_channels", "cka"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def read_epochs(folder: Path) -> pd.DataFrame:

@@ -13,7 +13,7 @@ from sparsecycle.config import PRESETS, RunConfig
 from sparsecycle.display import write_svg
 from sparsecycle.figures import MEASURES, METHODS, paired_effects
 from sparsecycle.provenance import CHECKOUT
-from sparsecycle.records import load_runs
+from sparsecycle.records import CONTROL_BUDGET, load_runs
 from sparsecycle.statistics import ADAPTIVE, PAPER_ACCURACY, paired_difference, same_runs, verdict_table
 
 TIERS = ("paper", "classroom", "quick")  # the presets that speak for the claims, the largest first
@@ -65,7 +65,8 @@ def _tier_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
     for row in rows.to_dict("records"):
         method = row["comparison"].split(" - ")[0]
         strategy = {"loss_gated": "Strategy 1", "plateau": "Strategy 2"}[method]
-        interval = f" (95 % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f})" if row["seeds"] > 1 else ""
+        bounds = f" (95 % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f})"
+        interval = bounds if row["low"] == row["low"] else ""
         seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
         sentences.append(
             f"{strategy}, reconstructed as `{method}`: {100 * row['mean']:+.1f} points against dense"
@@ -83,13 +84,30 @@ def effect_sentences(rows: pd.DataFrame) -> list[str]:
     """One line for each row of a verdict table that was measured: effect, interval, seeds, p, verdict, power."""
     lines = []
     for row in rows[rows["seeds"] > 0].to_dict("records"):
-        interval = f", 95 % interval {100 * row['low']:+.2f} to {100 * row['high']:+.2f}" if row["seeds"] > 1 else ""
+        bounds = f", 95 % interval {100 * row['low']:+.2f} to {100 * row['high']:+.2f}"
+        interval = bounds if row["low"] == row["low"] else ""
         p = f", sign-flip p = {row['p_value']:.3f}" if row["p_value"] == row["p_value"] else ""
+        least = row["smallest_detectable_effect"]
+        power = f" Smallest effect that could have been shown: {100 * least:.1f} points." if least == least else ""
         lines.append(
             f"{row['claim']} {row['comparison']}, {MEASURES.get(row['measure'], row['measure'])}: "
-            f"{100 * row['mean']:+.2f} points{interval}, {row['seeds']} seeds{p}: {row['verdict']}. "
-            f"Smallest effect that could have been shown: {100 * row['smallest_detectable_effect']:.1f} points."
+            f"{100 * row['mean']:+.2f} points{interval}, {row['seeds']} seeds{p}: {row['verdict']}.{power}"
         )
+    return lines
+
+
+def drop_sentences(runs: pd.DataFrame, metric: str) -> list[str]:
+    """What each strategy loses less than dense of its own accuracy, for `pruning_drop` or `disturbance_drop`."""
+    lines = []
+    for method in ADAPTIVE:
+        if metric in runs and {method, "dense"} <= set(runs["method"]):
+            one = paired_difference(runs, method, "dense", metric, larger_is_better=False)
+            bounds = f", 95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f}" if len(one.seeds) > 1 else ""
+            own = 100 * runs.loc[runs["method"] == method, metric].mean()
+            lines.append(
+                f"{method} loses {own:.1f} points of its own accuracy, against dense {100 * one.mean:+.2f}{bounds}, "
+                f"{len(one.seeds)} seeds."
+            )
     return lines
 
 
@@ -121,9 +139,8 @@ def baseline_sentence(runs: pd.DataFrame, preset: str) -> str:
     return (
         f"Dense training reaches a test accuracy of {ours:.3f} here and {theirs:g} in the paper, "
         f"{100 * (theirs - ours):.0f} points more: with {config.train_images:,} training images instead of 50,000 and "
-        f"a {network} instead of a WRN-28-4. It learns its training images by heart (train accuracy "
-        f"{dense['train_accuracy'].mean():.3f}), so there is overfitting to resist; but what holds here need not hold "
-        "there."
+        f"a {network} instead of a WRN-28-4. It reaches a train accuracy of {dense['train_accuracy'].mean():.3f}, so "
+        "there is overfitting to resist; but what holds here need not hold there."
     )
 
 
@@ -133,9 +150,9 @@ def compute_sentence(runs: pd.DataFrame, search: pd.DataFrame) -> str:
     final, searched = (frame["wall_seconds"].sum() / 3600 for frame in (runs, search))
     diverged, resumed = int((both["status"] == "diverged").sum()), int((both["resumes"] > 0).sum())
     return (
-        f"{len(both)} recorded runs took {final + searched:.1f} hours of the clock on the machines named in their "
-        f"records: {final:.1f} for the {len(runs)} final runs and ablations, {searched:.1f} for the {len(search)} runs "
-        f"that chose constants. {diverged} of them diverged and {resumed} were interrupted and resumed; these are "
+        f"{len(both)} recorded runs took {final + searched:.1f} hours, each counted by its own clock (some shared a "
+        f"machine): {final:.1f} for the {len(runs)} final runs and ablations, {searched:.1f} for the {len(search)} "
+        f"runs that chose constants. {diverged} of them diverged and {resumed} were interrupted and resumed; these are "
         "counted. Trial runs while the code was written were not recorded and are not."
     )
 
@@ -176,6 +193,12 @@ def results_table(runs: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def run_command(preset: str, method: str, seed: int) -> str:
+    """What makes a run of a tier: as the records of `tier` were made."""
+    budget = f" --set keep_ratio={CONTROL_BUDGET}" if method == "fixed" else ""
+    return f".venv/bin/sparsecycle run --preset {preset} --method {method} --seed {seed}{budget}"
+
+
 def _method_line(chosen: pd.DataFrame, group: pd.DataFrame, preset: str, method: str) -> str:
     gain, diverged = "", int((group["status"] != "complete").sum())
     seeds = f"{len(group) - diverged}" + (f" (+{diverged} diverged)" if diverged else "")
@@ -185,7 +208,7 @@ def _method_line(chosen: pd.DataFrame, group: pd.DataFrame, preset: str, method:
         gain = f"{100 * result.mean:+.2f}"
         if len(result.seeds) > 1:
             gain += f" ({100 * result.low:+.2f} to {100 * result.high:+.2f})"
-    command = f"`.venv/bin/sparsecycle run --preset {preset} --method {method} --seed 0`"
+    command = f"`{run_command(preset, method, 0)}`"
     return (
         f"| `{preset}` | {_role(method)} | {seeds} | {group['test_accuracy'].mean():.4f} | {gain} "
         f"| {group['wall_seconds'].mean() / 60:.1f} | {group['images_per_second'].mean():.0f} | {command} |"
@@ -195,6 +218,7 @@ def _method_line(chosen: pd.DataFrame, group: pd.DataFrame, preset: str, method:
 SEARCHED = (
     "learning_rate",
     "weight_decay",
+    "epochs",
     "dropout",
     "decay",
     "floor",
@@ -209,7 +233,7 @@ def search_sentence(search: pd.DataFrame) -> str:
     counts = search["method"].value_counts().reindex([name for name in METHODS if name in set(search["method"])])
     hours = search["wall_seconds"].sum() / 3600
     listed = ", ".join(f"{count} of `{name}`" for name, count in counts.items())
-    return f"{len(search)} runs ({listed}), {hours:.1f} hours of the clock."
+    return f"{len(search)} runs ({listed}), {hours:.1f} hours, each counted by its own clock."
 
 
 def search_table(search: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFrame:

@@ -256,12 +256,13 @@ def _compare(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str) ->
 
 
 def same_runs(runs: pd.DataFrame, first: str, second: str) -> bool:
-    """Whether two methods came to the same numbers in every seed: their budgets were alike, so it is one run twice."""
-    numbers = ["seed", "test_accuracy", "gap", "budget_area"]
-    if not set(numbers) <= set(runs.columns):
+    """Whether two methods came to the same numbers in every seed that both have: one run under two names."""
+    numbers = ["test_accuracy", "gap", "budget_area"]
+    if not {"seed", *numbers} <= set(runs.columns):
         return False
-    one, other = (runs[runs["method"] == name][numbers].sort_values("seed").to_numpy() for name in (first, second))
-    return len(one) > 0 and np.array_equal(one, other, equal_nan=True)
+    one, other = (runs[runs["method"] == name].set_index("seed")[numbers] for name in (first, second))
+    shared = one.index.intersection(other.index)
+    return len(shared) > 0 and np.array_equal(one.loc[shared], other.loc[shared], equal_nan=True)
 
 
 def verdict_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
@@ -318,22 +319,27 @@ def _verdict_row(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str
 
 
 def baseline_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
-    """The strategies against every recorded variant of dense training, of `fixed` and of themselves.
+    """The strategies against every recorded variant of dense training and of `fixed`, and each method against its own.
 
-    The questions of a reviewer: does plain regularization (dropout), more training at the same cost (more epochs),
-    another constant budget, or a random choice of as many values do as well? A baseline is named by method and
-    overrides, as in "dense dropout=0.1". Columns as of `verdict_table`, corrected by Holm over the whole table.
+    The questions of a reviewer: does plain regularization (dropout), another length of training, or another constant
+    budget do as well, and is anything gained over as many values chosen at random ("geometric" against "geometric
+    selection=random", which keep the same path of budgets)? A baseline is named by method and overrides. Columns as of
+    `verdict_table`, corrected by Holm over the whole table.
     """
     if runs.empty:
         return pd.DataFrame()
-    _require(runs, "preset", "variant", "method", "seed", "status")
-    runs = runs[runs["preset"] == preset]
+    _require(runs, "preset", "variant", "method", "seed", "status", "evaluated_on")
+    runs = runs[(runs["preset"] == preset) & (runs["evaluated_on"] == "test")]
+    runs = runs[~runs["variant"].str.contains("resumed with")]  # of those nobody can say what they are
     arms = runs.assign(method=(runs["method"] + " " + runs["variant"]).str.strip())
     rows = []
-    for treatment in ADAPTIVE:
-        for baseline in sorted(set(arms["method"])):
+    known = set(arms["method"])
+    for treatment in (*ADAPTIVE, *_CONTROLS):
+        others = ("dense", "fixed", treatment) if treatment in ADAPTIVE else (treatment,)
+        for baseline in sorted(known):
             method, _, variant = baseline.partition(" ")
-            if treatment in set(arms["method"]) and variant and method in ("dense", "fixed", treatment):
+            budget_only = treatment == "fixed" and variant.startswith("keep_ratio")
+            if treatment in known and variant and method in others and not budget_only:
                 claim = Claim("", _REVIEWERS, (treatment,), (baseline,), "test_accuracy")
                 rows.append(_verdict_row(arms, claim, treatment, baseline))
     table = pd.DataFrame(rows)

@@ -53,9 +53,19 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
         problems = [
             f"{key} is recorded as {recorded.get(key)}, the predictions give {value}"
             for key, value in recomputed.items()
-            if not math.isclose(recorded.get(key, math.nan), value, abs_tol=1e-9)
+            if not _equal(key, recorded.get(key, math.nan), value)
         ]
         yield name, len(recomputed), problems
+
+
+def _equal(key: str, recorded: float, recomputed: float) -> bool:
+    """Alike but for rounding. What was measured on the training images later, maybe with other threads or on another
+
+    device, may differ from what the run itself counted by the odd image.
+    """
+    if math.isnan(recorded) and math.isnan(recomputed):
+        return not key.startswith("accuracy")
+    return math.isclose(recorded, recomputed, abs_tol=0.003 if key in ("train_accuracy", "gap") else 1e-9)
 
 
 def _measured(
