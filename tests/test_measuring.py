@@ -2,6 +2,7 @@
 
 import copy
 import json
+import math
 import re
 import shutil
 from pathlib import Path
@@ -26,6 +27,7 @@ from sparsecycle.errors import InputError
 from sparsecycle.evaluation import evaluate
 from sparsecycle.measures import Measures, calibration_error, read_arrays
 from sparsecycle.measuring import measure_runs
+from sparsecycle.merging import merge
 from sparsecycle.networks import load_model
 from sparsecycle.records import load_measures, read_predictions
 from sparsecycle.similarity import budget_similarity, linear_cka
@@ -223,7 +225,7 @@ def test_verify_recomputes_every_measured_number_and_finds_a_changed_one(
     shutil.copytree(measured / "smoke/plateau-seed0", folder)
     assert main(["verify", str(tmp_path)]) == 0
     [count] = re.findall(r"(\d+) numbers recomputed, all equal", capsys.readouterr().out)
-    assert int(count) == 10 + 31 + 2 * 6 + 8 + 2
+    assert int(count) == 10 + 31 + 2 * 6 + 10 + 2
     text = (folder / "measures.json").read_text()
     told = json.loads(text)
     for spoil in (
@@ -239,3 +241,35 @@ def test_verify_recomputes_every_measured_number_and_finds_a_changed_one(
     (folder / "measures.npz").write_bytes(b"PK")
     assert main(["verify", str(tmp_path)]) == 2
     assert "is not the file that measures.json was written with" in capsys.readouterr().err
+
+
+def test_merge_carries_measures_also_when_the_run_came_before_them(measured: Path, tmp_path: Path) -> None:
+    source, into = tmp_path / "source", tmp_path / "into"
+    shutil.copytree(measured, source)
+    folder, files = source / "smoke/plateau-seed0", ("measures.json", "measures.npz")
+    kept = {name: (folder / name).read_bytes() for name in files}
+    for name in files:
+        (folder / name).unlink()
+    assert len(merge([source], into).copied) == 1 and load_measures(into).empty
+    (folder / "measures.json").write_bytes(kept["measures.json"])
+    assert len(merge([source], into).same) == 1 and load_measures(into).empty  # half of it is nothing
+    (folder / "measures.npz").write_bytes(kept["measures.npz"])
+    assert len(merge([source], into).same) == 1 and len(load_measures(into)) == 31
+
+
+@pytest.mark.parametrize("fields", [{"scope": "network"}, {"selection": "random"}, {"norm": "batch"}])
+def test_every_reading_can_be_measured(fields: dict[str, str], tmp_path: Path) -> None:
+    config = RunConfig(preset="smoke", method="plateau", epochs=2, **fields)  # type: ignore[arg-type]
+    train(config, output_dir=tmp_path, device="cpu", progress=False)
+    [(_, done)] = measure_runs(tmp_path)
+    assert done.startswith("measured in")
+    assert main(["verify", str(tmp_path)]) == 0
+
+
+def test_a_number_that_is_not_finite_survives_the_file(measured: Path, tmp_path: Path) -> None:
+    measures = Measures.read(measured / "smoke/plateau-seed0")
+    assert measures is not None
+    measures.conditions[0].loss = math.inf
+    measures.write(tmp_path)
+    again = Measures.read(tmp_path)
+    assert again is not None and again.conditions[0].loss == math.inf
