@@ -98,13 +98,15 @@ def test_the_first_page_gives_the_answer_of_the_records() -> None:
 
 
 def test_results_hold_every_claim_and_every_recorded_run() -> None:
-    text = built("notebooks/results").get_text()
+    page = built("notebooks/results")
+    text = page.get_text()
     for claim in ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"):
         assert claim in text
     runs = load_runs()
-    for run in runs[runs["preset"] == "quick"].itertuples():
-        assert f"{run.test_accuracy:.4f}".rstrip("0") in text
-        assert str(run.run) in text
+    for run in runs[runs["preset"] == "classroom"].itertuples():
+        [line] = [row.get_text(" ") for row in tags(page, "tr") if row.get_text(" ").split()[:1] == [str(run.run)]]
+        assert re.search(rf"{run.test_accuracy:.4f}".rstrip("0") + "0*\\b", line)
+        assert f"--method {run.method} --seed {run.seed}" in line
 
 
 def test_every_reconstruction_in_the_ledger_is_on_its_page() -> None:

@@ -3,12 +3,14 @@
 import pandas as pd
 import pytest
 
+from sparsecycle.config import configure, parse_setting
 from sparsecycle.report import (
     baseline_sentence,
     compute_sentence,
     condition_table,
     effect_sentences,
     method_lines,
+    run_command,
     search_sentence,
     search_table,
 )
@@ -79,3 +81,18 @@ def test_nothing_measured_gives_no_line() -> None:
     assert effect_sentences(verdict_table(pd.DataFrame(), "paper")) == []
     with pytest.raises(KeyError):
         condition_table(pd.DataFrame())
+
+
+@pytest.mark.parametrize(
+    ("method", "variant", "settings"),
+    [
+        ("dense", "dropout=0.1", "dropout=0.1"),
+        ("fixed", "", "keep_ratio=0.25"),
+        ("fixed", "keep_ratio=0.5", "keep_ratio=0.5"),
+    ],
+)
+def test_the_command_of_a_run_makes_its_configuration(method: str, variant: str, settings: str) -> None:
+    command = run_command("classroom", method, 3, variant)
+    assert command == f".venv/bin/sparsecycle run --preset classroom --method {method} --seed 3 --set {settings}"
+    name, value = parse_setting(settings)
+    assert configure("classroom", method, 3, {name: value}).seed == 3

@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from sparsecycle import controllers, topk
+from sparsecycle.ablations import varied
 from sparsecycle.config import PRESETS, RunConfig
 from sparsecycle.display import write_svg
 from sparsecycle.figures import MEASURES, METHODS, paired_effects
@@ -193,10 +194,11 @@ def results_table(runs: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def run_command(preset: str, method: str, seed: int) -> str:
-    """What makes a run of a tier: as the records of `tier` were made."""
-    budget = f" --set keep_ratio={CONTROL_BUDGET}" if method == "fixed" else ""
-    return f".venv/bin/sparsecycle run --preset {preset} --method {method} --seed {seed}{budget}"
+def run_command(preset: str, method: str, seed: int, variant: str = "") -> str:
+    """What makes a run again, from the labels that `load_runs` gives it."""
+    settings = ({"keep_ratio": str(CONTROL_BUDGET)} if method == "fixed" else {}) | varied(variant)
+    given = "".join(f" --set {name}={value}" for name, value in settings.items())
+    return f".venv/bin/sparsecycle run --preset {preset} --method {method} --seed {seed}{given}"
 
 
 def _method_line(chosen: pd.DataFrame, group: pd.DataFrame, preset: str, method: str) -> str:
