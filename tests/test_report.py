@@ -5,6 +5,7 @@ import pytest
 
 from sparsecycle.config import configure, parse_setting
 from sparsecycle.report import (
+    answer,
     baseline_sentence,
     compute_sentence,
     condition_table,
@@ -32,6 +33,15 @@ def test_a_line_for_each_measured_effect() -> None:
     [line] = effect_sentences(table[table["claim"].isin(["C1", "C2"])])
     assert line.startswith("C2 plateau - dense, test accuracy: +2.00 points, 95 % interval -0.69 to +4.69, 3 seeds, ")
     assert "sign-flip p = 0.250: preliminary: inconclusive. Smallest effect that could have been shown: " in line
+
+
+def test_the_answer_names_what_plain_regularization_does() -> None:
+    plain = runs({"dense": [0.50, 0.51, 0.52], "plateau": [0.53, 0.54, 0.55]})
+    with_dropout = runs({"dense": [0.59, 0.60, 0.61]}, variant="dropout=0.3")
+    text = answer(pd.concat([plain, with_dropout]))
+    assert "(`dropout=0.3`, chosen on held-out images) reaches 0.600 over 3 seeds" in text
+    assert "against that: `plateau` -6.0 (-6.0 to -6.0)." in text
+    assert "dropout" not in answer(plain)
 
 
 def test_the_baseline_is_compared_with_the_papers() -> None:

@@ -15,7 +15,7 @@ from sparsecycle.display import write_svg
 from sparsecycle.figures import MEASURES, METHODS, paired_effects
 from sparsecycle.provenance import CHECKOUT
 from sparsecycle.records import CONTROL_BUDGET, load_runs
-from sparsecycle.statistics import ADAPTIVE, PAPER_ACCURACY, paired_difference, same_runs, verdict_table
+from sparsecycle.statistics import ADAPTIVE, PAPER_ACCURACY, baseline_table, paired_difference, same_runs, verdict_table
 
 TIERS = ("paper", "classroom", "quick")  # the presets that speak for the claims, the largest first
 ROLES = {"dense": "baseline", "loss_gated": "strategy 1", "plateau": "strategy 2"}
@@ -78,7 +78,28 @@ def _tier_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
                 f"Here `{method}` made the same runs as `geometric`, the cycle without feedback: the loss never left "
                 "its tolerance."
             )
-    return [" ".join(sentences)]
+    return [" ".join([*sentences, *_regularized_sentences(runs, preset)])]
+
+
+def _regularized_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
+    """How dense training with plain regularization does, and the strategies against it."""
+    table = baseline_table(runs, preset)
+    sentences = []
+    for baseline in sorted(set(table["comparison"].str.split(" - ").str[1])) if len(table) else []:
+        if not baseline.startswith("dense dropout="):
+            continue
+        arm = complete(runs[(runs["preset"] == preset) & ("dense " + runs["variant"] == baseline)])
+        arm = arm[(arm["method"] == "dense") & (arm["evaluated_on"] == "test")]
+        against = [
+            f"`{row['comparison'].split(' - ')[0]}` {100 * row['mean']:+.1f} ({100 * row['low']:+.1f} to "
+            f"{100 * row['high']:+.1f})"
+            for row in table[table["comparison"].str.endswith(f" - {baseline}")].to_dict("records")
+        ]
+        sentences.append(
+            f"Dense training with dropout instead (`{baseline.removeprefix('dense ')}`, chosen on held-out images) "
+            f"reaches {arm['test_accuracy'].mean():.3f} over {len(arm)} seeds; against that: {' and '.join(against)}."
+        )
+    return sentences
 
 
 def effect_sentences(rows: pd.DataFrame) -> list[str]:
