@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from sparsecycle.atomic import write_atomically
-from sparsecycle.errors import InputError, shown
+from sparsecycle.errors import InputError
+from sparsecycle.versioned import read_versioned
 
 SCHEMA_VERSION = 1
 CALIBRATION_BINS = 15
@@ -88,18 +88,7 @@ class Measures(BaseModel):
         Raises:
             InputError: damaged, or of another schema version.
         """
-        path = folder / "measures.json"
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            version = raw.get("schema_version") if isinstance(raw, dict) else None
-            if version == SCHEMA_VERSION:
-                return cls.model_validate(raw)
-        except FileNotFoundError:
-            return None
-        except (ValueError, RecursionError) as error:
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path} is damaged ({reason}): delete it and measure again") from None
-        raise InputError(f"{path} has schema version {shown(version)}, but this library reads {SCHEMA_VERSION}")
+        return read_versioned(folder / "measures.json", cls, SCHEMA_VERSION, "delete it and measure again")
 
 
 def summary_metrics(conditions: Sequence[Condition], headline_budget: float) -> dict[str, float]:

@@ -6,7 +6,6 @@ data, so that a record answers for exactly one thing. No path and no host name i
 
 import hashlib
 import io
-import json
 import logging
 import math
 from collections.abc import Mapping
@@ -20,10 +19,11 @@ from pydantic import BaseModel, ConfigDict
 from sparsecycle import measures
 from sparsecycle.atomic import write_atomically
 from sparsecycle.config import RunConfig
-from sparsecycle.errors import InputError, shown
+from sparsecycle.errors import InputError
 from sparsecycle.folders import plain
 from sparsecycle.measures import Condition, Measures
 from sparsecycle.provenance import CHECKOUT, HARMLESS, Provenance, git_state, source_digest
+from sparsecycle.versioned import read_versioned
 
 SCHEMA_VERSION = 1
 CONTROL_BUDGET = 0.25  # the `fixed` run at this budget is the control of claim C8; others are variants
@@ -86,18 +86,11 @@ class RunRecord(BaseModel):
         Raises:
             InputError: missing, damaged, or of another schema version.
         """
-        path = folder / "record.json"
-        try:
-            raw = json.loads(path.read_text(encoding="utf-8"))
-            version = raw.get("schema_version") if isinstance(raw, dict) else None
-            if version == SCHEMA_VERSION:
-                return cls.model_validate(raw)
-        except FileNotFoundError:
-            raise InputError(f"{folder} holds no record.json: give the folder of a finished run") from None
-        except (ValueError, RecursionError) as error:  # of text, of JSON, of pydantic
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path} is damaged ({reason}): restore it, or delete the folder and run again") from None
-        raise InputError(f"{path} has schema version {shown(version)}, but this library reads {SCHEMA_VERSION}")
+        remedy = "restore it, or delete the folder and run again"
+        record = read_versioned(folder / "record.json", cls, SCHEMA_VERSION, remedy)
+        if record is None:
+            raise InputError(f"{folder} holds no record.json: give the folder of a finished run")
+        return record
 
     def summary(self) -> str:
         """One line for people: what was trained, for how long, and how well it does."""
