@@ -3,7 +3,9 @@
 import pandas as pd
 import pytest
 
+from conftest import ROOT
 from sparsecycle.config import configure, parse_setting
+from sparsecycle.grid import Grid
 from sparsecycle.report import (
     answer,
     baseline_sentence,
@@ -42,6 +44,8 @@ def test_the_answer_names_what_plain_regularization_does() -> None:
     assert "(`dropout=0.3`, chosen on held-out images) reaches 0.600 over 3 seeds" in text
     assert "against that: `plateau` -6.0 (-6.0 to -6.0)." in text
     assert "dropout" not in answer(plain)
+    declared = len(Grid.read(ROOT / "workflow/grid.yaml").configurations("classroom"))
+    assert f"The study is under way: 6 of its {declared} runs are recorded" in answer(plain)
 
 
 def test_the_baseline_is_compared_with_the_papers() -> None:

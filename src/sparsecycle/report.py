@@ -13,6 +13,7 @@ from sparsecycle.ablations import varied
 from sparsecycle.config import PRESETS, RunConfig
 from sparsecycle.display import write_svg
 from sparsecycle.figures import MEASURES, METHODS, paired_effects
+from sparsecycle.grid import Grid
 from sparsecycle.provenance import CHECKOUT
 from sparsecycle.records import CONTROL_BUDGET, load_runs
 from sparsecycle.statistics import ADAPTIVE, PAPER_ACCURACY, baseline_table, paired_difference, same_runs, verdict_table
@@ -78,7 +79,19 @@ def _tier_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
                 f"Here `{method}` made the same runs as `geometric`, the cycle without feedback: the loss never left "
                 "its tolerance."
             )
-    return [" ".join([*sentences, *_regularized_sentences(runs, preset)])]
+    return [" ".join([*sentences, *_regularized_sentences(runs, preset), *_progress_sentence(runs, preset)])]
+
+
+def _progress_sentence(runs: pd.DataFrame, preset: str) -> list[str]:
+    """How far the tier's study is, where it is not complete."""
+    declared = Grid.read(CHECKOUT / "workflow" / "grid.yaml").configurations(preset)
+    recorded = len(runs[(runs["preset"] == preset) & (runs["evaluated_on"] == "test")])
+    if recorded >= len(declared):
+        return []
+    return [
+        f"The study is under way: {recorded} of its {len(declared)} runs are recorded, and what its controls and the "
+        "baselines of reviewers will say is open."
+    ]
 
 
 def _regularized_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
