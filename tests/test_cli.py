@@ -53,8 +53,8 @@ def test_evaluate_measures_any_budget(finished: Path, capsys: pytest.CaptureFixt
 
 
 def test_evaluate_takes_the_shipped_weights(capsys: pytest.CaptureFixture[str]) -> None:
-    weights = ROOT / "data" / "checkpoints" / "quick" / "dense-seed0.safetensors"
-    folder = ROOT / "data" / "runs" / "quick" / "dense-seed0"
+    weights = ROOT / "data" / "checkpoints" / "classroom" / "dense-seed0.safetensors"
+    folder = ROOT / "data" / "runs" / "classroom" / "dense-seed0"
     assert main(["evaluate", str(folder), "--weights", str(weights), "--budgets", "1"]) == 0
     recorded = RunRecord.read(folder).metrics["test_accuracy"]
     measured = float(capsys.readouterr().out.splitlines()[1].split()[1])

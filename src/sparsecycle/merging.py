@@ -44,7 +44,7 @@ def merge(sources: list[Path], into: Path) -> Outcome:
             elif target.exists():
                 there = "another run" if (target / "record.json").exists() else "a run that is not finished"
                 outcome.left[name] = f"{target} holds {there}"
-            elif any((folder / file).is_symlink() for file in FILES):
+            elif any((folder / file).is_symlink() for file in (*FILES, *measures.FILES)):
                 outcome.left[name] = "one of its files is a link"
             else:
                 _copy(folder, target)
@@ -69,7 +69,7 @@ def _copy(folder: Path, target: Path) -> None:
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
-        for file in FILES:
+        for file in (*FILES, *measures.FILES):
             if (folder / file).is_file():
                 write_atomically(partial / file, (folder / file).read_bytes())
         partial.replace(target)

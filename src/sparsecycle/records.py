@@ -16,7 +16,6 @@ import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from sparsecycle import measures
 from sparsecycle.atomic import write_atomically
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
@@ -28,7 +27,7 @@ from sparsecycle.versioned import read_versioned
 SCHEMA_VERSION = 1
 CONTROL_BUDGET = 0.25  # the `fixed` run at this budget is the control of claim C8; others are variants
 _log = logging.getLogger("sparsecycle")
-FILES = ("record.json", "epochs.parquet", "predictions.npz", "model.safetensors", *measures.FILES)
+FILES = ("record.json", "epochs.parquet", "predictions.npz", "model.safetensors")
 LABELS = ("preset", "method", "seed", "variant")
 OWN_RUNS = CHECKOUT / "runs"
 

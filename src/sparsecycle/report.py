@@ -284,7 +284,8 @@ def search_table(search: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataF
     varied = [name for name in fields if name != "identity" and found[name].dropna().nunique() > 1]
     found = found.sort_values("test_accuracy", ascending=False, kind="stable")
     found = found.rename(columns={"test_accuracy": "validation accuracy", "train_accuracy": "train accuracy"})
-    return found[["method", *varied, "validation accuracy", "train accuracy"]].set_index("method")
+    shown = found[["method", *varied, "validation accuracy", "train accuracy"]].set_index("method").round(4)
+    return shown.astype(object).where(shown.notna(), "")
 
 
 def tiers_table(runs: pd.DataFrame) -> str:
