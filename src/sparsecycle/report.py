@@ -281,10 +281,10 @@ def search_table(search: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataF
     """
     fields = configurations[["identity", *(name for name in SEARCHED if name in configurations)]]
     found = search[["identity", "method", "test_accuracy", "train_accuracy"]].merge(fields, on="identity")
-    varied = [name for name in fields if name != "identity" and found[name].dropna().nunique() > 1]
+    searched = [name for name in fields if name != "identity" and found[name].dropna().nunique() > 1]
     found = found.sort_values("test_accuracy", ascending=False, kind="stable")
     found = found.rename(columns={"test_accuracy": "validation accuracy", "train_accuracy": "train accuracy"})
-    shown = found[["method", *varied, "validation accuracy", "train accuracy"]].set_index("method").round(4)
+    shown = found[["method", *searched, "validation accuracy", "train accuracy"]].set_index("method").round(4)
     return shown.astype(object).where(shown.notna(), "")
 
 
