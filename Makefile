@@ -84,7 +84,7 @@ record: $(READY)  ## for maintainers: make the runs of the book that are missing
 	@rm -f book/runs/*-seed[1-9].ipynb
 	@for study in classroom ablation; do \
 		$(BIN)/sparsecycle grid $$study --output-dir data/runs --commands | sed 's/$$/ --no-progress/' \
-			| OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 xargs -d '\n' -P 2 -n 1 sh -c || exit 1; \
+			| OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 xargs -r -d '\n' -P 2 -n 1 sh -c || exit 1; \
 	done
 	@$(BIN)/sparsecycle measure data/runs/classroom
 	@mkdir -p data/checkpoints/classroom
