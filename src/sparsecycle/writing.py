@@ -20,8 +20,10 @@ PATIENCE = 1.0  # seconds: longer than `is_being_written` of other processes hol
 
 
 @contextmanager
-def sole_writer(folder: Path) -> Iterator[None]:
+def sole_writer(folder: Path, record: str = "record.json") -> Iterator[None]:
     """Make the folder and lock it; the system lets go of the lock when the process ends, however it ends.
+
+    Once the folder holds its `record`, the lock's file is removed.
 
     Raises:
         InputError: the folder cannot be written, or another process is writing to it.
@@ -42,7 +44,7 @@ def sole_writer(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release()
-        if (folder / "record.json").exists():  # nobody writes here any more
+        if (folder / record).exists():  # nobody writes here any more
             with suppress(OSError):
                 (folder / LOCK).unlink()
 

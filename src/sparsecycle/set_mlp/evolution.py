@@ -142,8 +142,40 @@ def evolve(
     """
     removed = weakest_connections(layer.weight.detach().numpy(), zeta)
     count = int(removed.sum())
+    _replace(layer, removed, count, rng, start, optimizer, inputs, outputs)
+    return count
+
+
+def grow(
+    layer: SparseLinear,
+    count: int,
+    rng: np.random.Generator,
+    *,
+    start: Start = "he",
+    optimizer: torch.optim.Optimizer | None = None,
+    inputs: Mask | None = None,
+    outputs: Mask | None = None,
+) -> None:
+    """Add `count` connections at random free places; arguments as of `evolve`.
+
+    Raises:
+        InputError: fewer than `count` places are free.
+    """
+    nothing = np.zeros(layer.connections, dtype=bool)
+    _replace(layer, nothing, count, rng, start, optimizer, inputs, outputs)
+
+
+def _replace(
+    layer: SparseLinear,
+    removed: Mask,
+    count: int,
+    rng: np.random.Generator,
+    start: Start,
+    optimizer: torch.optim.Optimizer | None,
+    inputs: Mask | None,
+    outputs: Mask | None,
+) -> None:
     taken = layer.places()[~removed]
     places = free_places(taken, layer.in_features, layer.out_features, count, rng, inputs=inputs, outputs=outputs)
-    weights = starting_weights(count, layer.connections / layer.out_features, start, rng)
+    weights = starting_weights(count, max(1.0, layer.connections / layer.out_features), start, rng)
     layer.rewire(~removed, places, weights, optimizer)
-    return count

@@ -131,6 +131,12 @@ class SparseLinear(nn.Module):
         if optimizer and state:
             optimizer.state[self.weight].update(state)
 
+    def resize(self, starts: Tensor, inputs: Tensor) -> None:
+        """Take the structure of another layer of the same sizes, so that its state can be loaded; weights are lost."""
+        self.starts, self.inputs = starts.clone(), inputs.clone()
+        self.weight.grad = None
+        self.weight.data = torch.zeros(len(inputs), dtype=self.weight.dtype)
+
     def _connect(self, places: Places, weight: Tensor) -> None:
         size = self.in_features * self.out_features
         if len(places) and (places[0] < 0 or places[-1] >= size or (np.diff(places) <= 0).any()):

@@ -1,0 +1,188 @@
+"""The datasets of the companion study: found, fetched, checked, split and standardized.
+
+Which 15 datasets 1906.11626 used is not public to us. Ours are chosen from 22 of the public ASU feature-selection
+collection by `is_in_study`, a rule that was written before any result.
+"""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import yaml
+from scipy.io import loadmat
+from sklearn import datasets as embedded
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+from torch.hub import download_url_to_file
+
+from sparsecycle.downloads import one_line, stalled_connections_end
+from sparsecycle.errors import InputError
+from sparsecycle.storage import data_folder
+
+ADDRESS = "https://raw.githubusercontent.com/jundongl/scikit-feature/master/skfeature/data"
+FOLDER = "feature_selection"
+TEST_SHARE = 1 / 3
+SMALLEST_CLASS = 10
+EMBEDDED: dict[str, Callable[[], Any]] = {
+    "breast_cancer": embedded.load_breast_cancer,
+    "digits": embedded.load_digits,
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A dataset of the collection. `same_samples_as` names another one with the same samples, but more of them or more
+    features."""
+
+    sha256: str
+    bytes: int
+    kind: str
+    samples: int
+    features: int
+    classes: int
+    smallest_class: int
+    same_samples_as: str | None = None
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Features (samples, features) float32, labels (samples,) int64 from 0, and the SHA-256 of what they came from."""
+
+    name: str
+    features: npt.NDArray[np.float32]
+    labels: npt.NDArray[np.int64]
+    sha256: str
+
+    @property
+    def classes(self) -> int:
+        return int(self.labels.max()) + 1
+
+
+class Split(NamedTuple):
+    """Standardized features (samples, features) float32 and labels (samples,) int64."""
+
+    train_features: Tensor
+    train_labels: Tensor
+    test_features: Tensor
+    test_labels: Tensor
+
+
+@cache
+def collection() -> Mapping[str, Entry]:
+    """The datasets of the collection by name."""
+    text = resources.files("sparsecycle.set_mlp").joinpath("datasets.yaml").read_text(encoding="utf-8")
+    return MappingProxyType({name: Entry(**fields) for name, fields in yaml.safe_load(text).items()})
+
+
+def is_in_study(entry: Entry) -> bool:
+    """The rule for the study's datasets: measured, not made up; at least ten samples of each class, so that each third
+    holds three of them; and no samples twice, so that each dataset is evidence of its own."""
+    return entry.kind != "artificial" and entry.smallest_class >= SMALLEST_CLASS and entry.same_samples_as is None
+
+
+def study_datasets() -> tuple[str, ...]:
+    """Names of the 15 datasets of the study."""
+    return tuple(name for name, entry in collection().items() if is_in_study(entry))
+
+
+def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
+    """A dataset by name: "digits" and "breast_cancer" come with scikit-learn, the others are files that are downloaded.
+
+    Args:
+        data_dir: the folder that holds the folder `feature_selection`, see `storage.data_folder`.
+
+    Raises:
+        InputError: an unknown name, a file that is not there, or one that is not the pinned one.
+    """
+    if name in EMBEDDED:
+        found = EMBEDDED[name]()
+        digest = hashlib.sha256(found.data.tobytes() + found.target.tobytes()).hexdigest()
+        return _dataset(name, found.data, found.target, digest)
+    path = _path(name, data_dir)
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InputError(
+            f"dataset {name} cannot be read from {path} ({error.strerror}): "
+            f"get it with `sparsecycle data fetch {name}`, or name the folder that holds feature_selection "
+            "with --data-dir or SPARSECYCLE_DATA_DIR"
+        ) from None
+    entry = collection()[name]
+    if hashlib.sha256(content).hexdigest() != entry.sha256:
+        raise InputError(f"{path} is not the {name} of the collection (its SHA-256 differs): delete it, fetch it again")
+    stored = loadmat(io.BytesIO(content))
+    return _dataset(name, stored["X"], stored["Y"].ravel(), entry.sha256)
+
+
+def fetch_datasets(names: Iterable[str], data_dir: str | Path | None = None) -> list[Path]:
+    """Download datasets that are not there from the collection's repository; their files.
+
+    Raises:
+        InputError: an unknown name, no connection, another content than the pinned one, or a folder that cannot be
+            written.
+    """
+    return [_fetched(name, _path(name, data_dir)) for name in names]
+
+
+def _fetched(name: str, path: Path) -> Path:
+    if path.exists():
+        return path
+    address = f"{ADDRESS}/{name}.mat"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with stalled_connections_end():
+            download_url_to_file(address, str(path), hash_prefix=collection()[name].sha256)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise InputError(f"{address} could not be downloaded to {path} ({one_line(error)})") from error
+    return path
+
+
+def split_dataset(dataset: Dataset, seed: int, *, validation: bool = False) -> Split:
+    """Two thirds to train, one third to test, stratified by class, standardized by the training part's statistics.
+
+    Args:
+        seed: of the split.
+        validation: leave the test part alone, and split the training part in the same way again: for choosing
+            constants.
+
+    Raises:
+        InputError: a class has too few samples to be in every part.
+    """
+    features, labels = dataset.features, dataset.labels
+    try:
+        parts = train_test_split(features, labels, test_size=TEST_SHARE, stratify=labels, random_state=seed)
+        if validation:
+            features, _, labels, _ = parts
+            parts = train_test_split(features, labels, test_size=TEST_SHARE, stratify=labels, random_state=seed)
+    except ValueError as error:
+        raise InputError(f"{dataset.name} cannot be split ({error})") from None
+    train, test, train_labels, test_labels = parts
+    scaler = StandardScaler().fit(train)
+    return Split(
+        torch.from_numpy(scaler.transform(train)),
+        torch.from_numpy(train_labels),
+        torch.from_numpy(scaler.transform(test)),
+        torch.from_numpy(test_labels),
+    )
+
+
+def _path(name: str, data_dir: str | Path | None) -> Path:
+    if name not in collection():
+        known = ", ".join([*EMBEDDED, *collection()])
+        raise InputError(f"dataset is {name!r}, but must be one of {known}")
+    return data_folder(data_dir) / FOLDER / f"{name}.mat"
+
+
+def _dataset(name: str, features: npt.NDArray[Any], labels: npt.NDArray[Any], digest: str) -> Dataset:
+    _, from_zero = np.unique(labels, return_inverse=True)
+    return Dataset(name, np.asarray(features, dtype=np.float32), from_zero.astype(np.int64), digest)

@@ -1,0 +1,51 @@
+"""Configurations of the companion study: what is refused, the schedule of pruning, names."""
+
+import pytest
+
+from sparsecycle.errors import InputError
+from sparsecycle.set_mlp.config import SetConfig, configure_set
+from sparsecycle.set_mlp.records import set_run_name
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"dataset": "iris"}, "dataset is 'iris', but must be one of breast_cancer, digits, "),
+        ({"method": "sparse"}, "method is 'sparse', but should be 'dense', 'static', 'set' or 'set_pruned'"),
+        ({"zetta": 0.3}, "unknown field 'zetta': did you mean 'zeta'?"),
+        ({"zeta": 1.5}, "zeta is 1.5, but should be less than or equal to 1"),
+        ({"hidden": []}, "hidden is "),
+        ({"hidden": [10, 0]}, "hidden.1 is 0, but should be greater than or equal to 1"),
+        ({"epochs": "ten"}, "epochs is 'ten', but should be a valid integer"),
+        ({"prune_from": 0.6, "prune_until": 0.5}, "prune_until is 0.5, but must not be below prune_from, 0.6"),
+        ({"learning_rate": float("nan")}, "learning_rate is nan, but should be a finite number"),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_sentence(values: dict[str, object], message: str) -> None:
+    given: dict[str, object] = {"dataset": "digits", "method": "set"} | values
+    with pytest.raises(InputError) as caught:
+        SetConfig(**given)
+    assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(InputError, match="method is missing"):
+        SetConfig(dataset="digits")
+    with pytest.raises(InputError, match="overrides cannot set seed"):
+        configure_set("digits", "set", 0, {"seed": 1})
+
+
+def test_pruning_rises_linearly_between_its_epochs() -> None:
+    config = SetConfig(dataset="digits", method="set_pruned", epochs=40, prune_share=0.5)
+    assert [config.pruned_by(epoch) for epoch in (1, 10, 20, 25, 30, 40)] == [0, 0, 0.25, 0.375, 0.5, 0.5]
+    once = SetConfig(dataset="digits", method="set_pruned", epochs=40, prune_from=0.5, prune_until=0.5)
+    assert [once.pruned_by(epoch) for epoch in (19, 20, 21)] == [0, 0.5, 0.5]
+    assert SetConfig(dataset="digits", method="set", epochs=40).pruned_by(40) == 0
+
+
+def test_a_run_s_name_tells_what_was_overridden() -> None:
+    assert set_run_name(SetConfig(dataset="colon", method="set", seed=2)) == "set/colon/set-seed2"
+    changed = configure_set("colon", "set", 2, {"hidden": [30, 20], "zeta": 0.1})
+    assert set_run_name(changed) == "set/colon/set-seed2-hidden=[30,20]-zeta=0.1"
+    assert changed.overrides() == {"hidden": [30, 20], "zeta": 0.1}
+    assert changed.digest() != SetConfig(dataset="colon", method="set", seed=2).digest()
