@@ -76,7 +76,7 @@ pairs = st.integers(2, 6).flatmap(
 def test_a_hand_worked_comparison_of_three_seeds() -> None:
     runs = study({"plateau": [0.88, 0.89, 0.90], "dense": [0.87, 0.87, 0.87]})
     result = paired_difference(runs, "plateau", "dense", "test_accuracy")
-    assert result.seeds == (0, 1, 2)
+    assert result.pairs == (0, 1, 2)
     assert result.differences == pytest.approx((0.01, 0.02, 0.03), abs=ROUNDING)
     assert result.mean == pytest.approx(0.02, abs=ROUNDING)
     # An extreme resample has probability 1/27 > 2.5 %, so the percentile interval is the range 0.02 +- 0.01,
@@ -166,7 +166,7 @@ def test_seeds_without_a_complete_partner_are_left_out_and_named() -> None:
     runs = study({"plateau": [0.9, 0.9, math.nan, 0.9, 0.9], "dense": [0.8, 0.8, 0.8, math.nan, 0.8, 0.8]})
     runs.loc[(runs["method"] == "plateau") & (runs["seed"] == 2), "status"] = "diverged"
     result = paired_difference(runs, "plateau", "dense", "test_accuracy")
-    assert result.seeds == (0, 1, 4)
+    assert result.pairs == (0, 1, 4)
     assert result.excluded == (2, 3, 5)
     assert result.reasons == ("plateau diverged", "test_accuracy of dense is not finite", "no plateau run")
 
@@ -174,7 +174,7 @@ def test_seeds_without_a_complete_partner_are_left_out_and_named() -> None:
 def test_a_diverged_run_is_left_out_even_with_a_number() -> None:
     runs = study({"plateau": [0.1, 0.9], "dense": [0.8, 0.8]})
     runs.loc[0, "status"] = "diverged"
-    assert paired_difference(runs, "plateau", "dense", "test_accuracy").seeds == (1,)
+    assert paired_difference(runs, "plateau", "dense", "test_accuracy").pairs == (1,)
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -185,7 +185,7 @@ def test_without_two_pairs_there_is_no_interval(n: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = paired_difference(pd.concat([runs, extra]), "plateau", "dense", "test_accuracy")
-    assert len(result.seeds) == n
+    assert len(result.pairs) == n
     assert all(map(math.isnan, (result.low, result.high, result.smallest_detectable_effect)))
     assert math.isnan(result.p_value) == math.isnan(result.mean) == (n == 0)
 
@@ -335,7 +335,7 @@ def test_each_interval_has_the_verdict_of_the_rule(
 
 
 def test_a_verdict_on_no_pairs_is_inconclusive() -> None:
-    assert verdict(dataclasses.replace(interval(math.nan, math.nan), seeds=())) == "inconclusive"
+    assert verdict(dataclasses.replace(interval(math.nan, math.nan), pairs=())) == "inconclusive"
 
 
 SPREAD = np.array([-0.001, 0.001, -0.0005, 0.0005, -0.0008, 0.0008])  # six seeds, mean zero

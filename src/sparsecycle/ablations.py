@@ -112,7 +112,7 @@ def _row(method: str, variant: str, gain: Comparison, plain: Comparison, *, same
         "change": change.mean if change else math.nan,
         "change_low": change.low if change else math.nan,
         "change_high": change.high if change else math.nan,
-        "seeds": len(gain.seeds),
+        "seeds": len(gain.pairs),
         "excluded": len(gain.excluded),
         "verdict": verdict(gain, paper_effect=_PAPER[method]),
         "plausible": not fields.keys() & IMPLAUSIBLE,
@@ -122,12 +122,12 @@ def _row(method: str, variant: str, gain: Comparison, plain: Comparison, *, same
 
 def _change(gain: Comparison, plain: Comparison) -> Comparison | None:
     """The difference of two gains, paired by seed; None without a seed that both have."""
-    if not set(gain.seeds) & set(plain.seeds):
+    if not set(gain.pairs) & set(plain.pairs):
         return None
     pairs = {"varied": gain, "plain": plain}
     frame = pd.DataFrame(
         {"method": name, "seed": seed, "status": "complete", "gain": value}
         for name, one in pairs.items()
-        for seed, value in zip(one.seeds, one.differences, strict=True)
+        for seed, value in zip(one.pairs, one.differences, strict=True)
     )
     return paired_difference(frame, "varied", "plain", "gain")

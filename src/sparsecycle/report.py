@@ -137,11 +137,11 @@ def drop_sentences(runs: pd.DataFrame, metric: str) -> list[str]:
     for method in ADAPTIVE:
         if metric in runs and {method, "dense"} <= set(runs["method"]):
             one = paired_difference(runs, method, "dense", metric, larger_is_better=False)
-            bounds = f", 95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f}" if len(one.seeds) > 1 else ""
+            bounds = f", 95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f}" if len(one.pairs) > 1 else ""
             own = 100 * runs.loc[runs["method"] == method, metric].mean()
             lines.append(
                 f"{method} loses {own:.1f} points of its own accuracy, against dense {100 * one.mean:+.2f}{bounds}, "
-                f"{len(one.seeds)} seeds."
+                f"{len(one.pairs)} seeds."
             )
     return lines
 
@@ -242,7 +242,7 @@ def _method_line(chosen: pd.DataFrame, group: pd.DataFrame, preset: str, method:
     if method != "dense":
         result = paired_difference(chosen, method, "dense", "test_accuracy")
         gain = f"{100 * result.mean:+.2f}"
-        if len(result.seeds) > 1:
+        if len(result.pairs) > 1:
             gain += f" ({100 * result.low:+.2f} to {100 * result.high:+.2f})"
     command = f"`{run_command(preset, method, 0)}`"
     return (

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -27,28 +27,30 @@ NOT_MEASURED = "not measured"
 SAME_RUNS = "same runs"
 ADAPTIVE = ("loss_gated", "plateau")
 RATIO = "ratio"
+Pair = TypeVar("Pair", int, str)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Treatment against baseline over paired seeds; differences are positive where the treatment is better.
+    """Treatment against baseline over pairs; differences are positive where the treatment is better.
 
-    `low` and `high` bound the 95 % interval of the mean, `p_value` is that of the sign-flip test, and
-    `smallest_detectable_effect` is the mean that a two-sided 5 % t-test finds with 80 % power, given as many
-    seeds and this standard deviation of the differences. `excluded` are the seeds left out, `reasons` why.
+    `pairs` are the seeds, in the companion study the datasets. `low` and `high` bound the 95 % interval of the mean,
+    `p_value` is that of the sign-flip test, and `smallest_detectable_effect` is the mean that a two-sided 5 % t-test
+    finds with 80 % power, given as many pairs and this standard deviation of the differences. `excluded` are the
+    pairs left out, `reasons` why.
     """
 
     treatment: str
     baseline: str
     metric: str
-    seeds: tuple[int, ...]
+    pairs: tuple[int, ...] | tuple[str, ...]
     differences: tuple[float, ...]
     mean: float
     low: float
     high: float
     p_value: float
     smallest_detectable_effect: float
-    excluded: tuple[int, ...] = ()
+    excluded: tuple[int, ...] | tuple[str, ...] = ()
     reasons: tuple[str, ...] = ()
 
 
@@ -133,8 +135,8 @@ def _require(runs: pd.DataFrame, *columns: str) -> None:
         raise InputError(f"the runs have no column {missing[0]!r}; given: {', '.join(given) or 'none'}")
 
 
-def _comparison(names: tuple[str, str, str], differences: dict[int, float], reasons: dict[int, str]) -> Comparison:
-    """The numbers of a comparison: names are (treatment, baseline, metric), the rest is by seed."""
+def compare_pairs(names: tuple[str, str, str], differences: dict[Pair, float], reasons: dict[Pair, str]) -> Comparison:
+    """The numbers of a comparison: names are (treatment, baseline, metric), the rest is by seed or by dataset."""
     values = np.array(list(differences.values()), dtype=np.float64)
     n = len(values)
     low, high = mean_interval(values)
@@ -150,7 +152,7 @@ def _comparison(names: tuple[str, str, str], differences: dict[int, float], reas
         detectable = shift * np.std(values, ddof=1) / math.sqrt(n)
     return Comparison(
         *names,
-        seeds=tuple(differences),
+        pairs=tuple(differences),
         differences=tuple(differences.values()),
         mean=float(np.mean(values)) if n else math.nan,
         low=float(low),
@@ -203,7 +205,7 @@ def paired_difference(
             reasons[seed] = "; ".join(side for side in pair if isinstance(side, str))
         else:
             differences[seed] = pair[0] - pair[1] if larger_is_better else pair[1] - pair[0]
-    return _comparison((treatment, baseline, metric), differences, reasons)
+    return compare_pairs((treatment, baseline, metric), differences, reasons)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -229,7 +231,7 @@ def verdict(comparison: Comparison, *, paper_effect: float | None = None) -> str
     paper's effect lies above the interval. Interval inside +-0.3 points: "no effect". Below zero: "reversed".
     Otherwise "inconclusive". With 3 to 5 seeds "preliminary: " stands before it.
     """
-    n, low, high = len(comparison.seeds), comparison.low, comparison.high
+    n, low, high = len(comparison.pairs), comparison.low, comparison.high
     if n < 3:
         return "inconclusive"
     if low > 0:
@@ -244,7 +246,7 @@ def verdict(comparison: Comparison, *, paper_effect: float | None = None) -> str
 def _compare(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str) -> Comparison:
     metric = claim.metric
     if metric not in runs.columns or not {treatment, baseline} <= set(runs["method"]):
-        return _comparison((treatment, baseline, metric), {}, {})
+        return compare_pairs((treatment, baseline, metric), {}, {})
     if claim.unit != RATIO:
         return paired_difference(runs, treatment, baseline, metric, larger_is_better=claim.larger_is_better)
     # Averaged as logarithms, so that twice as slow and twice as fast cancel.
@@ -296,7 +298,7 @@ def _verdict_row(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str
     result = _compare(runs, claim, treatment, baseline)
     ratio = claim.unit == RATIO
     word = "measured" if ratio else verdict(result, paper_effect=claim.paper_effect)
-    if result.seeds and same_runs(runs, treatment, baseline):
+    if result.pairs and same_runs(runs, treatment, baseline):
         word = SAME_RUNS
         result = replace(result, low=math.nan, high=math.nan, p_value=math.nan)
     if claim.text in (_OUR_QUESTION, _REVIEWERS):  # there is nothing of the paper's to replicate
@@ -310,10 +312,10 @@ def _verdict_row(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str
         "paper": math.nan if claim.paper_effect is None else claim.paper_effect,
         **{name: getattr(result, name) for name in ("mean", "low", "high", "p_value")},
         "p_holm": math.nan,
-        "seeds": len(result.seeds),
+        "seeds": len(result.pairs),
         "excluded": len(result.excluded),
         "smallest_detectable_effect": result.smallest_detectable_effect,
-        "verdict": word if result.seeds else NOT_MEASURED,
+        "verdict": word if result.pairs else NOT_MEASURED,
         "differences": result.differences,
     }
 
