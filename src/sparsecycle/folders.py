@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from sparsecycle.config import RunConfig
 
 def run_name(config: RunConfig) -> str:
     """The run's folder below the folder of runs, with `/`."""
-    suffix = "".join(f"-{name}={plain(value)}" for name, value in sorted(config.given().items()))
-    if len(suffix) > 80:
-        suffix = "-" + hashlib.sha256(suffix.encode()).hexdigest()[:12]
-    return f"{config.preset}/{config.method}-seed{config.seed}{suffix}"
+    return f"{config.preset}/{config.method}-seed{config.seed}{suffix(config.given())}"
+
+
+def suffix(changed: Mapping[str, Any]) -> str:
+    """What was overridden as a folder's name can hold it: all of it, or where that is long its hash."""
+    text = "".join(f"-{name}={plain(value)}" for name, value in sorted(changed.items()))
+    return text if len(text) <= 80 else "-" + hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def run_folder(config: RunConfig, output_dir: Path) -> Path:

@@ -40,7 +40,6 @@ def runs(values: dict[str, dict[str, list[float]]], metric: str = "test_accuracy
             "status": "complete",
             "variant": "",
             metric: value,
-            "evaluated_on": "test",
             "neurons_left": 0.5 if method == "set_pruned" else 1.0,
         }
         for method, datasets in values.items()
@@ -122,8 +121,7 @@ def test_the_table_counts_the_study_s_own_runs_only(tmp_path: Path) -> None:
     }
     table = runs(values)
     other = table.assign(variant="zeta=0.1", test_accuracy=0.0)
-    held = table.assign(evaluated_on="validation", test_accuracy=0.0)
-    verdicts = set_verdict_table(pd.concat([table.assign(gap=0.1), other, held]))
+    verdicts = set_verdict_table(pd.concat([table.assign(gap=0.1), other]))
     assert verdicts["claim"].tolist() == ["D1", "D1", "D2"]
     assert verdicts["datasets"].tolist() == [6, 6, 6]
     assert verdicts["mean"].round(2).tolist() == [0.10, 0.0, 0.0]

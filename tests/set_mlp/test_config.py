@@ -3,7 +3,8 @@
 import pytest
 
 from sparsecycle.errors import InputError
-from sparsecycle.set_mlp.config import SetConfig, configure_set
+from sparsecycle.set_mlp import config as config_module
+from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
 from sparsecycle.set_mlp.records import set_run_name
 
 
@@ -17,8 +18,20 @@ from sparsecycle.set_mlp.records import set_run_name
         ({"hidden": []}, "hidden is "),
         ({"hidden": [10, 0]}, "hidden.1 is 0, but should be greater than or equal to 1"),
         ({"epochs": "ten"}, "epochs is 'ten', but should be a valid integer"),
-        ({"prune_from": 0.6, "prune_until": 0.5}, "prune_until is 0.5, but must not be below prune_from, 0.6"),
+        (
+            {"method": "set_pruned", "prune_from": 0.6, "prune_until": 0.5},
+            "prune_until is 0.5, but must not be below",
+        ),
         ({"learning_rate": float("nan")}, "learning_rate is nan, but should be a finite number"),
+        ({"method": "static", "zeta": 0.2}, "zeta does not apply to method 'static', only to set, set_pruned"),
+        ({"prune_share": 0.4}, "prune_share does not apply to method 'set', only to set_pruned"),
+        ({"method": "dense", "epsilon": 5.0}, "epsilon does not apply to method 'dense', only to static, set, set_p"),
+        ({"method": "set_pruned", "prune_share": 1.0}, "prune_share is 1.0, but should be less than 1"),
+        ({"method": "set_pruned", "prune_until": 1.0}, "prune_until is 1.0, but of 100 epochs pruning must end before"),
+        (
+            {"method": "set_pruned", "epochs": 1},
+            "prune_until is 0.75, but of 1 epochs pruning",
+        ),
     ],
 )
 def test_what_is_wrong_is_said_in_one_sentence(values: dict[str, object], message: str) -> None:
@@ -41,6 +54,33 @@ def test_pruning_rises_linearly_between_its_epochs() -> None:
     once = SetConfig(dataset="digits", method="set_pruned", epochs=40, prune_from=0.5, prune_until=0.5)
     assert [once.pruned_by(epoch) for epoch in (19, 20, 21)] == [0, 0.5, 0.5]
     assert SetConfig(dataset="digits", method="set", epochs=40).pruned_by(40) == 0
+
+
+def test_evolution_keeps_to_its_schedule() -> None:
+    config = SetConfig(dataset="digits", method="set", epochs=10, evolve_every=2, evolve_until=0.6)
+    assert [epoch for epoch in range(1, 11) if config.evolves_after(epoch)] == [2, 4, 6]
+    always = SetConfig(dataset="digits", method="set_pruned", epochs=10)
+    assert [epoch for epoch in range(1, 11) if always.evolves_after(epoch)] == list(range(1, 10))
+    assert not SetConfig(dataset="digits", method="static").evolves_after(1)
+
+
+def test_a_configuration_survives_its_record() -> None:
+    for method in METHODS:
+        config = SetConfig(dataset="colon", method=method, seed=4, hidden=(30, 20))
+        assert SetConfig(**config.model_dump(mode="json")) == config
+        assert config.overrides() == {"hidden": [30, 20]}
+
+
+def test_constants_of_a_method_are_no_overrides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(config_module, "constants", lambda: {"dense": {"learning_rate": 0.003}})
+    config_module._as_it_stands.cache_clear()
+    try:
+        dense, other = (SetConfig(dataset="colon", method=method) for method in ("dense", "set"))
+        assert (dense.learning_rate, other.learning_rate) == (0.003, 0.01)
+        assert dense.overrides() == other.overrides() == {}
+        assert SetConfig(dataset="colon", method="dense", learning_rate=0.01).overrides() == {"learning_rate": 0.01}
+    finally:
+        config_module._as_it_stands.cache_clear()
 
 
 def test_a_run_s_name_tells_what_was_overridden() -> None:

@@ -22,6 +22,7 @@ from sparsecycle.set_mlp.datasets import (
     fetch_datasets,
     is_in_study,
     load_dataset,
+    search_datasets,
     split_dataset,
     study_datasets,
 )
@@ -37,7 +38,7 @@ def test_the_rule_chooses_fifteen() -> None:
         for entry in left_out.values()
         if entry.same_samples_as
     )
-    usable = Entry("", 0, "gene expression", 100, 10, 2, 10)
+    usable = Entry("", "gene expression", 100, 10, 2, 10)
     assert is_in_study(usable)
     for change in ({"kind": "artificial"}, {"smallest_class": 9}, {"same_samples_as": "colon"}):
         assert not is_in_study(replace(usable, **change))  # type: ignore[arg-type]
@@ -83,18 +84,10 @@ def test_a_split_is_stratified_and_standardized_by_its_training_part() -> None:
     assert (other.test_labels != split.test_labels).any()
 
 
-def test_validation_never_sees_the_test_part() -> None:
-    features = np.arange(60, dtype=np.float32)[:, None].repeat(2, axis=1)
-    dataset = Dataset("numbers", features, np.arange(60) % 2, "")
-    split, held = split_dataset(dataset, 0), split_dataset(dataset, 0, validation=True)
-
-    everyone = np.sort(np.concatenate([held.train_features, held.test_features])[:, 0])
-    assert len(everyone) == len(split.train_labels) == 40
-    # Standardized numbers keep their distances: up to shift and scale those of the validation are the training part's.
-    training = np.sort(split.train_features.numpy()[:, 0])
-    np.testing.assert_allclose(
-        (everyone - everyone[0]) / np.ptp(everyone), (training - training[0]) / np.ptp(training), atol=1e-5
-    )
+def test_constants_are_chosen_on_samples_that_are_not_in_the_study() -> None:
+    names = search_datasets()
+    assert names == ("breast_cancer", "digits", "GLIOMA", "lung_small", "lymphoma", "madelon", "nci9")
+    assert not set(names) & set(study_datasets())
 
 
 def test_constant_features_become_zero_and_tiny_classes_are_refused() -> None:
@@ -143,13 +136,26 @@ def test_a_dataset_is_downloaded_once_checked_and_read(
     (path,) = fetch_datasets(["colon"], home)
     (server / "colon.mat").unlink()
     assert fetch_datasets(["colon"], home) == [path] == [home / "feature_selection" / "colon.mat"]
+    with pytest.raises(InputError, match="could not be downloaded"):
+        fetch_datasets(["colon"], tmp_path / "new")
     dataset = load_dataset("colon", home)
     assert dataset.labels.tolist() == [0, 1] * 3 and dataset.features.shape == (6, 2)
     path.write_bytes(content[:-1] + b"?")
     with pytest.raises(InputError, match=r"is not the colon of the collection \(its SHA-256 differs\): delete it"):
         load_dataset("colon", home)
+    with pytest.raises(InputError, match="is not the colon of the collection"):
+        fetch_datasets(["colon"], home)
+
+
+def test_an_embedded_dataset_of_another_scikit_learn_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    load, pinned = datasets.EMBEDDED["digits"]
+    monkeypatch.setitem(datasets.EMBEDDED, "digits", (load, pinned[::-1]))
+    with pytest.raises(InputError, match="scikit-learn's digits is another one"):
+        load_dataset("digits")
 
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(InputError, match="dataset is 'iris', but must be one of breast_cancer, digits, ALLAML"):
         load_dataset("iris")
+    with pytest.raises(InputError, match="dataset is 'digits', but must be one of ALLAML"):
+        fetch_datasets(["digits"])

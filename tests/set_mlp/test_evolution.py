@@ -1,5 +1,6 @@
 """One step of SET: by hand, against a plain reference, and its invariants."""
 
+import math
 from collections import Counter
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import stats
 
 from sparsecycle.errors import InputError
 from sparsecycle.set_mlp import SparseLinear, erdos_renyi, evolve
-from sparsecycle.set_mlp.evolution import free_places, starting_weights, weakest_connections
+from sparsecycle.set_mlp.evolution import free_places, grow, starting_weights, weakest_connections
 
 
 def test_the_weakest_of_each_sign_by_hand() -> None:
@@ -99,8 +100,33 @@ def test_new_weights_have_the_spread_of_their_rule() -> None:
     rng = np.random.default_rng(0)
     assert np.std(starting_weights(100_000, 8, "he", rng)) == pytest.approx(0.5, rel=0.02)
     assert np.std(starting_weights(100_000, 8, "normal", rng)) == pytest.approx(0.1, rel=0.02)
-    with pytest.raises(InputError, match="start is 'xavier', but must be 'he' or 'normal'"):
+    with pytest.raises(InputError, match="start is 'xavier', but must be 'he', 'normal' or 'zero'"):
         starting_weights(1, 1, "xavier", rng)  # type: ignore[arg-type]
+
+
+def test_weights_that_grow_among_the_living_have_the_spread_of_the_living() -> None:
+    """400 of 1000 outputs may get connections: the mean number into one of them is 12,000 / 400 = 30."""
+    rng, outputs = np.random.default_rng(0), np.arange(1000) < 400
+    layer = erdos_renyi(1000, 1000, 1.0, rng)
+    layer.rewire(np.zeros(2000, dtype=bool), np.empty(0, dtype=np.int64), np.empty(0))
+    grow(layer, 12_000, rng, outputs=outputs)
+    assert layer.connections == 12_000 and (layer.incoming()[~outputs] == 0).all()
+    assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / 30), rel=0.03)
+    evolve(layer, 1.0, rng, outputs=outputs)
+    assert layer.weight.std().item() == pytest.approx(math.sqrt(2 / 30), rel=0.03)
+    evolve(layer, 1.0, rng, outputs=outputs, growth="zero")
+    assert (layer.weight == 0).all() and layer.connections == 12_000
+
+
+def test_momentum_of_the_survivors_is_reset_on_request() -> None:
+    layer = erdos_renyi(5, 4, 2.0, np.random.default_rng(0))
+    optimizer = torch.optim.SGD(layer.parameters(), lr=0.1, momentum=0.9)
+    layer(torch.ones(2, 5)).sum().backward()
+    optimizer.step()
+    evolve(layer, 0.2, np.random.default_rng(1), optimizer=optimizer)
+    assert (optimizer.state[layer.weight]["momentum_buffer"] != 0).any()
+    evolve(layer, 0.2, np.random.default_rng(1), optimizer=optimizer, reset_momentum=True)
+    assert (optimizer.state[layer.weight]["momentum_buffer"] == 0).all()
 
 
 def test_what_cannot_evolve_is_refused() -> None:

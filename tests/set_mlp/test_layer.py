@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from sparsecycle.errors import InputError
-from sparsecycle.set_mlp import MLP, SparseLinear, erdos_renyi
+from sparsecycle.set_mlp import MLP, SparseLinear, dense_mlp, erdos_renyi, evolve, prune_neurons, sparse_mlp
 
 
 class MaskedLinear(nn.Module):
@@ -23,6 +23,7 @@ class MaskedLinear(nn.Module):
         self.mask = torch.zeros(self.weight.numel(), dtype=self.weight.dtype)
         self.mask[torch.from_numpy(layer.places())] = 1
         self.mask = self.mask.view_as(self.weight)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return nn.functional.linear(x, self.weight * self.mask, self.bias)
@@ -59,7 +60,7 @@ def test_outputs_and_gradients_are_those_of_a_masked_dense_layer(
 
 def test_gradients_by_finite_differences() -> None:
     layer = erdos_renyi(7, 5, 1.0, np.random.default_rng(0), dtype=np.float64)
-    x = torch.randn(3, 7, dtype=torch.float64, requires_grad=True)
+    x = torch.linspace(-1, 1, 21, dtype=torch.float64).view(3, 7).requires_grad_()
     assert torch.autograd.gradcheck(
         lambda x, weight: torch.func.functional_call(layer, {"weight": weight}, x), (x, layer.weight)
     )
@@ -76,11 +77,12 @@ def test_a_worked_example() -> None:
 
 
 def test_a_network_trains_like_its_masked_twin() -> None:
-    """Twenty steps of SGD with momentum, three layers: the same weights, and zeros stay zero."""
+    """Twenty steps of SGD with momentum, three layers: the same weights."""
     rng = np.random.default_rng(1)
     sparse = MLP([erdos_renyi(a, b, 1.5, rng, dtype=np.float64) for a, b in ((10, 8), (8, 8), (8, 3))])
     masked = MLP([MaskedLinear(layer) for layer in sparse.sparse_layers()])  # type: ignore[misc]
-    x, y = torch.randn(20, 10, dtype=torch.float64), torch.arange(20) % 3
+    x = torch.randn(20, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y = torch.arange(20) % 3
     for network in (sparse, masked):
         optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
         for _ in range(20):
@@ -89,15 +91,61 @@ def test_a_network_trains_like_its_masked_twin() -> None:
             optimizer.step()
     for layer, twin in zip(sparse.sparse_layers(), masked.layers, strict=True):
         torch.testing.assert_close(layer.dense_weight(), (twin.weight * twin.mask).detach())
-    assert sparse.flops() == 6 * sum(layer.connections for layer in sparse.sparse_layers())
 
 
 def test_no_dense_matrix_is_ever_made() -> None:
-    """A layer of 10^12 places: its memory is that of its connections."""
-    layer = erdos_renyi(10**6, 10**6, 0.5, np.random.default_rng(0))
-    assert layer.connections == 10**6
-    layer(torch.randn(2, 10**6, requires_grad=True)).sum().backward()
-    assert layer.weight.grad is not None and layer.weight.grad.shape == (10**6,)
+    """Layers of 10^12 places are trained, evolve and are pruned: their memory is that of their connections."""
+    rng = np.random.default_rng(0)
+    network = MLP([erdos_renyi(10**6, 10**6, 0.5, rng), erdos_renyi(10**6, 2, 0.2, rng)])
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    first = network.sparse_layers()[0]
+    assert first.connections == 10**6
+    network(torch.ones(2, 10**6)).square().sum().backward()
+    optimizer.step()
+    assert evolve(first, 0.3, rng, optimizer=optimizer) > 290_000
+    half = np.arange(10**6) % 2 == 0
+    prune_neurons(network, 0, half, optimizer)
+    assert 450_000 < first.connections < 550_000 and (first.incoming()[half] == 0).all()
+
+
+def test_operations_of_a_step_are_counted() -> None:
+    """4 - 3 - 2, fully connected: 24 + 12 forward, as many for the weights backward, 12 for the hidden neurons."""
+    assert dense_mlp((4, 3, 2), np.random.default_rng(0)).flops() == 24 + 12 + 24 + 12 + 12
+
+
+def test_an_evolved_network_is_loaded_into_a_fresh_one() -> None:
+    rng = np.random.default_rng(0)
+    trained, fresh = (sparse_mlp((6, 9, 9, 3), 1.0, rng) for _ in range(2))
+    prune_neurons(trained, 0, np.arange(9) < 4)
+    fresh.load_state_dict(trained.state_dict())
+    x = torch.ones(2, 6)
+    assert torch.equal(fresh(x), trained(x)) and fresh.connections() == trained.connections()
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        sparse_mlp((6, 8, 9, 3), 1.0, rng).load_state_dict(trained.state_dict())
+
+
+def test_a_loss_that_is_still_alive_does_not_mind_a_change_of_connections() -> None:
+    """The plain loop of a notebook: `loss` keeps the old graph while the next forward runs."""
+    rng = np.random.default_rng(0)
+    network = sparse_mlp((6, 9, 3), 1.0, rng)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
+    for step in range(3):
+        optimizer.zero_grad()
+        loss = network(torch.ones(2, 6)).square().sum()
+        loss.backward()
+        optimizer.step()
+        prune_neurons(network, 0, np.arange(9) == step, optimizer)
+    assert loss.item() > 0 and network.sparse_layers()[0].incoming()[:3].sum() == 0
+
+
+def test_layers_must_fit_together() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(InputError, match=r"layers are of sizes \[\(4, 3\), \(2, 2\)\], but each must take"):
+        MLP([erdos_renyi(4, 3, 1.0, rng), erdos_renyi(2, 2, 1.0, rng)])
+    with pytest.raises(InputError, match=r"layers are of sizes \[\]"):
+        MLP([])
+    with pytest.raises(InputError, match="activation is 'tanh', but must be 'relu' or 'all_relu'"):
+        MLP([erdos_renyi(4, 3, 1.0, rng)], "tanh")  # type: ignore[arg-type]
 
 
 @given(layer=layers(), data=st.data())
@@ -147,6 +195,11 @@ def test_what_is_no_layer_is_refused(arguments: tuple[int, int, list[int], list[
 
 def test_wrong_inputs_are_refused() -> None:
     layer = erdos_renyi(4, 3, 1.0, np.random.default_rng(0))
+    nothing, none = np.empty(0, dtype=np.int64), np.empty(0)
+    with pytest.raises(InputError, match=r"keep is bool of shape \(3,\), but must be bool, one a connection"):
+        layer.rewire(np.ones(3, dtype=bool), nothing, none)
+    with pytest.raises(InputError, match="there are 1 weights for 0 places"):
+        layer.rewire(np.ones(7, dtype=bool), nothing, np.ones(1))
     for x in (torch.ones(2, 5), torch.ones(4), torch.ones(2, 4, dtype=torch.float64)):
         with pytest.raises(InputError, match=r"must be torch.float32 of shape \(samples, 4\) on cpu"):
             layer(x)

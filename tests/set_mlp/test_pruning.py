@@ -81,10 +81,17 @@ def test_a_pruned_neuron_stays_at_zero_while_the_rest_trains(activation: str) ->
 
 
 def test_what_cannot_be_pruned_is_refused() -> None:
-    with pytest.raises(InputError, match="score is 'size', but must be 'incoming', 'outgoing' or 'both'"):
+    with pytest.raises(InputError, match="score is 'size', but must be 'incoming', 'outgoing', 'both', or 'random'"):
         neuron_strength(small(), 0, "size")  # type: ignore[arg-type]
     with pytest.raises(InputError, match="hidden is 1, but the network has the hidden layers 0 to 0"):
         neuron_strength(small(), 1)
+    with pytest.raises(InputError, match=r"score is 'random', but must be .* with an rng"):
+        neuron_strength(small(), 0, "random")
+    with pytest.raises(InputError, match="hidden is -1, but"):
+        prune_neurons(small(), -1, np.ones(3, dtype=bool))
+    for mask in (np.ones(2, dtype=bool), np.ones(3, dtype=int)):
+        with pytest.raises(InputError, match=r"neurons is .* but must be bool of shape \(3,\)"):
+            prune_neurons(small(), 0, mask)
     with pytest.raises(InputError, match="fully connected"):
         neuron_strength(dense_mlp((2, 3, 2), np.random.default_rng(0)), 0)
 

@@ -22,7 +22,7 @@ class Measurement(BaseModel):
 
     Attributes:
         suite: "selection" (one layer), "step" (one training step), "scaling" (the same, other sizes), "limit" (what the
-            machine can do) or "memory".
+            machine can do) or "memory"; of the companion study "set epoch", "set evolution" and "set scaling".
         case: what the sides of one comparison share, such as "64 x 65536 float32".
         side: what was timed.
         keep_ratio: the budget, None where it plays no part.
@@ -32,7 +32,7 @@ class Measurement(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    suite: Literal["selection", "step", "scaling", "limit", "memory"]
+    suite: Literal["selection", "step", "scaling", "limit", "memory", "set epoch", "set evolution", "set scaling"]
     case: str
     side: str
     keep_ratio: float | None = None

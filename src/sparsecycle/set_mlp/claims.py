@@ -95,13 +95,13 @@ def set_verdict(comparison: Comparison, claim: SetClaim) -> str:
 
 
 def set_verdict_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row for each claim on accuracy or gap, from the runs without overrides on the test parts.
+    """A row for each claim on accuracy or gap, from the runs without overrides.
 
     Columns: claim, text, comparison, measure, mean, low, high, p_value (Wilcoxon), p_holm, datasets, left_out,
     neurons_left (share, of the treatment), verdict, differences (by dataset). A positive mean is an improvement.
     """
     if not runs.empty:
-        runs = runs[(runs["variant"] == "") & (runs["evaluated_on"] == "test")]
+        runs = runs[runs["variant"] == ""]
     rows = []
     for claim in CLAIMS:
         comparison, p_value = compare_over_datasets(runs, claim)

@@ -7,28 +7,38 @@ are pruned, is a reconstruction. A row of the assumption ledger stands for each.
 import hashlib
 import json
 from collections.abc import Mapping
+from functools import cache
+from importlib import resources
+from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sparsecycle.errors import InputError, sentence
 from sparsecycle.set_mlp.datasets import EMBEDDED, collection
-from sparsecycle.set_mlp.evolution import Start
+from sparsecycle.set_mlp.evolution import Growth, Start
 from sparsecycle.set_mlp.network import Activation
 from sparsecycle.set_mlp.pruning import Score
 
 Method = Literal["dense", "static", "set", "set_pruned"]
 METHODS: tuple[Method, ...] = ("dense", "static", "set", "set_pruned")
+SPARSE, EVOLVING, PRUNED = METHODS[1:], METHODS[2:], METHODS[3:]
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def _only(methods: tuple[Method, ...]) -> dict[str, Any]:
+    """The methods that a field applies to."""
+    return {"methods": list(methods)}
 
 
 class SetConfig(BaseModel):
     """Configuration of one run: `SetConfig(dataset="colon", method="set", seed=3, learning_rate=0.02)`.
 
     The methods: `dense`, a fully connected network; `static`, one that is sparse at random and stays as it is; `set`,
-    whose weakest connections are replaced after every epoch but the last; `set_pruned`, which besides loses its
-    weakest hidden neurons.
+    whose weakest connections are replaced between epochs; `set_pruned`, which besides loses its weakest hidden neurons.
+    `constants.yaml` gives a method's constants, keyword arguments override them.
 
     Raises:
         InputError (a ValueError): unknown field, wrong type or value, impossible combination; one sentence.
@@ -39,12 +49,16 @@ class SetConfig(BaseModel):
     dataset: str
     method: Method
     seed: int = Field(default=0, ge=0, lt=2**31, description="of the split, the start, and the order of the samples")
-    validation: bool = Field(default=False, description="hold out a third of the training part, to choose constants")
 
     # Network.
     hidden: tuple[Count, ...] = Field(default=(1000, 1000, 1000), min_length=1, description="neurons by hidden layer")
-    epsilon: float = Field(default=20.0, gt=0, description="connections of a layer for each neuron on either side")
-    start: Start = Field(default="he", description="of weights, also of those that grow")
+    epsilon: float = Field(
+        default=20.0,
+        gt=0,
+        description="connections of a layer for each neuron on either side",
+        json_schema_extra=_only(SPARSE),
+    )
+    start: Start = Field(default="he", description="of weights")
     activation: Activation = "relu"
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
@@ -55,23 +69,47 @@ class SetConfig(BaseModel):
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=2e-4, ge=0)
 
-    # Evolution, after every epoch but the last.
-    zeta: Share = Field(default=0.3, description="share of the connections of each sign that are replaced")
-    evolve_output: bool = Field(default=True, description="the last layer too")
+    # Evolution, after epochs but the last.
+    zeta: Share = Field(
+        default=0.3,
+        description="share of the connections of each sign that are replaced",
+        json_schema_extra=_only(EVOLVING),
+    )
+    evolve_every: Count = Field(default=1, description="epochs", json_schema_extra=_only(EVOLVING))
+    evolve_until: Share = Field(default=1.0, description="of the epochs, the end", json_schema_extra=_only(EVOLVING))
+    evolve_output: bool = Field(default=False, description="the last layer too", json_schema_extra=_only(EVOLVING))
+    growth: Growth = Field(default="he", description="weights of new connections", json_schema_extra=_only(EVOLVING))
+    reset_momentum: bool = Field(
+        default=False, description="of the connections that stay, too", json_schema_extra=_only(EVOLVING)
+    )
 
     # Pruning of hidden neurons.
-    prune_share: Share = Field(default=0.5, description="of the neurons of each hidden layer, zeroed at the end")
-    prune_score: Score = Field(default="both", description="sum of the sizes of which connections")
-    prune_from: Share = Field(default=0.25, description="of the epochs, when pruning begins")
-    prune_until: Share = Field(default=0.75, description="of the epochs, when it is over; as prune_from: all at once")
-    prune_refill: bool = Field(default=False, description="connections that pruning frees grow elsewhere")
-    prune_revival: bool = Field(default=False, description="pruned neurons may get connections again")
+    prune_share: float = Field(
+        default=0.5, ge=0, lt=1, description="of each hidden layer's neurons, zeroed", json_schema_extra=_only(PRUNED)
+    )
+    prune_score: Score = Field(
+        default="incoming", description="sum of the sizes of which connections", json_schema_extra=_only(PRUNED)
+    )
+    prune_from: Share = Field(
+        default=0.25, description="of the epochs, when pruning begins", json_schema_extra=_only(PRUNED)
+    )
+    prune_until: Share = Field(
+        default=0.75,
+        description="of the epochs, when it is over; as prune_from: all at once",
+        json_schema_extra=_only(PRUNED),
+    )
+    prune_refill: bool = Field(
+        default=False, description="connections that pruning frees grow elsewhere", json_schema_extra=_only(PRUNED)
+    )
+    prune_revival: bool = Field(
+        default=False, description="pruned neurons may get connections again", json_schema_extra=_only(PRUNED)
+    )
 
     def __init__(self, /, **values: Any) -> None:
         if isinstance(values.get("hidden"), list):  # JSON and YAML have no tuples
             values["hidden"] = tuple(values["hidden"])
         try:
-            super().__init__(**values)
+            super().__init__(**{**constants().get(str(values.get("method")), {}), **values})
         except ValidationError as error:
             raise InputError(sentence(error, type(self))) from None
 
@@ -80,8 +118,17 @@ class SetConfig(BaseModel):
         known = [*EMBEDDED, *collection()]
         if self.dataset not in known:
             raise ValueError(f"dataset is {self.dataset!r}, but must be one of {', '.join(known)}")
+        for name, field in type(self).model_fields.items():
+            extra: Any = field.json_schema_extra
+            having = extra["methods"] if extra else METHODS
+            if self.method not in having and getattr(self, name) != field.default:
+                raise ValueError(f"{name} does not apply to method {self.method!r}, only to {', '.join(having)}")
         if self.prune_until < self.prune_from:
             raise ValueError(f"prune_until is {self.prune_until}, but must not be below prune_from, {self.prune_from}")
+        if self.method == "set_pruned" and self.pruned_by(self.epochs - 1) < self.prune_share:
+            raise ValueError(
+                f"prune_until is {self.prune_until}, but of {self.epochs} epochs pruning must end before the last"
+            )
         return self
 
     def pruned_by(self, epoch: int) -> float:
@@ -93,16 +140,34 @@ class SetConfig(BaseModel):
             return self.prune_share
         return 0.0 if epoch <= begin else self.prune_share * (epoch - begin) / (end - begin)
 
+    def evolves_after(self, epoch: int) -> bool:
+        """Whether connections are replaced after `epoch` (from 1) epochs."""
+        due = epoch % self.evolve_every == 0 and epoch <= self.evolve_until * self.epochs
+        return self.method in EVOLVING and epoch < self.epochs and due
+
     def overrides(self) -> dict[str, Any]:
-        """Fields that differ from the study's values, as JSON values; dataset, method and seed are not among them."""
-        fields = type(self).model_fields
+        """Fields that differ from the method as it stands, as JSON values; dataset and seed are not among them."""
+        plain = _as_it_stands(self.method)
         own = self.model_dump(mode="json")
-        changed = {name: own[name] for name, field in fields.items() if getattr(self, name) != field.default}
-        return {name: value for name, value in changed.items() if name not in ("dataset", "method", "seed")}
+        return {name: value for name, value in own.items() if name in plain and value != plain[name]}
 
     def digest(self) -> str:
         """SHA-256 of the configuration as canonical JSON."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def constants() -> Mapping[str, Mapping[str, Any]]:
+    """The fields that `constants.yaml` sets, by method."""
+    text = resources.files("sparsecycle.set_mlp").joinpath("constants.yaml").read_text(encoding="utf-8")
+    return MappingProxyType(yaml.safe_load(text))
+
+
+@cache
+def _as_it_stands(method: Method) -> dict[str, Any]:
+    """Every field of a method without overrides but dataset, method and seed, as JSON values."""
+    plain = SetConfig(dataset="digits", method=method).model_dump(mode="json")
+    return {name: value for name, value in plain.items() if name not in ("dataset", "method", "seed")}
 
 
 def configure_set(dataset: str, method: str, seed: int, overrides: Mapping[str, Any]) -> SetConfig:

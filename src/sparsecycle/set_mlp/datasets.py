@@ -5,6 +5,7 @@ collection by `is_in_study`, a rule that was written before any result.
 """
 
 import hashlib
+import http.client
 import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -33,9 +34,10 @@ ADDRESS = "https://raw.githubusercontent.com/jundongl/scikit-feature/master/skfe
 FOLDER = "feature_selection"
 TEST_SHARE = 1 / 3
 SMALLEST_CLASS = 10
-EMBEDDED: dict[str, Callable[[], Any]] = {
-    "breast_cancer": embedded.load_breast_cancer,
-    "digits": embedded.load_digits,
+# With the SHA-256 of features and labels as scikit-learn gives them.
+EMBEDDED: dict[str, tuple[Callable[[], Any], str]] = {
+    "breast_cancer": (embedded.load_breast_cancer, "25e2eb7b7a8745b1bde5ba18bc4969983d2e2f403291ecd5bde4a29ef30c3859"),
+    "digits": (embedded.load_digits, "f6d9e39f37dc45d327f6db33428ee58970ccceabb2535a5c179de35886b70443"),
 }
 
 
@@ -45,7 +47,6 @@ class Entry:
     features."""
 
     sha256: str
-    bytes: int
     kind: str
     samples: int
     features: int
@@ -95,6 +96,12 @@ def study_datasets() -> tuple[str, ...]:
     return tuple(name for name, entry in collection().items() if is_in_study(entry))
 
 
+def search_datasets() -> tuple[str, ...]:
+    """Names of the datasets that constants are chosen on: none is in the study, and none shares samples with it."""
+    others = (name for name, entry in collection().items() if not is_in_study(entry) and not entry.same_samples_as)
+    return (*EMBEDDED, *others)
+
+
 def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
     """A dataset by name: "digits" and "breast_cancer" come with scikit-learn, the others are files that are downloaded.
 
@@ -105,9 +112,12 @@ def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
         InputError: an unknown name, a file that is not there, or one that is not the pinned one.
     """
     if name in EMBEDDED:
-        found = EMBEDDED[name]()
-        digest = hashlib.sha256(found.data.tobytes() + found.target.tobytes()).hexdigest()
-        return _dataset(name, found.data, found.target, digest)
+        load, pinned = EMBEDDED[name]
+        found = load()
+        features, labels = np.asarray(found.data, dtype="<f8"), np.asarray(found.target, dtype="<i8")
+        if hashlib.sha256(features.tobytes() + labels.tobytes()).hexdigest() != pinned:
+            raise InputError(f"scikit-learn's {name} is another one than the study's (its SHA-256 differs)")
+        return _dataset(name, features, labels, pinned)
     path = _path(name, data_dir)
     try:
         content = path.read_bytes()
@@ -125,48 +135,49 @@ def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
 
 
 def fetch_datasets(names: Iterable[str], data_dir: str | Path | None = None) -> list[Path]:
-    """Download datasets that are not there from the collection's repository; their files.
+    """Download datasets that are not there from the collection's repository, and check them; their files.
+
+    Args:
+        data_dir: the folder that gets the folder `feature_selection`; it may be new.
 
     Raises:
         InputError: an unknown name, no connection, another content than the pinned one, or a folder that cannot be
             written.
     """
-    return [_fetched(name, _path(name, data_dir)) for name in names]
+    return [_fetched(name, data_dir) for name in names]
 
 
-def _fetched(name: str, path: Path) -> Path:
+def _fetched(name: str, data_dir: str | Path | None) -> Path:
+    if name not in collection():
+        raise InputError(f"dataset is {name!r}, but must be one of {', '.join(collection())}")
+    if data_dir is not None:
+        Path(data_dir).mkdir(parents=True, exist_ok=True)
+    path = _path(name, data_dir)
     if path.exists():
+        load_dataset(name, data_dir)
         return path
     address = f"{ADDRESS}/{name}.mat"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with stalled_connections_end():
             download_url_to_file(address, str(path), hash_prefix=collection()[name].sha256)
-    except (OSError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
         raise InputError(f"{address} could not be downloaded to {path} ({one_line(error)})") from error
     return path
 
 
-def split_dataset(dataset: Dataset, seed: int, *, validation: bool = False) -> Split:
+def split_dataset(dataset: Dataset, seed: int) -> Split:
     """Two thirds to train, one third to test, stratified by class, standardized by the training part's statistics.
 
-    Args:
-        seed: of the split.
-        validation: leave the test part alone, and split the training part in the same way again: for choosing
-            constants.
-
     Raises:
-        InputError: a class has too few samples to be in every part.
+        InputError: a class has too few samples to be in both parts.
     """
-    features, labels = dataset.features, dataset.labels
     try:
-        parts = train_test_split(features, labels, test_size=TEST_SHARE, stratify=labels, random_state=seed)
-        if validation:
-            features, _, labels, _ = parts
-            parts = train_test_split(features, labels, test_size=TEST_SHARE, stratify=labels, random_state=seed)
+        train, test, train_labels, test_labels = train_test_split(
+            dataset.features, dataset.labels, test_size=TEST_SHARE, stratify=dataset.labels, random_state=seed
+        )
     except ValueError as error:
         raise InputError(f"{dataset.name} cannot be split ({error})") from None
-    train, test, train_labels, test_labels = parts
     scaler = StandardScaler().fit(train)
     return Split(
         torch.from_numpy(scaler.transform(train)),

@@ -15,6 +15,7 @@ from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.layer import Places, SparseLinear
 
 Start = Literal["he", "normal"]
+Growth = Literal["he", "normal", "zero"]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -43,18 +44,20 @@ def erdos_renyi(
     return SparseLinear(in_features, out_features, places, weights.astype(dtype))
 
 
-def starting_weights(count: int, fan_in: float, start: Start, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Normal weights for new connections, with standard deviation sqrt(2 / fan_in) ("he") or 0.1 ("normal").
+def starting_weights(count: int, fan_in: float, start: Growth, rng: np.random.Generator) -> npt.NDArray[np.float64]:
+    """Weights for new connections: normal with standard deviation sqrt(2 / fan_in) ("he") or 0.1 ("normal"), or zero.
 
-    `fan_in` is the mean number of connections into a neuron of the layer. "normal" is the authors' public code for
-    SET, "he" (He et al., 2015) a later variant of theirs.
+    `fan_in` is the mean number of connections into a neuron of the layer, at least 1. "normal" is the authors' public
+    code for SET, "he" (He et al., 2015) a later variant of theirs, "zero" leaves what the network computes as it is.
 
     Raises:
         InputError: an unknown `start`.
     """
-    if start not in ("he", "normal"):
-        raise InputError(f"start is {start!r}, but must be 'he' or 'normal'")
-    return rng.normal(0.0, math.sqrt(2 / fan_in) if start == "he" else 0.1, count)
+    if start not in ("he", "normal", "zero"):
+        raise InputError(f"start is {start!r}, but must be 'he', 'normal' or 'zero'")
+    if start == "zero":
+        return np.zeros(count)
+    return rng.normal(0.0, math.sqrt(2 / max(1.0, fan_in)) if start == "he" else 0.1, count)
 
 
 def weakest_connections(weights: npt.NDArray[Any], zeta: float) -> Mask:
@@ -124,8 +127,9 @@ def evolve(
     zeta: float,
     rng: np.random.Generator,
     *,
-    start: Start = "he",
+    growth: Growth = "he",
     optimizer: torch.optim.Optimizer | None = None,
+    reset_momentum: bool = False,
     inputs: Mask | None = None,
     outputs: Mask | None = None,
 ) -> int:
@@ -136,13 +140,14 @@ def evolve(
 
     Args:
         zeta: share of the connections that are replaced, of each sign.
-        start: how new weights are drawn, see `starting_weights`.
+        growth: how new weights are drawn, see `starting_weights`; its mean is over neurons that may get connections.
         optimizer: that trains the layer.
+        reset_momentum: of the survivors, too.
         inputs, outputs: neurons that may get connections, by default all.
     """
     removed = weakest_connections(layer.weight.detach().numpy(), zeta)
     count = int(removed.sum())
-    _replace(layer, removed, count, rng, start, optimizer, inputs, outputs)
+    _replace(layer, removed, count, rng, growth, optimizer, reset_momentum, inputs, outputs)
     return count
 
 
@@ -151,7 +156,7 @@ def grow(
     count: int,
     rng: np.random.Generator,
     *,
-    start: Start = "he",
+    growth: Growth = "he",
     optimizer: torch.optim.Optimizer | None = None,
     inputs: Mask | None = None,
     outputs: Mask | None = None,
@@ -162,7 +167,7 @@ def grow(
         InputError: fewer than `count` places are free.
     """
     nothing = np.zeros(layer.connections, dtype=bool)
-    _replace(layer, nothing, count, rng, start, optimizer, inputs, outputs)
+    _replace(layer, nothing, count, rng, growth, optimizer, False, inputs, outputs)
 
 
 def _replace(
@@ -170,12 +175,14 @@ def _replace(
     removed: Mask,
     count: int,
     rng: np.random.Generator,
-    start: Start,
+    growth: Growth,
     optimizer: torch.optim.Optimizer | None,
+    reset_momentum: bool,
     inputs: Mask | None,
     outputs: Mask | None,
 ) -> None:
     taken = layer.places()[~removed]
     places = free_places(taken, layer.in_features, layer.out_features, count, rng, inputs=inputs, outputs=outputs)
-    weights = starting_weights(count, max(1.0, layer.connections / layer.out_features), start, rng)
-    layer.rewire(~removed, places, weights, optimizer)
+    neurons = layer.out_features if outputs is None else int(outputs.sum())
+    weights = starting_weights(count, (len(taken) + count) / max(1, neurons), growth, rng)
+    layer.rewire(~removed, places, weights, optimizer, reset_momentum=reset_momentum)

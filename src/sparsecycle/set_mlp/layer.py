@@ -33,8 +33,8 @@ class SparseLinear(nn.Module):
         inputs: (connections,) int32, the input of each connection.
 
     Raises:
-        InputError (a ValueError): sizes below 1, places that are not ascending or not in the matrix, or as many
-            weights as places are not given.
+        InputError (a ValueError): sizes below 1, places that are not ascending or not in the matrix, or another number
+            of weights than of places.
 
     Source: Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse connectivity inspired
     by network science", Nature Communications 9, 2018; how it is stored and computed is ours.
@@ -101,6 +101,8 @@ class SparseLinear(nn.Module):
         places: Places,
         weights: npt.NDArray[Any],
         optimizer: torch.optim.Optimizer | None = None,
+        *,
+        reset_momentum: bool = False,
     ) -> None:
         """Drop the connections that are not in `keep` and add new ones.
 
@@ -111,7 +113,15 @@ class SparseLinear(nn.Module):
             places: int64, ascending: of the new connections, not among those kept.
             weights: a weight for each new place.
             optimizer: that trains this layer, if any.
+            reset_momentum: set to zero what is remembered for those kept, too.
+
+        Raises:
+            InputError: lengths that do not match, or places that are not free.
         """
+        if keep.shape != (self.connections,) or keep.dtype != bool:
+            raise InputError(f"keep is {keep.dtype} of shape {keep.shape}, but must be bool, one a connection")
+        if len(weights) != len(places):
+            raise InputError(f"there are {len(weights)} weights for {len(places)} places, but each place takes one")
         together = np.concatenate([self.places()[keep], places])
         order = np.argsort(together, kind="stable")
         survivors = torch.from_numpy(np.flatnonzero(keep))
@@ -123,7 +133,7 @@ class SparseLinear(nn.Module):
         weight = merged(self.weight.detach(), torch.as_tensor(weights))
         remembered: Mapping[str, Any] = optimizer.state.get(self.weight, {}) if optimizer else {}
         state = {
-            name: merged(value, torch.zeros(len(places)))
+            name: merged(torch.zeros_like(value) if reset_momentum else value, torch.zeros(len(places)))
             for name, value in remembered.items()
             if isinstance(value, Tensor) and value.shape == self.weight.shape
         }
@@ -131,22 +141,29 @@ class SparseLinear(nn.Module):
         if optimizer and state:
             optimizer.state[self.weight].update(state)
 
-    def resize(self, starts: Tensor, inputs: Tensor) -> None:
-        """Take the structure of another layer of the same sizes, so that its state can be loaded; weights are lost."""
-        self.starts, self.inputs = starts.clone(), inputs.clone()
-        self.weight.grad = None
-        self.weight.data = torch.zeros(len(inputs), dtype=self.weight.dtype)
-
     def _connect(self, places: Places, weight: Tensor) -> None:
         size = self.in_features * self.out_features
         if len(places) and (places[0] < 0 or places[-1] >= size or (np.diff(places) <= 0).any()):
             raise InputError(f"places must be ascending, different, and from 0 to {size - 1}")
         outputs, inputs = np.divmod(places, self.in_features)
         counts = np.bincount(outputs, minlength=self.out_features)
-        self.starts = torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]))
-        self.inputs = torch.from_numpy(inputs.astype(np.int32))
+        starts = torch.from_numpy(np.concatenate([[0], np.cumsum(counts)]))
+        self._store(starts, torch.from_numpy(inputs.astype(np.int32)), weight)
+
+    def _store(self, starts: Tensor, inputs: Tensor, weight: Tensor) -> None:
+        self.starts, self.inputs = starts, inputs
         self.weight.grad = None
+        # The same parameter, so that optimizers keep it. While a loss from before is alive, so is the node that adds up
+        # gradients of the old length; torch makes a new one only where the dtype changes.
+        self.weight.data = torch.empty(0, dtype=torch.float16)
         self.weight.data = weight
+
+    def _load_from_state_dict(self, state_dict: Mapping[str, Any], prefix: str, *more: Any) -> None:
+        """Take the stored connections, however many there are."""
+        starts, inputs = state_dict.get(f"{prefix}starts"), state_dict.get(f"{prefix}inputs")
+        if starts is not None and inputs is not None and starts.shape == self.starts.shape:
+            self._store(starts.clone(), inputs.clone(), torch.zeros(len(inputs), dtype=self.weight.dtype))
+        super()._load_from_state_dict(state_dict, prefix, *more)
 
     def extra_repr(self) -> str:
         return f"{self.in_features}, {self.out_features}, connections={self.connections}"

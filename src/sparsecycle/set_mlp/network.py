@@ -24,6 +24,9 @@ class MLP(nn.Module):
         activation: "relu", or "all_relu", whose negative side has the slope -0.6 after even layers and 0.6 after odd
             ones (counted from 1).
         dropout: share of hidden activations that are zeroed in training.
+
+    Raises:
+        InputError: layers that do not fit together, or an unknown activation.
     """
 
     def __init__(
@@ -34,6 +37,11 @@ class MLP(nn.Module):
     ) -> None:
         super().__init__()
         self.layers = nn.ModuleList(layers)
+        sizes = [(layer.in_features, layer.out_features) for layer in self.layers]
+        if not sizes or any(before[1] != after[0] for before, after in pairwise(sizes)):
+            raise InputError(f"layers are of sizes {sizes}, but each must take what the one before gives")
+        if activation not in ("relu", "all_relu"):
+            raise InputError(f"activation is {activation!r}, but must be 'relu' or 'all_relu'")
         self.dropout = nn.Dropout(dropout)
         self.activation = activation
 
@@ -65,13 +73,14 @@ class MLP(nn.Module):
         """Number of weights of each layer."""
         return [layer.get_parameter("weight").numel() for layer in self.layers]
 
-    def parameters_to_train(self) -> int:
-        """Weights and biases."""
-        return sum(parameter.numel() for parameter in self.parameters())
-
     def flops(self) -> int:
-        """Floating-point operations of training on one sample: two for each connection forward, four backward."""
-        return 6 * sum(self.connections())
+        """Floating-point operations of training on one sample.
+
+        Two for each connection forward and four backward, of the first layer two, because no gradient of the features
+        is computed. Biases, activations, optimizer and evolution are left out.
+        """
+        connections = self.connections()
+        return 6 * sum(connections) - 2 * connections[0]
 
 
 def sparse_mlp(
@@ -99,7 +108,7 @@ def dense_mlp(
     """A fully connected MLP of the same sizes, its weights drawn by the same rule."""
     layers = []
     for before, after in pairwise(sizes):
-        layer = nn.Linear(before, after)
+        layer = nn.utils.skip_init(nn.Linear, before, after)  # type: ignore[no-untyped-call]
         weights = starting_weights(before * after, before, start, rng).reshape(after, before)
         with torch.no_grad():
             layer.weight.copy_(torch.from_numpy(weights))

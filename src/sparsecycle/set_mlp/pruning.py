@@ -1,7 +1,8 @@
 """Neuron pruning: hidden neurons lose all their connections, incoming and outgoing.
 
 Publicly known is only that, and that about half of the hidden neurons end up zeroed. The score, the time, whether the
-freed connections grow elsewhere, and whether a pruned neuron may come back are reconstructions.
+freed connections grow elsewhere, and whether a pruned neuron may come back are reconstructions. The nearest that is
+public is the "importance pruning" in the authors' later code: the sum of the sizes of a neuron's incoming weights.
 """
 
 from itertools import pairwise
@@ -13,27 +14,30 @@ import torch
 
 from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.evolution import Mask
+from sparsecycle.set_mlp.layer import SparseLinear
 from sparsecycle.set_mlp.network import MLP
 
-Score = Literal["incoming", "outgoing", "both"]
+Score = Literal["incoming", "outgoing", "both", "random"]
 
 
-def neuron_strength(network: MLP, hidden: int, score: Score = "both") -> npt.NDArray[np.float64]:
+def neuron_strength(
+    network: MLP, hidden: int, score: Score = "incoming", rng: np.random.Generator | None = None
+) -> npt.NDArray[np.float64]:
     """(neurons,): the sum of the sizes of a hidden neuron's weights. Reconstruction.
 
     Args:
         hidden: hidden layer, from 0.
-        score: weights of the connections that come in, that go out, or of both.
+        score: weights of the connections that come in, that go out, or of both; "random" is the control, numbers
+            from `rng`.
 
     Raises:
         InputError: an unknown `score`, or a layer that the network does not have.
     """
-    layers = network.sparse_layers()
+    before, after = _around(network, hidden)
+    if score == "random" and rng is not None:
+        return rng.random(before.out_features)
     if score not in ("incoming", "outgoing", "both"):
-        raise InputError(f"score is {score!r}, but must be 'incoming', 'outgoing' or 'both'")
-    if not 0 <= hidden < len(layers) - 1:
-        raise InputError(f"hidden is {hidden}, but the network has the hidden layers 0 to {len(layers) - 2}")
-    before, after = layers[hidden], layers[hidden + 1]
+        raise InputError(f"score is {score!r}, but must be 'incoming', 'outgoing', 'both', or 'random' with an rng")
     total = np.zeros(before.out_features)
     if score != "outgoing":
         outputs = np.repeat(np.arange(before.out_features), before.incoming())
@@ -64,9 +68,15 @@ def prune_neurons(network: MLP, hidden: int, neurons: Mask, optimizer: torch.opt
     Args:
         hidden: hidden layer, from 0.
         neurons: (neurons,) bool.
+
+    Raises:
+        InputError: a layer that the network does not have, or another mask.
     """
-    layers = network.sparse_layers()
-    before, after = layers[hidden], layers[hidden + 1]
+    before, after = _around(network, hidden)
+    if neurons.dtype != bool or neurons.shape != (before.out_features,):
+        raise InputError(
+            f"neurons is {neurons.dtype} of shape {neurons.shape}, but must be bool of shape ({before.out_features},)"
+        )
     incoming = np.repeat(neurons, before.incoming())
     outgoing = neurons[after.inputs.numpy()]
     nothing, none = np.empty(0, dtype=np.int64), np.empty(0)
@@ -86,3 +96,11 @@ def living_neurons(network: MLP) -> list[Mask]:
     """For each hidden layer (neurons,) bool: a connection comes in and one goes out."""
     layers = network.sparse_layers()
     return [(before.incoming() > 0) & (after.outgoing() > 0) for before, after in pairwise(layers)]
+
+
+def _around(network: MLP, hidden: int) -> tuple[SparseLinear, SparseLinear]:
+    """The layers before and after a hidden layer."""
+    layers = network.sparse_layers()
+    if not 0 <= hidden < len(layers) - 1:
+        raise InputError(f"hidden is {hidden}, but the network has the hidden layers 0 to {len(layers) - 2}")
+    return layers[hidden], layers[hidden + 1]

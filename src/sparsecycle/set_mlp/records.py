@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from sparsecycle.atomic import write_atomically
 from sparsecycle.errors import InputError
-from sparsecycle.folders import plain
+from sparsecycle.folders import plain, suffix
 from sparsecycle.provenance import CHECKOUT, Provenance, git_state, source_digest
 from sparsecycle.set_mlp.config import SetConfig
 from sparsecycle.versioned import read_versioned
@@ -26,7 +25,10 @@ FILE = "set.json"
 # The files whose text decides a run's numbers; reading, drawing and the command line are not among them.
 SOURCES = tuple(
     f"set_mlp/{name}"
-    for name in ("config", "datasets", "evolution", "kernels", "layer", "network", "pruning", "training")
+    for name in (
+        *("config", "connectivity", "datasets", "evolution", "kernels", "layer", "network", "pruning", "run_state"),
+        "training",
+    )
 )
 METRICS = ("test_accuracy", "test_loss", "train_accuracy", "train_loss", "gap", "best_test_accuracy", "neurons_left")
 
@@ -37,16 +39,15 @@ class SetRecord(BaseModel):
     Attributes:
         identity: SHA-256 of configuration, source and data.
         status: "complete", or "diverged" where the loss stopped being finite (metrics are then None).
-        evaluated_on: "test", or "validation" where constants were chosen.
         metrics: of the last epoch: test_accuracy, train_accuracy, gap (train less test), best_test_accuracy and
             neurons_left as fractions, test_loss and train_loss in nats.
         neurons: hidden neurons by layer; neurons_left: of them with connections in and out at the end.
         connections_at_start, connections: by layer, at the start and at the end.
-        parameters: weights and biases at the end.
-        flops: floating-point operations of training, all epochs.
+        parameters: weights and biases at the end, without the biases of neurons that have no connections.
+        flops: floating-point operations of training, all epochs, see `MLP.flops`.
         labels, predictions: class of every evaluated sample, and the one that the network gives at the end.
         history: by name a value an epoch: epoch, train_loss and test_loss (nats), train_accuracy, test_accuracy,
-            connections, neurons_left (a number), replaced (connections), flops, seconds, evolution_seconds.
+            connections, neurons_left (a number), samples, flops, replaced (connections), seconds, evolution_seconds.
         feature_connections: connections of each input feature at the end.
         degrees: for epochs of the run, by hidden layer how many neurons have 0, 1, 2, ... connections, both sides.
     """
@@ -56,7 +57,6 @@ class SetRecord(BaseModel):
     schema_version: int = SCHEMA_VERSION
     identity: str
     status: Literal["complete", "diverged"]
-    evaluated_on: Literal["test", "validation"]
     config: dict[str, Any]
     overrides: dict[str, Any]
     metrics: dict[str, float | None]
@@ -93,7 +93,7 @@ class SetRecord(BaseModel):
         if self.status == "diverged":
             return f"{name}: diverged, the training loss stopped being finite (recorded as such)"
         return (
-            f"{name}: {self.evaluated_on} accuracy {self.metrics['test_accuracy']:.4f}, train accuracy "
+            f"{name}: test accuracy {self.metrics['test_accuracy']:.4f}, train accuracy "
             f"{self.metrics['train_accuracy']:.4f}, {sum(self.neurons_left)} of {sum(self.neurons)} hidden neurons, "
             f"{self.parameters} parameters, {self.provenance.wall_seconds:.0f} s"
         )
@@ -107,10 +107,7 @@ class SetRecord(BaseModel):
 
 def set_run_name(config: SetConfig) -> str:
     """The run's folder below the folder of runs, with `/`."""
-    suffix = "".join(f"-{name}={plain(value)}" for name, value in sorted(config.overrides().items()))
-    if len(suffix) > 80:
-        suffix = "-" + hashlib.sha256(suffix.encode()).hexdigest()[:12]
-    return f"set/{config.dataset}/{config.method}-seed{config.seed}{suffix}"
+    return f"set/{config.dataset}/{config.method}-seed{config.seed}{suffix(config.overrides())}"
 
 
 def set_identity(config: SetConfig, data_digest: str) -> str:
@@ -137,7 +134,7 @@ def find_set_records(*folders: str | Path) -> Iterator[tuple[Path, SetRecord]]:
 def load_set_runs(*folders: str | Path) -> pd.DataFrame:
     """All finished runs of the companion study, one row a run.
 
-    Columns: dataset, method, seed, variant (overrides as text; "" for the study's values), status, evaluated_on, the
+    Columns: dataset, method, seed, variant (overrides as text; "" for the study's values), status, the
     metrics, neurons, neurons_at_end, connections_at_start, connections, parameters, flops, training_seconds,
     wall_seconds, peak_memory_mib, git_revision, git_clean, identity.
     """
@@ -151,7 +148,6 @@ def _row(record: SetRecord) -> dict[str, Any]:
         **{name: record.config[name] for name in ("dataset", "method", "seed")},
         "variant": ", ".join(f"{name}={plain(value)}" for name, value in sorted(record.overrides.items())),
         "status": record.status,
-        "evaluated_on": record.evaluated_on,
         **{name: math.nan if value is None else value for name, value in record.metrics.items()},
         "neurons": sum(record.neurons),
         "neurons_at_end": sum(record.neurons_left),
@@ -163,8 +159,3 @@ def _row(record: SetRecord) -> dict[str, Any]:
         **{name: getattr(made, name) for name in ("git_revision", "git_clean")},
         "identity": record.identity,
     }
-
-
-def degree_counts(degrees: "np.ndarray[Any, Any]") -> list[int]:
-    """How many neurons have 0, 1, 2, ... connections."""
-    return [int(count) for count in np.bincount(degrees)]

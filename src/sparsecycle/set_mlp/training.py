@@ -1,11 +1,11 @@
 """The training loop of the companion study: epochs of SGD, between which connections and neurons come and go.
 
-Resumable: a run that was killed and resumed ends with the same numbers as one left alone, bit for bit.
+Resumable: on one machine, a run that was killed and resumed ends with the same numbers as one left alone, bit for bit.
 """
 
+import logging
 import math
 import time
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +24,22 @@ from sparsecycle.checkpoints import (
     restore_generators,
 )
 from sparsecycle.errors import InputError
-from sparsecycle.provenance import Provenance, environment, now, peak_memory_mib, source_digest
+from sparsecycle.optimization import momentum_buffers, restore_momentum
+from sparsecycle.provenance import HARMLESS, Provenance, now, peak_memory_mib
 from sparsecycle.set_mlp.config import SetConfig
+from sparsecycle.set_mlp.connectivity import Connectivity
 from sparsecycle.set_mlp.datasets import Dataset, load_dataset, split_dataset
-from sparsecycle.set_mlp.evolution import Mask, evolve, grow
 from sparsecycle.set_mlp.layer import SparseLinear
 from sparsecycle.set_mlp.network import MLP, dense_mlp, sparse_mlp
-from sparsecycle.set_mlp.pruning import living_neurons, neuron_strength, prune_neurons, weakest_neurons
-from sparsecycle.set_mlp.records import FILE, METRICS, SOURCES, SetRecord, degree_counts, set_identity, set_run_name
+from sparsecycle.set_mlp.records import FILE, METRICS, SetRecord, set_identity, set_run_name
+from sparsecycle.set_mlp.run_state import SetState, first_state, made_here
 from sparsecycle.stopping import Stopped, stop_requests
 from sparsecycle.training import deterministic
 from sparsecycle.writing import sole_writer
 
 CHECKPOINT_SECONDS = 20.0
 SNAPSHOTS = 5  # epochs at which degrees are noted, first and last among them
+_log = logging.getLogger("sparsecycle")
 
 
 def train_set(
@@ -70,9 +72,10 @@ def train_set(
     found = _finished(folder, config, dataset)
     if found:
         return found
-    with sole_writer(folder, FILE), deterministic():
+    with sole_writer(folder, FILE), deterministic(), torch.random.fork_rng(devices=[]):
         found = _finished(folder, config, dataset)
         if found:
+            remove_checkpoints(folder)  # of a process that was killed after it wrote the record
             return found
         run = _Training(config, dataset, folder)
         run.resume()
@@ -86,8 +89,11 @@ def train_set(
 def _finished(folder: Path, config: SetConfig, dataset: Dataset) -> SetRecord | None:
     record = SetRecord.read(folder)
     if record and record.identity != set_identity(config, dataset.sha256):
+        conditions, made = first_state(config, dataset).conditions, record.provenance
+        then = record.config | {"source": made.source_sha256, "data": made.data_sha256}
+        differ = [name for name in conditions if name not in HARMLESS and conditions[name] != then.get(name)]
         raise InputError(
-            f"{folder} holds the record of a run with another configuration, source or data: "
+            f"{folder} holds the record of another run ({', '.join(differ) or 'identity'}): "
             "choose another output_dir, or move that folder away"
         )
     return record
@@ -99,7 +105,7 @@ class _Training:
     def __init__(self, config: SetConfig, dataset: Dataset, folder: Path) -> None:
         torch.manual_seed(config.seed)
         self.config, self.dataset, self.folder = config, dataset, folder
-        self.split = split_dataset(dataset, config.seed, validation=config.validation)
+        self.split = split_dataset(dataset, config.seed)
         self.rng = np.random.default_rng(config.seed)
         sizes = (dataset.features.shape[1], *config.hidden, dataset.classes)
         look: dict[str, Any] = {"start": config.start, "activation": config.activation, "dropout": config.dropout}
@@ -114,38 +120,29 @@ class _Training:
             momentum=config.momentum,
             weight_decay=config.weight_decay,
         )
-        self.pruned: list[Mask] = [np.zeros(size, dtype=bool) for size in config.hidden]
+        self.connectivity = Connectivity(config, self.network, self.optimizer, self.rng)
         self.connections_at_start = self.network.connections()
-        self.history: list[dict[str, float | int]] = []
-        self.degrees: dict[int, list[list[int]]] = {}
-        self.started, self.resumes, self.wall_before = now(), 0, 0.0
+        self.state = first_state(config, dataset)
+        self.origin: Path | None = None
         self.begin = time.perf_counter()
 
     @property
     def diverged(self) -> bool:
-        return bool(self.history) and not math.isfinite(self.history[-1]["train_loss"])
-
-    @property
-    def wall_seconds(self) -> float:
-        return self.wall_before + time.perf_counter() - self.begin
+        history = self.state.history
+        return bool(history) and not math.isfinite(history[-1]["train_loss"])
 
     def train(self, progress: bool, checkpoint_seconds: float) -> None:
         """All epochs that are left."""
-        config = self.config
+        config, history = self.config, self.state.history
         title = f"{config.dataset} {config.method} seed {config.seed}"
         bar: tqdm[Any] = tqdm(
-            total=config.epochs,
-            initial=len(self.history),
-            desc=title,
-            unit="epoch",
-            mininterval=0.5,
-            disable=not progress,
+            total=config.epochs, initial=len(history), desc=title, unit="epoch", mininterval=0.5, disable=not progress
         )
         saved = time.monotonic()
-        with bar, stop_requests() as stop, CheckpointWriter(self.folder) as writer:
-            while len(self.history) < config.epochs and not self.diverged:
+        with bar, stop_requests() as stop, CheckpointWriter(self.folder, self.origin) as writer:
+            while len(history) < config.epochs and not self.diverged:
                 row = self._epoch()
-                self.history.append(row)
+                history.append(row)
                 bar.update()
                 bar.set_postfix(
                     loss=f"{row['train_loss']:.3f}",
@@ -162,39 +159,39 @@ class _Training:
                     raise Stopped(stopped_by)
 
     def _epoch(self) -> dict[str, float | int]:
-        """Train on every sample once, measure, then prune and evolve unless it was the last epoch."""
-        config, number = self.config, len(self.history) + 1
+        """Train on every sample once and measure; then connections and neurons change as configured."""
+        config, epoch = self.config, len(self.state.history) + 1
         begin = time.perf_counter()
-        samples = self._train_once(number)
+        samples = self._train_once(epoch)
         seconds = time.perf_counter() - begin
         train_loss, train_accuracy, _ = evaluate(self.network, self.split.train_features, self.split.train_labels)
         test_loss, test_accuracy, _ = evaluate(self.network, self.split.test_features, self.split.test_labels)
         row: dict[str, float | int] = {
-            "epoch": number,
+            "epoch": epoch,
             "train_loss": train_loss,
             "train_accuracy": train_accuracy,
             "test_loss": test_loss,
             "test_accuracy": test_accuracy,
             "connections": sum(self.network.connections()),
-            "neurons_left": sum(self._neurons_left()),
+            "neurons_left": sum(self.connectivity.neurons_left()),
+            "samples": samples,
             "flops": samples * self.network.flops(),
             "replaced": 0,
             "seconds": seconds,
         }
-        if number in {round(part) for part in np.linspace(1, config.epochs, SNAPSHOTS)}:
-            self.degrees[number] = self._degrees()
+        if epoch in {round(part) for part in np.linspace(1, config.epochs, SNAPSHOTS)}:
+            self.state.degrees[epoch] = self.connectivity.degrees()
         begin = time.perf_counter()
-        if number < config.epochs and math.isfinite(train_loss) and config.method in ("set", "set_pruned"):
-            self._prune(config.pruned_by(number))
-            row["replaced"] = self._evolve()
+        if math.isfinite(train_loss):
+            row["replaced"] = self.connectivity.adapt(epoch)
         row["evolution_seconds"] = time.perf_counter() - begin
         return row
 
-    def _train_once(self, number: int) -> int:
+    def _train_once(self, epoch: int) -> int:
         """One epoch in whole batches; the rest of the shuffle is left out. Returns the samples that were used."""
         features, labels = self.split.train_features, self.split.train_labels
         size = min(self.config.batch_size, len(labels))
-        order = torch.from_numpy(np.random.default_rng([self.config.seed, number]).permutation(len(labels)))
+        order = torch.from_numpy(np.random.default_rng([self.config.seed, epoch]).permutation(len(labels)))
         batches = order[: len(order) // size * size].view(-1, size)
         self.network.train()
         for batch in batches:
@@ -204,87 +201,14 @@ class _Training:
             self.optimizer.step()
         return batches.numel()
 
-    def _prune(self, share: float) -> None:
-        """Zero hidden neurons until `share` of each layer is without connections."""
-        config, network = self.config, self.network
-        before = network.connections()
-        for hidden, size in enumerate(config.hidden):
-            dead = ~living_neurons(network)[hidden] if config.prune_revival else self.pruned[hidden]
-            strength = neuron_strength(network, hidden, config.prune_score)
-            chosen = weakest_neurons(strength, ~dead, round(share * size) - int(dead.sum()))
-            if chosen.any():
-                prune_neurons(network, hidden, chosen, self.optimizer)
-                self.pruned[hidden] |= chosen
-        if config.prune_refill:
-            for number, layer in enumerate(network.sparse_layers()):
-                inputs, outputs = self._open(number)
-                open_inputs = layer.in_features if inputs is None else int(inputs.sum())
-                open_outputs = layer.out_features if outputs is None else int(outputs.sum())
-                count = min(before[number], open_inputs * open_outputs) - layer.connections
-                if count > 0:
-                    grow(
-                        layer,
-                        count,
-                        self.rng,
-                        start=config.start,
-                        optimizer=self.optimizer,
-                        inputs=inputs,
-                        outputs=outputs,
-                    )
-
-    def _evolve(self) -> int:
-        """One step of SET in every layer that evolves; how many connections were replaced."""
-        config, layers = self.config, self.network.sparse_layers()
-        replaced = 0
-        for number, layer in enumerate(layers if config.evolve_output else layers[:-1]):
-            inputs, outputs = self._open(number)
-            replaced += evolve(
-                layer,
-                config.zeta,
-                self.rng,
-                start=config.start,
-                optimizer=self.optimizer,
-                inputs=inputs,
-                outputs=outputs,
-            )
-        return replaced
-
-    def _open(self, number: int) -> tuple[Mask | None, Mask | None]:
-        """The neurons before and after a layer that may get connections; None: all."""
-        if self.config.method != "set_pruned" or self.config.prune_revival:
-            return None, None
-        barred = [None, *self.pruned, None]
-        before, after = barred[number], barred[number + 1]
-        return (None if before is None else ~before), (None if after is None else ~after)
-
-    def _neurons_left(self) -> list[int]:
-        if self.config.method == "dense":
-            return list(self.config.hidden)
-        return [int(living.sum()) for living in living_neurons(self.network)]
-
-    def _degrees(self) -> list[list[int]]:
-        if self.config.method == "dense":
-            return []
-        layers = self.network.sparse_layers()
-        return [degree_counts(before.incoming() + after.outgoing()) for before, after in pairwise(layers)]
-
     def _checkpoint(self) -> Checkpoint:
-        tensors = generator_states("cpu")
-        for number, layer in enumerate(self.network.layers):
-            tensors |= {f"{number}.{name}": value for name, value in layer.state_dict().items()}
-            for name, parameter in layer.named_parameters():
-                tensors[f"{number}.momentum.{name}"] = self.optimizer.state[parameter]["momentum_buffer"]
-        tensors |= {f"pruned.{hidden}": torch.from_numpy(mask) for hidden, mask in enumerate(self.pruned)}
-        rest = {
-            "identity": set_identity(self.config, self.dataset.sha256),
-            "history": self.history,
-            "degrees": self.degrees,
-            "rng": self.rng.bit_generator.state,
-            "started": self.started,
-            "resumes": self.resumes,
-            "wall_seconds": self.wall_seconds,
-        }
-        return Checkpoint(len(self.history), tensors, rest)
+        state = self.state
+        state.generator = dict(self.rng.bit_generator.state)
+        state.wall_seconds, self.begin = state.wall_seconds + time.perf_counter() - self.begin, time.perf_counter()
+        tensors = {f"model.{name}": value for name, value in self.network.state_dict().items()}
+        tensors |= {f"momentum.{i:04d}": buffer for i, buffer in enumerate(momentum_buffers(self.optimizer))}
+        tensors |= {f"pruned.{i:04d}": torch.from_numpy(mask) for i, mask in enumerate(self.connectivity.pruned)}
+        return Checkpoint(len(state.history), tensors | generator_states("cpu"), state.model_dump(mode="json"))
 
     def resume(self) -> None:
         """Go on from the newest sound checkpoint, if there is one."""
@@ -292,49 +216,47 @@ class _Training:
         if found is None:
             return
         path, checkpoint = found
-        tensors, rest = checkpoint.tensors, checkpoint.rest
         try:
-            if rest["identity"] != set_identity(self.config, self.dataset.sha256):
+            before = SetState.of(checkpoint.rest)
+            differences = before.differences(self.state.conditions)
+            told = [f"{name} ({then}, then {here})" for name, (then, here) in differences.items()]
+            if not differences.keys() <= set(HARMLESS):
                 raise InputError(
-                    f"{self.folder} holds a run under way with another configuration, source or data: "
-                    "choose another output_dir, or delete its checkpoints"
+                    f"{self.folder} holds a run under way with another {', '.join(told)}: finish it with those, "
+                    "or choose another output_dir"
                 )
-            for number, layer in enumerate(self.network.layers):
-                if isinstance(layer, SparseLinear):
-                    layer.resize(tensors[f"{number}.starts"], tensors[f"{number}.inputs"])
-                layer.load_state_dict({name: tensors[f"{number}.{name}"] for name in layer.state_dict()})
-                for name, parameter in layer.named_parameters():
-                    self.optimizer.state[parameter] = {"momentum_buffer": tensors[f"{number}.momentum.{name}"]}
-            self.pruned = [tensors[f"pruned.{hidden}"].numpy() for hidden in range(len(self.pruned))]
-            restore_generators(tensors, "cpu")
-            self.rng.bit_generator.state = rest["rng"]
-            self.history = rest["history"]
-            self.degrees = {int(epoch): counts for epoch, counts in rest["degrees"].items()}
-            self.started, self.wall_before = rest["started"], rest["wall_seconds"]
-            self.resumes = rest["resumes"] + 1
+            self._restore(before.resumed(self.state.conditions), checkpoint.tensors)
         except (LookupError, RuntimeError, TypeError, ValueError) as error:
             if isinstance(error, InputError):
                 raise
             reason = str(error).splitlines()[0]
             raise InputError(f"{path} does not fit this run ({reason}): delete it to begin the run again") from None
+        if told:
+            _log.warning("resumed with another %s: numbers may differ from those of a run left alone", ", ".join(told))
+        self.origin = path
+
+    def _restore(self, state: SetState, tensors: dict[str, Tensor]) -> None:
+        self.network.load_state_dict({name: tensors[f"model.{name}"] for name in self.network.state_dict()})
+        restore_momentum(self.optimizer, [tensors[name] for name in sorted(tensors) if name.startswith("momentum.")])
+        self.connectivity.pruned[:] = [tensors[name].numpy() for name in sorted(tensors) if name.startswith("pruned.")]
+        self.rng.bit_generator.state = state.generator
+        restore_generators(tensors, "cpu")
+        self.state = state
 
     def record(self) -> SetRecord:
         """What is recorded of the finished run."""
-        config, network, split = self.config, self.network, self.split
+        config, network, split, state = self.config, self.network, self.split, self.state
         loss, accuracy, predictions = evaluate(network, split.test_features, split.test_labels)
-        neurons_left, last = self._neurons_left(), self.history[-1]
+        neurons_left, last = self.connectivity.neurons_left(), state.history[-1]
         values = (
             *(accuracy, loss, last["train_accuracy"], last["train_loss"], last["train_accuracy"] - accuracy),
-            *(max(row["test_accuracy"] for row in self.history), sum(neurons_left) / sum(config.hidden)),
+            *(max(row["test_accuracy"] for row in state.history), sum(neurons_left) / sum(config.hidden)),
         )
-        names = list(self.history[0])
-        seconds = sum(row["seconds"] + row["evolution_seconds"] for row in self.history)
-        samples = len(self.history) * (len(split.train_labels) // config.batch_size * config.batch_size)
+        seconds = sum(row["seconds"] + row["evolution_seconds"] for row in state.history)
         first = network.layers[0]
         return SetRecord(
             identity=set_identity(config, self.dataset.sha256),
             status="diverged" if self.diverged else "complete",
-            evaluated_on="validation" if config.validation else "test",
             config=config.model_dump(mode="json"),
             overrides=config.overrides(),
             metrics=dict.fromkeys(METRICS) if self.diverged else dict(zip(METRICS, values, strict=True)),
@@ -342,25 +264,25 @@ class _Training:
             neurons_left=neurons_left,
             connections_at_start=self.connections_at_start,
             connections=network.connections(),
-            parameters=network.parameters_to_train(),
-            flops=int(sum(row["flops"] for row in self.history)),
+            parameters=sum(network.connections()) + sum(neurons_left) + self.dataset.classes,
+            flops=int(sum(row["flops"] for row in state.history)),
             labels=split.test_labels.tolist(),
             predictions=predictions.tolist(),
-            history={name: [row[name] for row in self.history] for name in names},
+            history={name: [row[name] for row in state.history] for name in state.history[0]},
             feature_connections=first.outgoing().tolist() if isinstance(first, SparseLinear) else [],
-            degrees=self.degrees,
+            degrees=state.degrees,
             provenance=Provenance(
-                **environment("cpu", "float32", deterministic=True)
-                | {"source_sha256": source_digest(SOURCES), "backend": "numba"},
+                **made_here(config),
                 data=self.dataset.name,
                 data_sha256=self.dataset.sha256,
-                started=self.started,
+                started=state.started,
                 ended=now(),
-                wall_seconds=self.wall_seconds,
+                wall_seconds=state.wall_seconds + time.perf_counter() - self.begin,
                 training_seconds=seconds,
-                images_per_second=samples / seconds,
+                images_per_second=sum(row["samples"] for row in state.history) / seconds,
                 peak_memory_mib=peak_memory_mib("cpu"),
-                resumes=self.resumes,
+                resumes=state.resumes,
+                changed=state.changed,
             ),
         )
 
