@@ -1,4 +1,4 @@
-"""The command line, thin: `sparsecycle run / watch / grid / merge / evaluate / measure / data / compare / verify`.
+"""The command line, thin: `sparsecycle run`, `grid`, `measure`, `compare`, `verify` and the others.
 
 A user's mistake ends with one sentence on standard error and exit status 2, a signal with 128 and its number.
 """
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.errors import InputError
+from sparsecycle.set_commands import add_commands
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     _add_data_dir(measure)
     measure.set_defaults(command=_measure)
+
+    add_commands(commands)
 
     data = commands.add_parser("data", help="get and check the images")
     actions = data.add_subparsers(title="actions", required=True, metavar="ACTION")

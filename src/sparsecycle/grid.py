@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -39,6 +39,10 @@ def _seeds(value: Any) -> Any:
     return value
 
 
+Seeds = Annotated[list[int], BeforeValidator(_seeds), Field(min_length=1)]
+StudyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
+
+
 class Block(BaseModel):
     """Every combination of these."""
 
@@ -46,7 +50,7 @@ class Block(BaseModel):
 
     presets: Annotated[list[str], Field(min_length=1)]
     methods: Annotated[list[str], Field(min_length=1)]
-    seeds: Annotated[list[int], BeforeValidator(_seeds), Field(min_length=1)]
+    seeds: Seeds
     variants: Annotated[list[dict[str, Any]], Field(min_length=1)] = [{}]
 
 
@@ -62,7 +66,7 @@ class Study(BaseModel):
 class Grid(BaseModel):
     """The studies of a grid file, by name."""
 
-    studies: Annotated[dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")], Study], Field(min_length=1)]
+    studies: Annotated[dict[StudyName, Study], Field(min_length=1)]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -71,19 +75,7 @@ class Grid(BaseModel):
         Raises:
             InputError: missing, not YAML, or not of this form; one sentence.
         """
-        try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8"))
-            return cls(studies=content)
-        except OSError as error:
-            raise InputError(f"grid file {path} cannot be read ({error.strerror})") from None
-        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            place = ".".join(str(part) for part in first["loc"][1:])
-            raise InputError(f"grid file {path}: {place or 'the file'}: {first['msg']}") from None
-        except ValueError as error:  # of YAML: a day that does not exist, a number of thousands of digits
-            raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
+        return read_studies(path, cls)
 
     def configurations(self, study: str) -> list[RunConfig]:
         """Of every run of a study, each once, in the order of the file.
@@ -114,6 +106,29 @@ class Grid(BaseModel):
             f"{name:{width}}  {len(self.configurations(name)):4d} runs  {study.about}"
             for name, study in self.studies.items()
         )
+
+
+Studies = TypeVar("Studies", bound=BaseModel)
+
+
+def read_studies(path: Path, kind: type[Studies]) -> Studies:
+    """A grid file, whose content is the field `studies` of a model of this kind.
+
+    Raises:
+        InputError: missing, not YAML, or not of this form; one sentence.
+    """
+    try:
+        return kind(studies=yaml.safe_load(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise InputError(f"grid file {path} cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"][1:])
+        raise InputError(f"grid file {path}: {place or 'the file'}: {first['msg']}") from None
+    except ValueError as error:  # of YAML: a day that does not exist, a number of thousands of digits
+        raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def test_a_dataset_is_downloaded_once_checked_and_read(
     with pytest.raises(InputError, match=r"could not be downloaded .*hash"):
         fetch_datasets(["colon"], home)
     assert not list(home.rglob("*.mat"))
-    with pytest.raises(InputError, match=r"sparsecycle data fetch colon.*--data-dir"):
+    with pytest.raises(InputError, match=r"sparsecycle set fetch colon.*--data-dir"):
         load_dataset("colon", home)
     (server / "colon.mat").write_bytes(content)
     (path,) = fetch_datasets(["colon"], home)

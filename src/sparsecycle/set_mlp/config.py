@@ -15,11 +15,12 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sparsecycle.errors import InputError, sentence
+from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.datasets import EMBEDDED, collection
 from sparsecycle.set_mlp.evolution import Growth, Start
 from sparsecycle.set_mlp.network import Activation
 from sparsecycle.set_mlp.pruning import Score
+from sparsecycle.validation import sentence
 
 Method = Literal["dense", "static", "set", "set_pruned"]
 METHODS: tuple[Method, ...] = ("dense", "static", "set", "set_pruned")

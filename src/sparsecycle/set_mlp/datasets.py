@@ -124,7 +124,7 @@ def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
     except OSError as error:
         raise InputError(
             f"dataset {name} cannot be read from {path} ({error.strerror}): "
-            f"get it with `sparsecycle data fetch {name}`, or name the folder that holds feature_selection "
+            f"get it with `sparsecycle set fetch {name}`, or name the folder that holds feature_selection "
             "with --data-dir or SPARSECYCLE_DATA_DIR"
         ) from None
     entry = collection()[name]

@@ -1,0 +1,54 @@
+"""The plain baseline of the benchmark makes the same steps; how fast either is, is not tested."""
+
+import numpy as np
+import torch
+
+from sparsecycle.benchmarks.set_mlp import measure_shape, measure_size_apart, sgd, train_step
+from sparsecycle.benchmarks.set_scipy import ScipyMLP
+from sparsecycle.set_mlp import sparse_mlp
+
+
+def test_the_baseline_trains_the_same_network() -> None:
+    rng = np.random.default_rng(0)
+    network = sparse_mlp((12, 30, 20, 4), 2.0, rng)
+    plain = ScipyMLP(network, 0.01, 0.9, 2e-4)
+    optimizer = sgd(network)
+    x, labels = rng.normal(size=(40, 12)).astype(np.float32), rng.integers(4, size=40)
+    for start in range(0, 40, 2):
+        batch = slice(start, start + 2)
+        train_step(network, optimizer, torch.from_numpy(x[batch]), torch.from_numpy(labels[batch]))
+        plain.step(x[batch], labels[batch])
+    for layer, matrix, bias in zip(network.sparse_layers(), plain.weights, plain.biases, strict=True):
+        np.testing.assert_allclose(matrix.toarray().T, layer.dense_weight(), atol=1e-5)
+        np.testing.assert_allclose(bias, layer.bias.detach(), atol=1e-5)
+
+
+def test_the_baseline_evolves_by_the_same_rule() -> None:
+    rng = np.random.default_rng(0)
+    network = sparse_mlp((12, 30, 4), 2.0, rng)
+    plain = ScipyMLP(network, 0.01, 0.9, 2e-4)
+    before = [matrix.toarray() for matrix in plain.weights]
+    counts = [matrix.nnz for matrix in plain.weights]
+    plain.velocities = [np.ones_like(velocity) for velocity in plain.velocities]
+    plain.evolve(0.3, rng)
+    assert [matrix.nnz for matrix in plain.weights] == counts
+    for old, matrix, velocity in zip(before, plain.weights, plain.velocities, strict=True):
+        new = matrix.toarray()
+        kept = (old == new) & (old != 0)
+        gone = (old != 0) & ~kept
+        for sign in (1, -1):
+            assert gone[np.sign(old) == sign].sum() == int(0.3 * (np.sign(old) == sign).sum())
+            assert np.abs(old[gone & (np.sign(old) == sign)]).max() <= np.abs(old[kept & (np.sign(old) == sign)]).min()
+        rows, columns = matrix.tocoo().coords
+        assert (velocity == kept[rows, columns]).all(), "momentum stays with the survivors"
+
+
+def test_what_is_measured() -> None:
+    found = measure_shape("6-8-3", (6, 8, 3), 8, repeats=2)
+    assert {(one.suite, one.side) for one in found} == {
+        (suite, side) for suite in ("set epoch", "set evolution") for side in ("kernels", "scipy")
+    }
+    assert all(len(one.milliseconds) == 2 for one in found)
+    scaling = {one.side: one.values()[0] for one in measure_size_apart(3000)}
+    assert scaling["parameters"] == 3 * 20 * 2000 + 1000 * 10 + 3010, "connections and biases"
+    assert scaling["peak memory"] > 50
