@@ -3,9 +3,10 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 
-def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def add_commands(commands: Any) -> None:
     """Add `set` and its actions to the command line."""
     group = commands.add_parser("set", help="the companion study: sparse evolutionary training of MLPs")
     actions = group.add_subparsers(title="actions", required=True, metavar="ACTION")
@@ -99,9 +100,8 @@ def _compare(options: argparse.Namespace) -> int:
     except InputError as error:
         print(error, file=sys.stderr)
     else:
-        told = ", ".join(
-            f"{method} {rank:.2f}" for method, rank in sorted(ranks.average.items(), key=lambda item: item[1])
-        )
+        best_first = sorted(ranks.average.items(), key=lambda item: item[1])
+        told = ", ".join(f"{method} {rank:.2f}" for method, rank in best_first)
         print(f"\nAverage ranks: {told}; critical difference {ranks.critical_difference:.2f}")
     columns = ["claim", "comparison", "measure", "mean", "low", "high", "datasets", "verdict"]
     print()

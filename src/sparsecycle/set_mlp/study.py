@@ -1,7 +1,7 @@
 """Studies of the companion: many runs declared in a few lines of `workflow/set.yaml`, and made side by side.
 
-A block is every combination of its datasets, methods, seeds and variants (overrides). `study` stands for the 15 datasets
-of the study, `search` for those that constants are chosen on.
+A block is every combination of its datasets, methods, seeds and variants (overrides). `study` stands for the 15
+datasets of the study, `search` for those that constants are chosen on.
 """
 
 from collections.abc import Iterable, Iterator
