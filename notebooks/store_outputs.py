@@ -25,6 +25,6 @@ def store(path: Path) -> None:
 
 if __name__ == "__main__":
     for name in sorted(HERE.glob("*.ipynb")):
-        if name.stem != "run":
+        if name.stem not in ("run", "set"):
             print(f"executing {name.name}")
             store(name)
