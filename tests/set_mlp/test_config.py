@@ -56,6 +56,15 @@ def test_pruning_rises_linearly_between_its_epochs() -> None:
     assert SetConfig(dataset="digits", method="set", epochs=40).pruned_by(40) == 0
 
 
+def test_small_training_parts_have_small_batches() -> None:
+    config = SetConfig(dataset="digits", method="set")
+    assert [config.batch(samples) for samples in (40, 299, 300, 2000)] == [2, 2, 32, 32]
+    assert [SetConfig(dataset="digits", method="set", batch_size=64).batch(samples) for samples in (40, 300)] == [
+        40,
+        64,
+    ]
+
+
 def test_evolution_keeps_to_its_schedule() -> None:
     config = SetConfig(dataset="digits", method="set", epochs=10, evolve_every=2, evolve_until=0.6)
     assert [epoch for epoch in range(1, 11) if config.evolves_after(epoch)] == [2, 4, 6]

@@ -25,6 +25,7 @@ from sparsecycle.validation import sentence
 Method = Literal["dense", "static", "set", "set_pruned"]
 METHODS: tuple[Method, ...] = ("dense", "static", "set", "set_pruned")
 SPARSE, EVOLVING, PRUNED = METHODS[1:], METHODS[2:], METHODS[3:]
+SMALL = 300  # samples of a training part
 Count = Annotated[int, Field(ge=1, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -65,7 +66,7 @@ class SetConfig(BaseModel):
 
     # Optimization: SGD with momentum at a constant rate.
     epochs: Count = 100
-    batch_size: Count = 8
+    batch_size: Count | None = Field(default=None, description="null: 2 where a training part is small, else 32")
     learning_rate: float = Field(default=0.01, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=2e-4, ge=0)
@@ -131,6 +132,12 @@ class SetConfig(BaseModel):
                 f"prune_until is {self.prune_until}, but of {self.epochs} epochs pruning must end before the last"
             )
         return self
+
+    def batch(self, samples: int) -> int:
+        """Samples of a batch, given those of the training part: 2, as the public code has on small data, below 300."""
+        if self.batch_size is None:
+            return 2 if samples < SMALL else 32
+        return min(self.batch_size, samples)
 
     def pruned_by(self, epoch: int) -> float:
         """Share of the neurons of a hidden layer that are pruned after `epoch` (from 1) epochs: rises linearly."""

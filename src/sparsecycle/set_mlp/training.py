@@ -190,7 +190,7 @@ class _Training:
     def _train_once(self, epoch: int) -> int:
         """One epoch in whole batches; the rest of the shuffle is left out. Returns the samples that were used."""
         features, labels = self.split.train_features, self.split.train_labels
-        size = min(self.config.batch_size, len(labels))
+        size = self.config.batch(len(labels))
         order = torch.from_numpy(np.random.default_rng([self.config.seed, epoch]).permutation(len(labels)))
         batches = order[: len(order) // size * size].view(-1, size)
         self.network.train()
