@@ -2,7 +2,9 @@
 
 import pytest
 
+from conftest import ROOT
 from sparsecycle.errors import InputError
+from sparsecycle.ledger import read_ledger
 from sparsecycle.set_mlp import config as config_module
 from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
 from sparsecycle.set_mlp.records import set_run_name
@@ -90,6 +92,13 @@ def test_constants_of_a_method_are_no_overrides(monkeypatch: pytest.MonkeyPatch)
         assert SetConfig(dataset="colon", method="dense", learning_rate=0.01).overrides() == {"learning_rate": 0.01}
     finally:
         config_module._as_it_stands.cache_clear()
+
+
+def test_every_choice_has_exactly_one_row_in_the_assumption_ledger() -> None:
+    rows = read_ledger(ROOT / "book" / "set_ledger.yaml")
+    explained = [field for row in rows for field in row["fields"]]
+    assert sorted(explained) == sorted(SetConfig.model_fields.keys() - {"dataset", "method", "seed"})
+    assert all(row["choice"] and row["known"] and row["why"] and row["alternatives"] for row in rows)
 
 
 def test_a_run_s_name_tells_what_was_overridden() -> None:
