@@ -1,5 +1,6 @@
 """What the repository promises about itself: pinned versions, a README from records, a ledger without gaps."""
 
+import ast
 import math
 import re
 import socket
@@ -180,3 +181,17 @@ def test_a_failing_notebook_fails_the_book(tmp_path: Path) -> None:
     command = [str(Path(sys.executable).with_name("jupyter-book")), "build", str(tmp_path), "-n", "-W", "--keep-going"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode != 0 and "broken" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
+def test_every_figure_is_the_value_of_its_cell(path: Path) -> None:
+    """A notebook displays the value of a cell's last expression: a figure made within a block is never seen."""
+    for cell in nbformat.read(path, as_version=4).cells:
+        if cell.cell_type != "code" or "show(" not in cell.source:
+            continue
+        body = ast.parse(cell.source).body
+        calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
+        shown = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "show"]
+        last = ast.walk(body[-1]) if isinstance(body[-1], ast.Expr) else []
+        in_last = [node for node in last if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
+        assert len(shown) == sum(call.func.id == "show" for call in in_last), cell.source

@@ -43,9 +43,11 @@ def test_the_answer_names_what_plain_regularization_does() -> None:
     text = answer(pd.concat([plain, with_dropout]))
     assert "(`dropout=0.3`, chosen on held-out images) reaches 0.600 over 3 seeds" in text
     assert "against that: `plateau` -6.0 (-6.0 to -6.0)." in text
-    assert "dropout" not in answer(plain)
+    assert "with dropout instead" not in answer(plain)
     declared = len(Grid.read(ROOT / "workflow/grid.yaml").configurations("classroom"))
-    assert f"The study is under way: 6 of its {declared} runs are recorded" in answer(plain)
+    told = answer(plain)
+    assert f"The study is under way: {declared - 6} of its {declared} runs are not recorded yet (7 of `dense`, " in told
+    assert "7 of `plateau`, " in told and "5 of `dense dropout=0.3`" in told and "5 of `fixed keep_ratio=0.5`" in told
 
 
 def test_the_baseline_is_compared_with_the_papers() -> None:

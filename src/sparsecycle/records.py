@@ -303,11 +303,16 @@ def _measured(folder: Path, record: RunRecord) -> dict[str, Any]:
     return {**found.metrics} if found else {}
 
 
+def variant_of(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
+    """What a configuration changes, as text: "" for the preset as it stands, and for the control among `fixed`."""
+    changed = dict(overrides)
+    if config["method"] == "fixed" and config["keep_ratio"] != CONTROL_BUDGET:
+        changed["keep_ratio"] = config["keep_ratio"]
+    return ", ".join(f"{name}={plain(value)}" for name, value in sorted(changed.items()))
+
+
 def _labels(record: RunRecord) -> dict[str, Any]:
-    changed = dict(record.overrides)
-    if record.config["method"] == "fixed" and record.config["keep_ratio"] != CONTROL_BUDGET:
-        changed["keep_ratio"] = record.config["keep_ratio"]
-    variant = ", ".join(f"{name}={plain(value)}" for name, value in sorted(changed.items()))
+    variant = variant_of(record.config, record.overrides)
     mixed = sorted(set(record.provenance.changed) - set(HARMLESS))
     if mixed:
         variant = ", ".join([*([variant] if variant else []), f"resumed with another {' and '.join(mixed)}"])

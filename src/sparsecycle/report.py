@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,7 @@ from sparsecycle.display import write_svg
 from sparsecycle.figures import MEASURES, METHODS, paired_effects
 from sparsecycle.grid import Grid
 from sparsecycle.provenance import CHECKOUT
-from sparsecycle.records import CONTROL_BUDGET, load_runs
+from sparsecycle.records import CONTROL_BUDGET, load_runs, variant_of
 from sparsecycle.statistics import ADAPTIVE, PAPER_ACCURACY, baseline_table, paired_difference, same_runs, verdict_table
 
 TIERS = ("paper", "classroom", "quick")  # the presets that speak for the claims, the largest first
@@ -83,14 +84,21 @@ def _tier_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
 
 
 def _progress_sentence(runs: pd.DataFrame, preset: str) -> list[str]:
-    """How far the tier's study is, where it is not complete."""
+    """How far the tier's study is, and which runs are missing, where it is not complete."""
     declared = Grid.read(CHECKOUT / "workflow" / "grid.yaml").configurations(preset)
-    recorded = len(runs[(runs["preset"] == preset) & (runs["evaluated_on"] == "test")])
-    if recorded >= len(declared):
+    mine = runs[(runs["preset"] == preset) & (runs["evaluated_on"] == "test")]
+    recorded = set(zip(mine["method"], mine["variant"], mine["seed"], strict=True))
+    missing: Counter[str] = Counter()
+    for config in declared:
+        variant = variant_of(config.model_dump(), config.overrides())
+        if (config.method, variant, config.seed) not in recorded:
+            missing[f"{config.method} {variant}".strip()] += 1
+    if not missing:
         return []
+    told = ", ".join(f"{count} of `{arm}`" for arm, count in missing.items())
     return [
-        f"The study is under way: {recorded} of its {len(declared)} runs are recorded, and what its controls and the "
-        "baselines of reviewers will say is open."
+        f"The study is under way: {missing.total()} of its {len(declared)} runs are not recorded yet ({told}), and "
+        "what they will say is open."
     ]
 
 
