@@ -46,8 +46,13 @@ def test_the_answer_names_what_plain_regularization_does() -> None:
     assert "with dropout instead" not in answer(plain)
     declared = len(Grid.read(ROOT / "workflow/grid.yaml").configurations("classroom"))
     told = answer(plain)
-    assert f"The study is under way: {declared - 6} of its {declared} runs are not recorded yet (7 of `dense`, " in told
-    assert "7 of `plateau`, " in told and "5 of `dense dropout=0.3`" in told and "5 of `fixed keep_ratio=0.5`" in told
+    assert f"The study is under way: {declared - 6} of its {declared} runs are not recorded yet (" in told
+    assert (
+        "7 of `dense`, " in told
+        and "7 of `plateau`, " in told
+        and "5 of `dense dropout=0.3`" in told
+        and "5 of `fixed keep_ratio=0.5`" in told
+    )
 
 
 def test_the_baseline_is_compared_with_the_papers() -> None:
