@@ -7,10 +7,10 @@ import csv
 import io
 import json
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -63,10 +63,10 @@ class Study(BaseModel):
     runs: Annotated[list[Block], Field(min_length=1)]
 
 
-class Grid(BaseModel):
-    """The studies of a grid file, by name."""
+class StudyFile(BaseModel):
+    """Studies by name, as a YAML file declares them; a subclass says what a study is."""
 
-    studies: Annotated[dict[StudyName, Study], Field(min_length=1)]
+    studies: dict[StudyName, Any]
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -75,7 +75,36 @@ class Grid(BaseModel):
         Raises:
             InputError: missing, not YAML, or not of this form; one sentence.
         """
-        return read_studies(path, cls)
+        try:
+            return cls(studies=yaml.safe_load(path.read_text(encoding="utf-8")))
+        except OSError as error:
+            raise InputError(f"grid file {path} cannot be read ({error.strerror})") from None
+        except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+            raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"][1:])
+            raise InputError(f"grid file {path}: {place or 'the file'}: {first['msg']}") from None
+        except ValueError as error:  # of YAML: a day that does not exist, a number of thousands of digits
+            raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
+
+    def configurations(self, study: str) -> Sequence[BaseModel]:
+        """Of every run of a study."""
+        raise NotImplementedError
+
+    def describe(self) -> str:
+        """One line a study."""
+        width = max(len(name) for name in self.studies)
+        return "\n".join(
+            f"{name:{width}}  {len(self.configurations(name)):4d} runs  {study.about}"
+            for name, study in self.studies.items()
+        )
+
+
+class Grid(StudyFile):
+    """The studies of a grid file, by name."""
+
+    studies: Annotated[dict[StudyName, Study], Field(min_length=1)]
 
     def configurations(self, study: str) -> list[RunConfig]:
         """Of every run of a study, each once, in the order of the file.
@@ -98,37 +127,6 @@ class Grid(BaseModel):
                             config = configure(preset, method, seed, variant)
                             found[run_name(config)] = config
         return list(found.values())
-
-    def describe(self) -> str:
-        """One line a study."""
-        width = max(len(name) for name in self.studies)
-        return "\n".join(
-            f"{name:{width}}  {len(self.configurations(name)):4d} runs  {study.about}"
-            for name, study in self.studies.items()
-        )
-
-
-Studies = TypeVar("Studies", bound=BaseModel)
-
-
-def read_studies(path: Path, kind: type[Studies]) -> Studies:
-    """A grid file, whose content is the field `studies` of a model of this kind.
-
-    Raises:
-        InputError: missing, not YAML, or not of this form; one sentence.
-    """
-    try:
-        return kind(studies=yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise InputError(f"grid file {path} cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"][1:])
-        raise InputError(f"grid file {path}: {place or 'the file'}: {first['msg']}") from None
-    except ValueError as error:  # of YAML: a day that does not exist, a number of thousands of digits
-        raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
 
 
 @dataclass(frozen=True)

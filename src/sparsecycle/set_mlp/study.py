@@ -7,14 +7,14 @@ datasets of the study, `search` for those that constants are chosen on.
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import joblib
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from sparsecycle.errors import InputError
-from sparsecycle.grid import Seeds, StudyName, read_studies
+from sparsecycle.grid import Seeds, StudyFile, StudyName
 from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
 from sparsecycle.set_mlp.datasets import search_datasets, study_datasets
 from sparsecycle.set_mlp.records import FILE, set_run_name
@@ -47,19 +47,10 @@ class SetStudy(BaseModel):
     runs: Annotated[list[SetBlock], Field(min_length=1)]
 
 
-class SetStudies(BaseModel):
+class SetStudies(StudyFile):
     """The studies of a file, by name."""
 
     studies: Annotated[dict[StudyName, SetStudy], Field(min_length=1)]
-
-    @classmethod
-    def read(cls, path: Path) -> Self:
-        """From YAML.
-
-        Raises:
-            InputError: missing, not YAML, or not of this form; one sentence.
-        """
-        return read_studies(path, cls)
 
     def configurations(self, study: str) -> list[SetConfig]:
         """Of every run of a study, each once, seed by seed.
@@ -75,14 +66,6 @@ class SetStudies(BaseModel):
                 config = configure_set(dataset, method, seed, variant)
                 found[set_run_name(config)] = config
         return list(found.values())
-
-    def describe(self) -> str:
-        """One line a study."""
-        width = max(len(name) for name in self.studies)
-        return "\n".join(
-            f"{name:{width}}  {len(self.configurations(name)):4d} runs  {study.about}"
-            for name, study in self.studies.items()
-        )
 
 
 def run_study(
