@@ -128,7 +128,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--no-claims", action="store_true", help="only the table of runs")
     compare.set_defaults(command=_compare)
 
-    verify = commands.add_parser("verify", help="recompute recorded accuracies from stored predictions")
+    verify = commands.add_parser("verify", help="recompute recorded numbers from stored predictions")
     verify.add_argument("folders", nargs="*", help="folders of runs (default: data/runs of the checkout)")
     _add_data_dir(verify)
     verify.set_defaults(command=_verify)
@@ -320,10 +320,14 @@ def _print_placement(runs: "pd.DataFrame") -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
+    from itertools import chain
+
+    from sparsecycle.set_mlp.verification import verify_set_runs
     from sparsecycle.verification import verify_runs
 
     faults, names = 0, []
-    for run, checked, problems in verify_runs(*options.folders, data_dir=options.data_dir):
+    both = (verify(*options.folders, data_dir=options.data_dir) for verify in (verify_runs, verify_set_runs))
+    for run, checked, problems in chain.from_iterable(both):
         faults += len(problems)
         names.append(run)
         print(f"{run}: {'; '.join(problems) if problems else f'{checked} numbers recomputed, all equal'}")

@@ -1,5 +1,6 @@
 """The assumption ledger as Markdown: rows from YAML, values from the presets, effects from the recorded ablations."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def summary_sentence(path: Path, ablations: pd.DataFrame) -> str:
     sources = RunConfig(preset="paper", method="plateau").sources()
     tags = [sources[field] for row in rows for field in row["fields"]]
     counts = ", ".join(f"{tags.count(tag)} {tag}" for tag in ("paper", "inferred", "ours"))
-    ablated = sum(not _effects(row, ablations).empty for row in rows)
+    ablated = sum(not effects_of(row, ablations).empty for row in rows)
     return (
         f"{len(rows)} choices in {len(tags)} fields of the configuration. At the `paper` preset the values are: "
         f"{counts}. "
@@ -48,15 +49,29 @@ def ledger_markdown(path: Path, ablations: pd.DataFrame) -> str:
     Args:
         ablations: of `ablation_table`.
     """
-    return "\n".join(_item(row, ablations) for row in read_ledger(path))
+    return "\n".join(
+        item_markdown(row, map(_values, row["fields"]), _ablation_lines(row, ablations)) for row in read_ledger(path)
+    )
 
 
-def _fieldless(rows: list[dict[str, Any]]) -> int:
-    return sum(not row["fields"] and "shown_by" not in row for row in rows)
+def item_markdown(row: dict[str, Any], values: Iterable[str], ablation: Iterable[str]) -> str:
+    """A row of a ledger as an item with what is known, why ours, and what else is possible.
+
+    Args:
+        values: what each of its fields is.
+        ablation: what varying it changed, the first line with the word for it.
+    """
+    first, *others = ablation
+    lines = [f"- **{row['choice']}**"]
+    lines += [f"  - {value}" for value in values]
+    lines.append(f"  - *Known:* {one_line(row['known'])}")
+    lines.append(f"  - *Why ours:* {one_line(row['why'])}")
+    lines.append(f"  - *Also possible:* {'; '.join(row['alternatives'])}")
+    return "\n".join([*lines, f"  - {first}", *(f"    - {line}" for line in others)])
 
 
-def _effects(row: dict[str, Any], ablations: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the ablation table that speak for a choice."""
+def effects_of(row: dict[str, Any], ablations: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an ablation table that speak for a choice: those whose "variant" varies its fields alone."""
     if ablations.empty:
         return ablations
     shown_by = row.get("shown_by", [])
@@ -67,16 +82,30 @@ def _effects(row: dict[str, Any], ablations: pd.DataFrame) -> pd.DataFrame:
     return ablations[mine]
 
 
+def one_line(value: str) -> str:
+    """Folded YAML text without its line breaks."""
+    return " ".join(str(value).split())
+
+
+def _fieldless(rows: list[dict[str, Any]]) -> int:
+    return sum(not row["fields"] and "shown_by" not in row for row in rows)
+
+
 def _ablation_lines(row: dict[str, Any], ablations: pd.DataFrame) -> list[str]:
-    found = _effects(row, ablations)
+    found = effects_of(row, ablations)
     if found.empty:
-        reason = "not run yet" if row["fields"] else "no field of the configuration, so it was not varied"
-        return [f"  - *Ablation:* {_text(row.get('not_varied', reason))}"]
-    lines = ["  - *Ablation* (gain over dense in points, and its change against the choice as it stands):"]
+        return [not_ablated(row)]
+    lines = ["*Ablation* (gain over dense in points, and its change against the choice as it stands):"]
     for variant, group in found.groupby("variant", sort=False):
         effects = "; ".join(f"`{one['method']}` {_effect(one)}" for one in group.to_dict("records"))
-        lines.append(f"    - `{variant}`: {effects}")
+        lines.append(f"`{variant}`: {effects}")
     return lines
+
+
+def not_ablated(row: dict[str, Any]) -> str:
+    """Why a choice has no ablation."""
+    reason = "not run yet" if row["fields"] else "no field of the configuration, so it was not varied"
+    return f"*Ablation:* {one_line(row.get('not_varied', reason))}"
 
 
 def _effect(row: dict[Any, Any]) -> str:
@@ -87,16 +116,6 @@ def _effect(row: dict[Any, Any]) -> str:
         return f"as it stands, number for number ({row['seeds']} seeds)"
     interval = f"{100 * row['change_low']:+.1f} to {100 * row['change_high']:+.1f}, " if row["seeds"] > 1 else ""
     return f"{100 * row['gain']:+.1f}, changed by {100 * row['change']:+.1f} ({interval}{row['seeds']} seeds{excluded})"
-
-
-def _item(row: dict[str, Any], ablations: pd.DataFrame) -> str:
-    lines = [f"- **{row['choice']}**"]
-    lines += [f"  - {_values(field)}" for field in row["fields"]]
-    lines.append(f"  - *Known:* {_text(row['known'])}")
-    lines.append(f"  - *Why ours:* {_text(row['why'])}")
-    lines.append(f"  - *Also possible:* {'; '.join(row['alternatives'])}")
-    lines += _ablation_lines(row, ablations)
-    return "\n".join(lines)
 
 
 def _values(field: str) -> str:
@@ -120,7 +139,3 @@ def _config_with(field: str, preset: str) -> RunConfig:
 
 def _plain(value: Any) -> str:
     return "none" if value is None else ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
-
-
-def _text(value: str) -> str:
-    return " ".join(str(value).split())

@@ -134,6 +134,11 @@ def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
     return _dataset(name, stored["X"], stored["Y"].ravel(), entry.sha256)
 
 
+def is_at_hand(name: str, data_dir: str | Path | None = None) -> bool:
+    """Whether a dataset can be loaded without fetching it."""
+    return name in EMBEDDED or _path(name, data_dir).exists()
+
+
 def fetch_datasets(names: Iterable[str], data_dir: str | Path | None = None) -> list[Path]:
     """Download datasets that are not there from the collection's repository, and check them; their files.
 

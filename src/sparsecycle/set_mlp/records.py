@@ -86,6 +86,11 @@ class SetRecord(BaseModel):
         """
         return read_versioned(folder / FILE, cls, SCHEMA_VERSION, "restore it, or delete the folder and run again")
 
+    def name(self) -> str:
+        """The run's folder below the folder of runs when it was made, with `/`."""
+        config = self.config
+        return f"set/{config['dataset']}/{config['method']}-seed{config['seed']}{suffix(self.overrides)}"
+
     def summary(self) -> str:
         """One line for people."""
         config = self.config

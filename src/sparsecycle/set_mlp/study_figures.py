@@ -1,8 +1,7 @@
-"""The figures of the companion study, in the book's style: records in, a matplotlib `Figure` out, its label the
-alternative text."""
+"""The figures over all datasets of the companion study: tables in, a matplotlib `Figure` out, its label the alternative
+text."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -13,110 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from sparsecycle.benchmarks.record import BenchmarkRecord
 from sparsecycle.figures import styled
 from sparsecycle.set_mlp.claims import Ranks
-from sparsecycle.set_mlp.records import SetRecord
-
-METHODS: dict[str, tuple[str, str, Any]] = {  # method: (colour, marker, line style)
-    "dense": ("#7d8590", "o", "-"),
-    "static": ("#009e73", "^", "--"),
-    "set": ("#0f83c9", "s", "-"),
-    "set_pruned": ("#d55e00", "D", "-"),
-}
-
-
-@styled
-def run_curves(records: Sequence[SetRecord]) -> Figure:
-    """Accuracy on both parts, connections, and neurons left against epoch: a line a run, one run a method.
-
-    Args:
-        records: of one dataset.
-    """
-    figure = Figure(figsize=(8, 3.2))
-    accuracy, connections, neurons = figure.subplots(1, 3)
-    ends = []
-    for record in records:
-        method, history = record.config["method"], record.history
-        colour, _, line = METHODS[method]
-        accuracy.plot(history["epoch"], history["train_accuracy"], color=colour, linewidth=0.8, alpha=0.6)
-        accuracy.plot(history["epoch"], history["test_accuracy"], line, color=colour, label=method)
-        connections.plot(history["epoch"], history["connections"], line, color=colour)
-        neurons.plot(history["epoch"], history["neurons_left"], line, color=colour)
-        ends.append(
-            f"{method} test accuracy {history['test_accuracy'][-1]:.2f} with {history['connections'][-1]} connections "
-            f"and {history['neurons_left'][-1]} hidden neurons"
-        )
-    accuracy.set_ylabel("accuracy (thin: training part)")
-    accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    connections.set_ylabel("connections")
-    connections.set_yscale("log")
-    neurons.set_ylabel("hidden neurons left")
-    neurons.set_ylim(bottom=0)
-    for axes in (accuracy, connections, neurons):
-        axes.set_xlabel("epoch")
-    _legend(figure, [record.config["method"] for record in records])
-    figure.set_label("Training against epoch, at the end: " + "; ".join(ends) + ".")
-    return figure
-
-
-@styled
-def degree_distribution(record: SetRecord) -> Figure:
-    """How many connections the hidden neurons have, both sides: a line for each epoch that was noted.
-
-    Raises:
-        ValueError: a fully connected network, whose neurons all have all.
-    """
-    counts = {
-        epoch: np.sum([np.pad(layer, (0, max(map(len, layers)) - len(layer))) for layer in layers], axis=0)
-        for epoch, layers in record.degrees.items()
-        if layers
-    }
-    if not counts:
-        raise ValueError("the neurons of a fully connected network have all connections: there is nothing to draw")
-    figure = Figure(figsize=(7, 3.4))
-    axes = figure.subplots()
-    colour = METHODS[record.config["method"]][0]
-    said = []
-    for place, (epoch, count) in enumerate(counts.items(), start=1):
-        degrees, living = np.arange(1, len(count)), count[1:]
-        without = count[0] / count.sum()
-        mean = (degrees * living).sum() / living.sum()
-        spread = np.sqrt(((degrees - mean) ** 2 * living).sum() / living.sum())
-        strength = place / len(counts)
-        look: dict[str, Any] = {"color": colour, "alpha": 0.25 + 0.75 * strength, "linewidth": 0.8 + strength}
-        axes.plot(degrees, living / living.sum(), label=f"epoch {epoch} ({without:.0%} have none)", **look)
-        said.append(f"epoch {epoch} mean {mean:.0f}, standard deviation {spread:.0f}, {without:.0%} have none")
-    axes.set_xlabel("connections of a hidden neuron, both sides")
-    axes.set_ylabel("share of neurons that have any")
-    axes.yaxis.set_major_formatter(PercentFormatter(1))
-    axes.legend()
-    figure.set_label("Connections of hidden neurons: " + "; ".join(said) + ".")
-    return figure
-
-
-@styled
-def feature_connections(record: SetRecord, shape: tuple[int, int] | None = None) -> Figure:
-    """Connections of each input feature at the end: as a picture where the features are one, else sorted.
-
-    Args:
-        shape: rows and columns of the picture.
-    """
-    counts = np.asarray(record.feature_connections)
-    figure = Figure(figsize=(4.2, 3.4) if shape else (7, 3.2))
-    axes = figure.subplots()
-    if shape:
-        image = axes.imshow(counts.reshape(shape), cmap="cividis")
-        figure.colorbar(image, label="connections")
-        axes.grid(visible=False)
-        axes.set_xlabel("column")
-        axes.set_ylabel("row")
-    else:
-        axes.plot(np.arange(1, len(counts) + 1), np.sort(counts)[::-1], color=METHODS[record.config["method"]][0])
-        axes.set_xlabel("input features, sorted")
-        axes.set_ylabel("connections")
-    figure.set_label(
-        f"Connections of {len(counts)} input features after training: from {counts.min()} to {counts.max()}, "
-        f"mean {counts.mean():.0f}."
-    )
-    return figure
+from sparsecycle.set_mlp.styles import METHODS, add_legend
 
 
 @styled
@@ -221,7 +117,7 @@ def accuracy_against_parameters(runs: pd.DataFrame) -> Figure:
     axes.set_xlabel("parameters at the end")
     axes.set_ylabel("test accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _legend(figure, list(dict.fromkeys(runs["method"])))
+    add_legend(figure, list(dict.fromkeys(runs["method"])))
     figure.set_label("Test accuracy, mean over datasets, and median parameters: " + "; ".join(said) + ".")
     return figure
 
@@ -253,12 +149,3 @@ def scaling(record: BenchmarkRecord) -> Figure:
     neurons = int(table["neurons"].max())
     figure.set_label(f"Growth with the number of hidden neurons; at {neurons:,}: " + ", ".join(said) + ".")
     return figure
-
-
-def _legend(figure: Figure, methods: Sequence[str]) -> None:
-    handles = [
-        mpl.lines.Line2D([], [], color=colour, marker=marker, linestyle=line, label=method)
-        for method, (colour, marker, line) in METHODS.items()
-        if method in methods
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles))
