@@ -94,7 +94,7 @@ record: $(READY)  ## for maintainers: make the runs of the book that are missing
 	@$(MAKE) --no-print-directory outputs readme
 
 readme: $(READY)  ## write the results in README.md from the records
-	@$(BIN)/python -m sparsecycle.report
+	@$(BIN)/python -m sparsecycle.readme
 
 audit: $(READY)  ## for maintainers, with the internet: known vulnerabilities of the locked versions (pip-audit)
 	@$(BIN)/python -c 'import pip_audit' 2>/dev/null \

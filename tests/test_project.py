@@ -17,8 +17,9 @@ import yaml
 from conftest import ROOT
 from sparsecycle import RunConfig, load_runs
 from sparsecycle.ledger import ledger_markdown, read_ledger, summary_sentence
+from sparsecycle.readme import current_readme, with_part
 from sparsecycle.records import find_records
-from sparsecycle.report import answer, effects, results_table, shown_tier, tier, tiers_table, with_results
+from sparsecycle.report import answer, effects, results_table, shown_tier, tier, tiers_table
 from sparsecycle.statistics import verdict_table
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -54,7 +55,10 @@ def test_conda_users_get_the_locked_versions() -> None:
 def test_the_readme_says_what_the_records_say() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     runs = load_runs()
-    assert with_results(readme, runs) == readme, "run `make readme`"
+    assert current_readme() == readme, "run `make readme`"
+    for part in ("results", "companion"):
+        changed = with_part(readme, part, "something else")
+        assert changed != readme and "something else" in changed
     assert "0.8797" in results_table(runs) and "`quick`" in results_table(runs)
 
 

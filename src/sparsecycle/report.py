@@ -2,26 +2,22 @@
 
 import ast
 import inspect
-import re
 import textwrap
 from collections import Counter
-from pathlib import Path
 
 import pandas as pd
 
 from sparsecycle import controllers, topk
 from sparsecycle.ablations import varied
 from sparsecycle.config import PRESETS, RunConfig
-from sparsecycle.display import write_svg
-from sparsecycle.figures import MEASURES, METHODS, paired_effects
+from sparsecycle.figures import MEASURES, METHODS
 from sparsecycle.grid import Grid
 from sparsecycle.provenance import CHECKOUT
-from sparsecycle.records import CONTROL_BUDGET, load_runs, variant_of
+from sparsecycle.records import CONTROL_BUDGET, variant_of
 from sparsecycle.statistics import ADAPTIVE, PAPER_ACCURACY, baseline_table, paired_difference, same_runs, verdict_table
 
 TIERS = ("paper", "classroom", "quick")  # the presets that speak for the claims, the largest first
 ROLES = {"dense": "baseline", "loss_gated": "strategy 1", "plateau": "strategy 2"}
-BEGIN, END = "<!-- begin: made from records by `make readme` -->", "<!-- end -->"
 
 
 def tier(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
@@ -330,23 +326,6 @@ def _role(method: str) -> str:
     return f"`{method}` ({ROLES.get(method, 'control')})"
 
 
-def update_readme(root: Path = CHECKOUT) -> None:
-    """Write the README's part between its markers, and its figure for light and for dark pages."""
-    runs = load_runs(root / "data" / "runs")
-    figure = paired_effects(effects(runs, shown_tier(runs)))
-    write_svg(figure, root / "book" / "static" / "effects-light.svg")
-    write_svg(figure, root / "book" / "static" / "effects-dark.svg", dark=True)
-    readme = root / "README.md"
-    readme.write_text(with_results(readme.read_text(encoding="utf-8"), runs), encoding="utf-8")
-
-
-def with_results(readme: str, runs: pd.DataFrame) -> str:
-    """The README's text with the part between the markers made anew."""
-    scale = f"The figure shows the `{shown_tier(runs)}` scale; the star is the paper's single run, at its own scale."
-    made = f"{BEGIN}\n\n{scale}\n\n{answer(runs)}\n\n{results_table(runs)}\n\n{END}"
-    return re.sub(re.escape(BEGIN) + ".*?" + re.escape(END), lambda _: made, readme, flags=re.DOTALL)
-
-
 def shown_tier(runs: pd.DataFrame) -> str:
     """The largest tier that compares a strategy with dense over at least three seeds, or else "quick"."""
     for preset in ("paper", "classroom"):
@@ -354,7 +333,3 @@ def shown_tier(runs: pd.DataFrame) -> str:
         if not rows.empty and rows["seeds"].min() >= 3:
             return preset
     return "quick"
-
-
-if __name__ == "__main__":
-    update_readme()

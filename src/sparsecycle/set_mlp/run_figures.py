@@ -87,17 +87,18 @@ def degree_distribution(record: SetRecord) -> Figure:
 
 
 @styled
-def feature_connections(record: SetRecord, shape: tuple[int, int] | None = None) -> Figure:
+def feature_connections(record: SetRecord, shape: tuple[int, int] | None = None, *, by_columns: bool = False) -> Figure:
     """Connections of each input feature at the end: as a picture where the features are one, else sorted.
 
     Args:
         shape: rows and columns of the picture.
+        by_columns: the features are the picture's columns one after the other, as in files from MATLAB.
     """
     counts = np.asarray(record.feature_connections)
     figure = Figure(figsize=(4.2, 3.4) if shape else (7, 3.2))
     axes = figure.subplots()
     if shape:
-        image = axes.imshow(counts.reshape(shape), cmap="cividis")
+        image = axes.imshow(counts.reshape(shape, order="F" if by_columns else "C"), cmap="cividis")
         figure.colorbar(image, label="connections")
         axes.grid(visible=False)
         axes.set_xlabel("column")

@@ -1,0 +1,53 @@
+"""`python -m sparsecycle.readme`: the parts of README.md that come from records, and its figure."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from sparsecycle.benchmarks.record import BenchmarkRecord, load_benchmarks
+from sparsecycle.display import write_svg
+from sparsecycle.figures import paired_effects
+from sparsecycle.provenance import CHECKOUT
+from sparsecycle.records import load_runs
+from sparsecycle.report import answer, effects, results_table, shown_tier
+from sparsecycle.set_mlp.records import load_set_runs
+from sparsecycle.set_mlp.report import set_answer
+
+BEGIN, END = "<!-- begin: {part}, made from records by `make readme` -->", "<!-- end -->"
+
+
+def update_readme(root: Path = CHECKOUT) -> None:
+    """Write the README's parts between their markers, and its figure for light and for dark pages."""
+    runs = load_runs(root / "data" / "runs")
+    figure = paired_effects(effects(runs, shown_tier(runs)))
+    write_svg(figure, root / "book" / "static" / "effects-light.svg")
+    write_svg(figure, root / "book" / "static" / "effects-dark.svg", dark=True)
+    path = root / "README.md"
+    path.write_text(current_readme(root), encoding="utf-8")
+
+
+def current_readme(root: Path = CHECKOUT) -> str:
+    """The README's text with its parts made anew."""
+    text = (root / "README.md").read_text(encoding="utf-8")
+    folder = root / "data"
+    text = with_part(text, "results", results(load_runs(folder / "runs")))
+    benchmark: BenchmarkRecord | None = next(iter(load_benchmarks(folder / "benchmarks" / "set")), None)
+    return with_part(text, "companion", set_answer(load_set_runs(folder / "runs"), benchmark))
+
+
+def results(runs: pd.DataFrame) -> str:
+    """The answer so far, and the table of methods."""
+    scale = f"The figure shows the `{shown_tier(runs)}` scale; the star is the paper's single run, at its own scale."
+    return f"{scale}\n\n{answer(runs)}\n\n{results_table(runs)}"
+
+
+def with_part(text: str, part: str, content: str) -> str:
+    """The text with what stands between the markers of a part replaced."""
+    begin = BEGIN.format(part=part)
+    made = f"{begin}\n\n{content}\n\n{END}"
+    return re.sub(re.escape(begin) + ".*?" + re.escape(END), lambda _: made, text, flags=re.DOTALL)
+
+
+if __name__ == "__main__":
+    update_readme()

@@ -1,0 +1,117 @@
+"""Sentences and tables on the companion study, from its records: nobody types a number into prose."""
+
+import math
+from typing import Any
+
+import pandas as pd
+
+from sparsecycle.benchmarks.record import BenchmarkRecord, ratio
+from sparsecycle.set_mlp.claims import LINEAR, exponent, set_verdict_table
+from sparsecycle.set_mlp.config import METHODS
+from sparsecycle.set_mlp.datasets import study_datasets
+
+MEASURES = {"test_accuracy": "test accuracy", "gap": "train-test gap"}
+SPLITS = 5  # of the study, by dataset and method
+
+
+def as_they_stand(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs that speak for the claims: without overrides, on the datasets of the study."""
+    return runs[(runs["variant"] == "") & runs["dataset"].isin(study_datasets())]
+
+
+def study_sentence(runs: pd.DataFrame) -> str:
+    """How many runs are recorded, how many of them diverged, and how many are missing."""
+    own = as_they_stand(runs)
+    if own.empty:
+        return "No run of the companion study is recorded yet."
+    planned = len(study_datasets()) * len(METHODS) * SPLITS
+    diverged = own[own["status"] == "diverged"]
+    told = [f"{len(own)} recorded runs on {own['dataset'].nunique()} datasets."]
+    if len(diverged):
+        counts = diverged.groupby("method").size().to_dict()
+        told.append("Diverged: " + ", ".join(f"`{method}` {count}" for method, count in counts.items()) + ".")
+    if len(own) < planned:
+        told.append(f"The study is under way: {planned - len(own)} of its {planned} runs are not recorded yet.")
+    return " ".join(told)
+
+
+def set_answer(runs: pd.DataFrame, benchmark: BenchmarkRecord | None) -> str:
+    """The answer on D1 to D3 as Markdown."""
+    own = as_they_stand(runs)
+    lines = [study_sentence(runs)]
+    table = set_verdict_table(own)
+    for row in table[table["datasets"] > 0].to_dict("records"):
+        lines.append(f"- **{row['claim']}**, {row['text'].lower().replace('set ', 'SET ', 1)}: {_difference(row)}")
+    if benchmark:
+        lines.append(f"- **D3**, parameters linear in neurons: {exponent_sentence(benchmark)}")
+    return "\n".join([lines[0], "", *lines[1:]]).strip()
+
+
+def _difference(row: dict[Any, Any]) -> str:
+    first, second = row["comparison"].split(" - ")
+    better = "" if row["measure"] == "test_accuracy" else " (a smaller gap is positive)"
+    half = f" with {row['neurons_left']:.0%} of the hidden neurons left" if first == "set_pruned" else ""
+    return (
+        f"`{first}`{half} against `{second}`, {MEASURES[row['measure']]}: {_points(row['mean'])} points "
+        f"(95 % interval {_points(row['low'])} to {_points(row['high'])}, {row['datasets']} datasets){better}: "
+        f"*{row['verdict']}*."
+    )
+
+
+def _points(value: float) -> str:
+    return f"{100 * value:+.1f}"
+
+
+def readable_set_verdicts(table: pd.DataFrame) -> pd.DataFrame:
+    """`set_verdict_table` for people: effects and intervals as text, in percentage points."""
+    rows = []
+    for row in table.to_dict("records"):
+        measured = row["datasets"] > 0
+        interval = f"{_points(row['low'])} to {_points(row['high'])}" if math.isfinite(row["low"]) else ""
+        rows.append(
+            {
+                "claim": row["claim"],
+                "comparison": row["comparison"],
+                "measure": row["measure"],
+                "verdict": row["verdict"],
+                "ours": _points(row["mean"]) if measured else "",
+                "95 % interval": interval,
+                "datasets": row["datasets"],
+                "left out": row["left_out"],
+                "neurons left": f"{row['neurons_left']:.0%}" if measured else "",
+                "p (Wilcoxon)": "" if math.isnan(row["p_value"]) else f"{row['p_value']:.3f}",
+                "p (Holm)": "" if math.isnan(row["p_holm"]) else f"{row['p_holm']:.3f}",
+            }
+        )
+    return pd.DataFrame(rows).set_index("claim")
+
+
+def exponent_sentence(record: BenchmarkRecord) -> str:
+    """Claim D3 from the networks of the benchmark, and what the largest of them needs."""
+    table = record.table().query("suite == 'set scaling'")
+    sizes = table.assign(neurons=table["case"].str.split().str[0].astype(int)).pivot(
+        index="neurons", columns="side", values="median"
+    )
+    slope, low, high = exponent(sizes.index.tolist(), sizes["parameters"].tolist())
+    word = "replicated" if low >= LINEAR[0] and high <= LINEAR[1] else "not replicated"
+    largest = sizes.iloc[-1]
+    return (
+        f"the exponent is {slope:.3f} ({low:.3f} to {high:.3f}, {len(sizes)} networks): *{word}*. With "
+        f"{sizes.index[-1]:,} hidden neurons a network has {largest['parameters']:,.0f} parameters and trains in "
+        f"{largest['peak memory'] / 1024:.1f} GiB, {largest['step'] / 1000:.1f} s a step of 32 samples."
+    )
+
+
+def speed_sentences(record: BenchmarkRecord) -> list[str]:
+    """How much faster the kernels are than plain scipy: an epoch and an evolution step, median of the repeats."""
+    sentences = []
+    cases = dict.fromkeys(one.case for one in record.measurements if one.suite == "set epoch")
+    for case in cases:
+        told = []
+        for suite, word in (("set epoch", "an epoch"), ("set evolution", "an evolution step")):
+            found = ratio(record, suite, case, ("scipy", None), ("kernels", None))
+            rows = record.table().query(f"suite == '{suite}' and case == '{case}' and side == 'kernels'")
+            if found and len(rows):
+                told.append(f"{word} {found[0]:.0f} times as fast ({rows['median'].iloc[0] / 1000:.2f} s)")
+        sentences.append(f"`{case}`: " + ", ".join(told) + ".")
+    return sentences

@@ -1,0 +1,114 @@
+"""Sentences on the companion study say what its rows say."""
+
+import pandas as pd
+
+from conftest import ROOT
+from sparsecycle.benchmarks.record import BenchmarkRecord, Measurement
+from sparsecycle.set_mlp.claims import set_verdict_table
+from sparsecycle.set_mlp.config import METHODS
+from sparsecycle.set_mlp.datasets import study_datasets
+from sparsecycle.set_mlp.report import (
+    SPLITS,
+    as_they_stand,
+    exponent_sentence,
+    readable_set_verdicts,
+    set_answer,
+    speed_sentences,
+    study_sentence,
+)
+from sparsecycle.set_mlp.study import SetStudies
+
+
+def runs(seeds: int = SPLITS, **gains: float) -> pd.DataFrame:
+    """All methods on all datasets; a method's accuracy is 0.8 plus its gain, alternating by a hundredth."""
+    return pd.DataFrame(
+        {
+            "dataset": name,
+            "method": method,
+            "seed": seed,
+            "variant": "",
+            "status": "complete",
+            "test_accuracy": 0.8 + gains.get(method, 0.0) + (0.01 if place % 2 and method != "dense" else 0.0),
+            "gap": 0.2 - gains.get(method, 0.0),
+            "neurons_left": 0.5 if method == "set_pruned" else 1.0,
+        }
+        for place, name in enumerate(study_datasets())
+        for method in METHODS
+        for seed in range(seeds)
+    )
+
+
+def benchmark() -> BenchmarkRecord:
+    def one(suite: str, case: str, side: str, value: float, unit: str = "ms") -> Measurement:
+        return Measurement.model_validate(
+            {"suite": suite, "case": case, "side": side}
+            | ({"milliseconds": [value]} if unit == "ms" else {"value": value, "unit": unit})
+        )
+
+    measurements = []
+    for neurons in (10_000, 100_000, 1_000_000):
+        case = f"{neurons} neurons"
+        measurements += [
+            one("set scaling", case, "parameters", 100.0 * neurons, "parameters"),
+            one("set scaling", case, "peak memory", 2048.0, "MiB"),
+            one("set scaling", case, "step", 1500.0),
+        ]
+    for suite, plain in (("set epoch", 6000.0), ("set evolution", 9000.0)):
+        measurements += [one(suite, "3-4-2", "kernels", 500.0), one(suite, "3-4-2", "scipy", plain)]
+    return BenchmarkRecord(started="", ended="", environment={}, left_out=[], measurements=measurements)
+
+
+def test_the_number_of_planned_runs_is_that_of_the_study() -> None:
+    declared = SetStudies.read(ROOT / "workflow" / "set.yaml").configurations("study")
+    assert len(declared) == len(study_datasets()) * len(METHODS) * SPLITS
+
+
+def test_missing_and_diverged_runs_are_told() -> None:
+    frame = runs(seeds=2)
+    frame.loc[0, "status"] = "diverged"
+    text = study_sentence(frame)
+    assert text.startswith("120 recorded runs on 15 datasets. Diverged: `dense` 1.")
+    assert "180 of its 300 runs are not recorded yet" in text
+    assert "under way" not in study_sentence(runs())
+    assert "No run" in study_sentence(frame.iloc[:0])
+
+
+def test_runs_with_overrides_or_on_other_datasets_do_not_speak_for_the_claims() -> None:
+    frame = pd.concat([runs(), runs().assign(variant="zeta=0.1"), runs().assign(dataset="digits")])
+    assert len(as_they_stand(frame)) == len(runs())
+
+
+def test_the_answer_names_each_claim_with_its_interval() -> None:
+    text = set_answer(runs(set=0.05, set_pruned=0.02), benchmark())
+    assert (
+        "**D1**, SET generalizes better than fully connected: `set` against `dense`, test accuracy: +5.5 points" in text
+    )
+    assert "train-test gap: +5.0 points (95 % interval +5.0 to +5.0, 15 datasets) (a smaller gap is positive)" in text
+    assert "`set_pruned` with 50% of the hidden neurons left against `set`, test accuracy: -3.0 points" in text
+    assert text.count("*replicated*") == 3
+    assert "*reversed*" in text
+
+
+def test_the_exponent_and_the_largest_network_are_told() -> None:
+    text = exponent_sentence(benchmark())
+    assert text.startswith("the exponent is 1.000 (1.000 to 1.000, 3 networks): *replicated*.")
+    assert "1,000,000 hidden neurons a network has 100,000,000 parameters and trains in 2.0 GiB, 1.5 s a step" in text
+
+
+def test_speed_is_told_as_ratios() -> None:
+    assert speed_sentences(benchmark()) == [
+        "`3-4-2`: an epoch 12 times as fast (0.50 s), an evolution step 18 times as fast (0.50 s)."
+    ]
+
+
+def test_the_readable_table_keeps_every_claim() -> None:
+    table = readable_set_verdicts(set_verdict_table(runs(set=0.05)))
+    assert list(table.index) == ["D1", "D1", "D2"]
+    assert table.iloc[0]["ours"] == "+5.5"
+    assert table.iloc[2]["neurons left"] == "50%"
+
+
+def test_without_runs_nothing_is_claimed() -> None:
+    table = readable_set_verdicts(set_verdict_table(runs().iloc[:0]))
+    assert (table["verdict"] == "not measured").all()
+    assert (table["ours"] == "").all() and (table["p (Wilcoxon)"] == "").all()
