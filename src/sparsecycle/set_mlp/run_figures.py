@@ -4,7 +4,6 @@ matplotlib `Figure` out, its label the alternative text."""
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -129,11 +128,12 @@ def rewiring(before: SparseLinear, after: SparseLinear, titles: tuple[str, str] 
     for axes, layer, title in zip(panels, (before, after), titles, strict=True):
         _matrix(axes, layer)
         axes.set_title(f"{title}: {layer.connections} connections", fontsize=11)
-    ink = mpl.rcParams["text.color"]
     for row, column in gone:
-        panels[0].plot([column - 0.42, column + 0.42], [row + 0.42, row - 0.42], color=ink, linewidth=1.6)
+        panels[0].plot([column - 0.42, column + 0.42], [row + 0.42, row - 0.42], color="black", linewidth=1.6)
     for row, column in new:
-        panels[1].add_patch(Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, edgecolor=ink, linewidth=2))
+        panels[1].add_patch(
+            Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, edgecolor="black", linewidth=2)
+        )
     panels[0].set_ylabel("neuron after the layer")
     figure.set_label(
         f"A layer of {before.in_features} by {before.out_features} neurons, {titles[0]} with {before.connections} "
