@@ -44,6 +44,11 @@ def test_the_answer_names_what_plain_regularization_does() -> None:
     assert "(`dropout=0.3`, chosen on held-out images) reaches 0.600 over 3 seeds" in text
     assert "against that: `plateau` -6.0 (-6.0 to -6.0)." in text
     assert "with dropout instead" not in answer(plain)
+    shorter = runs({"dense": [0.55, 0.56, 0.57]}, variant="epochs=25")
+    longer = runs({"dense": [0.50, 0.51, 0.52]}, variant="epochs=54")
+    text = answer(pd.concat([plain, shorter, longer]))
+    assert "Dense training stopped early instead (`epochs=25`, chosen on held-out images) reaches 0.560" in text
+    assert "epochs=54`, chosen" not in text, "longer training is no regularization"
     declared = len(Grid.read(ROOT / "workflow/grid.yaml").configurations("classroom"))
     told = answer(plain)
     assert f"The study is under way: {declared - 6} of its {declared} runs are not recorded yet (" in told

@@ -103,7 +103,8 @@ def _regularized_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
     table = baseline_table(runs, preset)
     sentences = []
     for baseline in sorted(set(table["comparison"].str.split(" - ").str[1])) if len(table) else []:
-        if not baseline.startswith("dense dropout="):
+        word = _plain_regularization(preset, baseline.removeprefix("dense "))
+        if word is None:
             continue
         arm = complete(runs[(runs["preset"] == preset) & ("dense " + runs["variant"] == baseline)])
         arm = arm[(arm["method"] == "dense") & (arm["evaluated_on"] == "test")]
@@ -113,10 +114,19 @@ def _regularized_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
             for row in table[table["comparison"].str.endswith(f" - {baseline}")].to_dict("records")
         ]
         sentences.append(
-            f"Dense training with dropout instead (`{baseline.removeprefix('dense ')}`, chosen on held-out images) "
+            f"Dense training {word} instead (`{baseline.removeprefix('dense ')}`, chosen on held-out images) "
             f"reaches {arm['test_accuracy'].mean():.3f} over {len(arm)} seeds; against that: {' and '.join(against)}."
         )
     return sentences
+
+
+def _plain_regularization(preset: str, variant: str) -> str | None:
+    """What a dense baseline does against overfitting, None where it does nothing of the kind."""
+    fields = varied(variant)
+    if fields.keys() == {"dropout"}:
+        return "with dropout"
+    epochs = RunConfig(preset=preset, method="dense").epochs
+    return "stopped early" if fields.keys() == {"epochs"} and int(fields["epochs"]) < epochs else None
 
 
 def effect_sentences(rows: pd.DataFrame) -> list[str]:
