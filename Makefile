@@ -5,9 +5,11 @@ READY := .venv/ready
 METHODS := dense loss_gated plateau
 STUDY ?= smoke
 SHELL := /bin/bash
+# glibc gives large blocks back and gets them anew each step: half of the time of a fully connected network.
+KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=10000000000
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages test lint types unit notebooks pages-check bench study paper measure record readme outputs audit clean
+.PHONY: help env book pages test lint types unit notebooks pages-check bench study paper measure record set-search readme outputs audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -91,7 +93,13 @@ record: $(READY)  ## for maintainers: make the runs of the book that are missing
 	@for method in $(METHODS); do \
 		cp data/runs/classroom/$$method-seed0/model.safetensors data/checkpoints/classroom/$$method-seed0.safetensors; \
 	done
+	@for study in study ablation; do \
+		$(KEEP_MEMORY) $(BIN)/sparsecycle set study $$study --output-dir data/runs --jobs 2 || exit 1; \
+	done
 	@$(MAKE) --no-print-directory outputs readme
+
+set-search: $(READY)  ## for maintainers: the search for the companion's constants (an hour), in data/search
+	@$(KEEP_MEMORY) $(BIN)/sparsecycle set study search --output-dir data/search --jobs 2
 
 readme: $(READY)  ## write the results in README.md from the records
 	@$(BIN)/python -m sparsecycle.readme

@@ -3,7 +3,15 @@
 import numpy as np
 import torch
 
-from sparsecycle.benchmarks.set_mlp import measure_shape, measure_size_apart, sgd, train_step
+from sparsecycle.benchmarks.set_mlp import (
+    DECAY,
+    MOMENTUM,
+    RATE,
+    measure_shape,
+    measure_size_apart,
+    sgd,
+    train_step,
+)
 from sparsecycle.benchmarks.set_scipy import ScipyMLP
 from sparsecycle.set_mlp import sparse_mlp
 
@@ -11,7 +19,7 @@ from sparsecycle.set_mlp import sparse_mlp
 def test_the_baseline_trains_the_same_network() -> None:
     rng = np.random.default_rng(0)
     network = sparse_mlp((12, 30, 20, 4), 2.0, rng)
-    plain = ScipyMLP(network, 0.01, 0.9, 2e-4)
+    plain = ScipyMLP(network, RATE, MOMENTUM, DECAY)
     optimizer = sgd(network)
     x, labels = rng.normal(size=(40, 12)).astype(np.float32), rng.integers(4, size=40)
     for start in range(0, 40, 2):
@@ -26,7 +34,7 @@ def test_the_baseline_trains_the_same_network() -> None:
 def test_the_baseline_evolves_by_the_same_rule() -> None:
     rng = np.random.default_rng(0)
     network = sparse_mlp((12, 30, 4), 2.0, rng)
-    plain = ScipyMLP(network, 0.01, 0.9, 2e-4)
+    plain = ScipyMLP(network, RATE, MOMENTUM, DECAY)
     before = [matrix.toarray() for matrix in plain.weights]
     counts = [matrix.nnz for matrix in plain.weights]
     plain.velocities = [np.ones_like(velocity) for velocity in plain.velocities]

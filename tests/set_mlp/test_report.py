@@ -97,7 +97,8 @@ def test_the_exponent_and_the_largest_network_are_told() -> None:
 
 def test_speed_is_told_as_ratios() -> None:
     assert speed_sentences(benchmark()) == [
-        "`3-4-2`: an epoch 12 times as fast (0.50 s), an evolution step 18 times as fast (0.50 s)."
+        "`3-4-2`: an epoch 15 times as fast (1.00 s), training 12 times as fast (0.50 s), "
+        "evolution 18 times as fast (0.50 s)."
     ]
 
 

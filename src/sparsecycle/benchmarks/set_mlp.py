@@ -124,7 +124,7 @@ def measure_size(neurons: int) -> list[Measurement]:
 
 
 def sgd(network: MLP) -> torch.optim.SGD:
-    return torch.optim.SGD(network.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY)
+    return torch.optim.SGD(network.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY, fused=True)
 
 
 def train_step(network: MLP, optimizer: torch.optim.SGD, x: torch.Tensor, labels: torch.Tensor) -> None:

@@ -3,6 +3,9 @@
 The matrix (outputs, inputs) is in compressed rows: the connections of output o are those from `starts[o]` to
 `starts[o + 1]`, each with its input and its weight. Activations are (neurons, samples), so that the innermost loop
 runs over neighbours in memory. Time is proportional to connections times samples, and nothing is allocated.
+
+Batches of two, which small datasets are trained with, have loops of their own: a loop over two samples costs several
+times what it does. Indices are unsigned, so that no code is needed for negative ones.
 """
 
 from typing import Any
@@ -13,16 +16,27 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
+_index = np.uint64
+_FIRST, _SECOND = _index(0), _index(1)
 
 
 @numba.njit(cache=True, fastmath={"contract", "reassoc"}, nogil=True)
 def product(starts: Integers, inputs: Integers, weights: Floats, x: Floats, out: Floats) -> None:
     """out = W x: (outputs, samples) from (inputs, samples)."""
+    if x.shape[1] == 2:
+        for o in range(out.shape[0]):
+            first = second = out.dtype.type(0)
+            for c in range(_index(starts[o]), _index(starts[o + 1])):
+                weight, i = weights[c], _index(inputs[c])
+                first += weight * x[i, _FIRST]
+                second += weight * x[i, _SECOND]
+            out[o, 0], out[o, 1] = first, second
+        return
     for o in range(out.shape[0]):
         row = out[o]
         row[:] = 0
-        for c in range(starts[o], starts[o + 1]):
-            weight, values = weights[c], x[inputs[c]]
+        for c in range(_index(starts[o]), _index(starts[o + 1])):
+            weight, values = weights[c], x[_index(inputs[c])]
             for n in range(row.size):
                 row[n] += weight * values[n]
 
@@ -31,10 +45,18 @@ def product(starts: Integers, inputs: Integers, weights: Floats, x: Floats, out:
 def transposed_product(starts: Integers, inputs: Integers, weights: Floats, slope: Floats, out: Floats) -> None:
     """out = W' slope: (inputs, samples) from (outputs, samples)."""
     out[:] = 0
+    if slope.shape[1] == 2:
+        for o in range(slope.shape[0]):
+            first, second = slope[o, 0], slope[o, 1]
+            for c in range(_index(starts[o]), _index(starts[o + 1])):
+                weight, i = weights[c], _index(inputs[c])
+                out[i, _FIRST] += weight * first
+                out[i, _SECOND] += weight * second
+        return
     for o in range(slope.shape[0]):
         row = slope[o]
-        for c in range(starts[o], starts[o + 1]):
-            weight, values = weights[c], out[inputs[c]]
+        for c in range(_index(starts[o]), _index(starts[o + 1])):
+            weight, values = weights[c], out[_index(inputs[c])]
             for n in range(row.size):
                 values[n] += weight * row[n]
 
@@ -42,10 +64,17 @@ def transposed_product(starts: Integers, inputs: Integers, weights: Floats, slop
 @numba.njit(cache=True, fastmath={"contract", "reassoc"}, nogil=True)
 def sampled_product(starts: Integers, inputs: Integers, slope: Floats, x: Floats, out: Floats) -> None:
     """The entries of slope x' where there is a connection: (connections,)."""
+    if slope.shape[1] == 2:
+        for o in range(slope.shape[0]):
+            first, second = slope[o, 0], slope[o, 1]
+            for c in range(_index(starts[o]), _index(starts[o + 1])):
+                i = _index(inputs[c])
+                out[c] = first * x[i, _FIRST] + second * x[i, _SECOND]
+        return
     for o in range(slope.shape[0]):
         row = slope[o]
-        for c in range(starts[o], starts[o + 1]):
-            values = x[inputs[c]]
+        for c in range(_index(starts[o]), _index(starts[o + 1])):
+            values = x[_index(inputs[c])]
             total = out.dtype.type(0)
             for n in range(row.size):
                 total += row[n] * values[n]

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparsecycle.benchmarks.record import BenchmarkRecord, ratio
+from sparsecycle.benchmarks.record import BenchmarkRecord
 from sparsecycle.set_mlp.claims import LINEAR, exponent, set_verdict_table
 from sparsecycle.set_mlp.config import METHODS
 from sparsecycle.set_mlp.datasets import study_datasets
@@ -103,15 +103,17 @@ def exponent_sentence(record: BenchmarkRecord) -> str:
 
 
 def speed_sentences(record: BenchmarkRecord) -> list[str]:
-    """How much faster the kernels are than plain scipy: an epoch and an evolution step, median of the repeats."""
+    """How much faster the kernels are than plain scipy, by shape of network: an epoch and its two parts, medians."""
+    table = record.table()
     sentences = []
-    cases = dict.fromkeys(one.case for one in record.measurements if one.suite == "set epoch")
-    for case in cases:
-        told = []
-        for suite, word in (("set epoch", "an epoch"), ("set evolution", "an evolution step")):
-            found = ratio(record, suite, case, ("scipy", None), ("kernels", None))
-            rows = record.table().query(f"suite == '{suite}' and case == '{case}' and side == 'kernels'")
-            if found and len(rows):
-                told.append(f"{word} {found[0]:.0f} times as fast ({rows['median'].iloc[0] / 1000:.2f} s)")
+    for case in dict.fromkeys(table.loc[table["suite"] == "set epoch", "case"]):
+        times = table[table["case"] == case].pivot(index="side", columns="suite", values="median") / 1000
+        times = times.rename(columns={"set epoch": "training", "set evolution": "evolution"})
+        times.insert(0, "an epoch", times.sum(axis=1))
+        ratios = times.loc["scipy"] / times.loc["kernels"]
+        told = (
+            f"{word} {ratios[word]:.0f} times as fast ({seconds:.2f} s)"
+            for word, seconds in times.loc["kernels"].items()
+        )
         sentences.append(f"`{case}`: " + ", ".join(told) + ".")
     return sentences

@@ -119,6 +119,7 @@ class _Training:
             lr=config.learning_rate,
             momentum=config.momentum,
             weight_decay=config.weight_decay,
+            fused=True,  # one pass over the weights: the step of a large network several times as fast
         )
         self.connectivity = Connectivity(config, self.network, self.optimizer, self.rng)
         self.connections_at_start = self.network.connections()
