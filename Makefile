@@ -72,8 +72,9 @@ paper: $(READY)  ## the replication itself, on a GPU: the runs that are missing;
 	@$(BIN)/sparsecycle data fetch cifar10
 	@$(MAKE) --no-print-directory study STUDY=paper SIDE=$(or $(SIDE),4)
 
-bench: $(READY)  ## measure what the method costs on this machine (minutes); a record in data/benchmarks
+bench: $(READY)  ## measure what the method costs on this machine (minutes); two records in data/benchmarks
 	@$(BIN)/python -m sparsecycle.benchmarks
+	@$(BIN)/python -m sparsecycle.benchmarks.set_mlp
 
 measure: $(READY)  ## measure the finished runs in runs/: compressed, disturbed, layer by layer (half a minute each)
 	@$(BIN)/sparsecycle measure runs

@@ -1,0 +1,72 @@
+"""Checks for the exercises of the course: in one line, whether an answer is right, and if not, where to look."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+RIGHT, OPEN = "Right.", "Not answered yet."
+
+
+def check(answer: Any, expected: Any, hint: str) -> None:
+    """Print whether an answer is right.
+
+    Args:
+        answer: number, text, set, sequence or tensor; `...` stands for an exercise that was not done.
+        expected: what is right; numbers may differ by a thousandth, relatively.
+        hint: what to look at again, one sentence.
+    """
+    print(_verdict(answer, expected, hint))
+
+
+def check_function(answer: Callable[..., Any], expected: Callable[..., Any], cases: Iterable[Sequence[Any]]) -> None:
+    """Print whether a function gives what another one gives, case by case, and the first case where it does not.
+
+    Args:
+        answer: the function of the exercise; one that returns `...` or None was not done.
+        expected: the function to compare with.
+        cases: arguments of each call.
+    """
+    for arguments in cases:
+        told = ", ".join(_text(one) for one in arguments)
+        try:
+            found = answer(*arguments)
+        except Exception as error:
+            print(f"Not yet. With {told} it stops: {type(error).__name__}, {error}")
+            return
+        wanted = expected(*arguments)
+        if found is None or not _same(found, wanted):
+            undone = found is None or found is ...
+            print(OPEN if undone else f"Not yet. With {told} it gives {_text(found)}, but should give {_text(wanted)}.")
+            return
+    print(RIGHT)
+
+
+def _verdict(answer: Any, expected: Any, hint: str) -> str:
+    if answer is ... or (isinstance(answer, list | tuple | set | dict) and ... in answer):
+        return OPEN
+    return RIGHT if _same(answer, expected) else f"Not yet. {hint}"
+
+
+def _same(answer: Any, expected: Any) -> bool:
+    if isinstance(expected, str | bool | set | frozenset):
+        return bool(answer == expected) and isinstance(answer, bool) == isinstance(expected, bool)
+    try:
+        given, wanted = (np.asarray(_plain(value), dtype=np.float64) for value in (answer, expected))
+    except (TypeError, ValueError):
+        return False
+    return given.shape == wanted.shape and bool(np.allclose(given, wanted, rtol=1e-3, atol=1e-9, equal_nan=True))
+
+
+def _plain(value: Any) -> Any:
+    return value.detach().numpy() if hasattr(value, "detach") else value
+
+
+def _text(value: Any) -> str:
+    plain = _plain(value)
+    if isinstance(plain, np.ndarray):
+        plain = plain.tolist()
+    if isinstance(plain, float) and math.isfinite(plain):
+        return f"{plain:.4g}"
+    return str(plain)
