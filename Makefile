@@ -38,6 +38,7 @@ book: $(READY)  ## train dense and both strategies on this machine, then build t
 pages: $(READY)  ## build the book from what is there; a warning or a failing notebook fails it
 	@echo "building the book (every chapter is executed)"
 	@$(BIN)/python book/table_of_contents.py
+	@$(BIN)/python course/make_forms.py
 	@$(BIN)/jupyter-book build . --all -n -W --keep-going --toc _build/_toc.yml --quiet
 
 test: lint types unit notebooks pages pages-check  ## all that must hold: ruff, mypy, pytest, nbval, the book

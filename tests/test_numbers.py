@@ -14,7 +14,11 @@ from sparsecycle.statistics import NO_EFFECT, PAPER_ACCURACY
 UNITS = r"%|(?:percentage )?points?\b|seconds?\b|minutes?\b|hours?\b|times\b|nats\b|MB\b|images?/s|lines\b"
 RESULT = re.compile(rf"(?<![\w.\-/=])(\d[\d,]*\.\d+|\d[\d,.]*(?= ?(?:{UNITS})))(?![\w/])")
 PAGES = sorted(
-    [*(ROOT / "book").glob("*.md"), *(ROOT / "notebooks").glob("*.ipynb"), ROOT / "README.md", ROOT / "data/README.md"]
+    [
+        *(path for folder in ("book", "course") for path in (ROOT / folder).glob("*.md")),
+        *(path for folder in ("notebooks", "course") for path in (ROOT / folder).glob("*.ipynb")),
+        *(ROOT / "README.md", ROOT / "data/README.md"),
+    ]
 )
 RECORDED = {  # studies that the chapters show, and the folders of their records
     "quick": "data/runs",

@@ -26,7 +26,7 @@ def contents() -> list[str]:
 
 
 PAGES = contents()
-CHAPTERS = [name for name in PAGES if name.startswith(("notebooks/", "book/runs/"))]
+CHAPTERS = [name for name in PAGES if name.startswith(("notebooks/", "book/runs/", "course/lesson"))]
 
 
 @cache

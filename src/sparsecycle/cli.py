@@ -126,6 +126,9 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("folders", nargs="*", help="folders of runs (default: data/runs of the checkout)")
     compare.add_argument("--preset", default="quick", help="tier whose claims are judged (default: quick)")
     compare.add_argument("--no-claims", action="store_true", help="only the table of runs")
+    compare.add_argument(
+        "--against", metavar="METHOD", help="score the runs against the recorded ones of this method, seed by seed"
+    )
     compare.set_defaults(command=_compare)
 
     verify = commands.add_parser("verify", help="recompute recorded numbers from stored predictions")
@@ -298,6 +301,9 @@ def _compare(options: argparse.Namespace) -> int:
     print(runs[columns].to_string(index=False, float_format="{:.4f}".format))
     if options.folders:
         _print_placement(runs)
+    if options.against:
+        _print_score(options.folders, options.against)
+        return 0
     if options.no_claims:
         return 0
     table = verdict_table(runs, options.preset)
@@ -317,6 +323,14 @@ def _print_placement(runs: "pd.DataFrame") -> None:
     if not table.empty:
         print("\nAmong the recorded runs of the same configuration (lowest, mean and highest of their seeds):")
         print(table.to_string(index=False, float_format="{:.4f}".format))
+
+
+def _print_score(folders: Sequence[str], against: str) -> None:
+    from sparsecycle.scoring import score
+
+    table = score(folders, against)
+    print(f"\nTest accuracy less that of the recorded {against} runs of the same seeds:")
+    print(table.to_string(index=False, float_format="{:+.4f}".format))
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -50,8 +50,10 @@ def _verdict(answer: Any, expected: Any, hint: str) -> str:
 
 
 def _same(answer: Any, expected: Any) -> bool:
-    if isinstance(expected, str | bool | set | frozenset):
-        return bool(answer == expected) and isinstance(answer, bool) == isinstance(expected, bool)
+    if isinstance(expected, bool):
+        return isinstance(answer, bool | np.bool_) and bool(answer) == expected
+    if isinstance(expected, str | set):
+        return bool(answer == expected)
     try:
         given, wanted = (np.asarray(_plain(value), dtype=np.float64) for value in (answer, expected))
     except (TypeError, ValueError):
@@ -70,3 +72,38 @@ def _text(value: Any) -> str:
     if isinstance(plain, float) and math.isfinite(plain):
         return f"{plain:.4g}"
     return str(plain)
+
+
+def check_rule(rule: Callable[[float, float, float], Any], floor: float, *, patience: int = 50) -> None:
+    """Print whether a rule for the next budget keeps the bounds, never grows but by a reset to 1, and resets at last.
+
+    Args:
+        rule: takes the budget, the loss of the period just trained at it and that of the last dense period; returns the
+            next budget.
+        floor: the smallest budget that is allowed.
+        patience: periods within which a reset must come, whatever the losses.
+    """
+    rng = np.random.default_rng(0)
+    sequences = [rng.uniform(0, 3, 200), np.full(200, 1.0), np.linspace(3, 0, 200), np.full(200, math.nan)]
+    for losses in sequences:
+        budget, dense_loss, since_reset = 1.0, math.nan, 0
+        for loss in losses.tolist():
+            if budget == 1:
+                dense_loss = loss
+            found = rule(budget, loss, dense_loss)
+            told = f"With budget {budget:.3g}, loss {loss:.3g} and dense loss {dense_loss:.3g}"
+            if found is None or found is ...:
+                print(OPEN)
+                return
+            if not floor <= found <= 1:
+                print(f"Not yet. {told} it gives {found!r}, which is not from {floor} to 1.")
+                return
+            if budget < found < 1:
+                print(f"Not yet. {told} it grows to {found:.3g}; the only way up is a reset to 1.")
+                return
+            since_reset = 0 if found == 1 else since_reset + 1
+            if since_reset > patience:
+                print(f"Not yet. There was no reset for {patience} periods, the last with budget {budget:.3g}.")
+                return
+            budget = found
+    print(RIGHT)

@@ -1,0 +1,34 @@
+"""The two forms of each lesson, from one notebook: with exercises to fill in, and with solutions. Run by `make pages`.
+
+A cell tagged `student` is the stub of an exercise, one tagged `solution` its solution; a form has one of the two.
+"""
+
+from pathlib import Path
+
+import nbformat
+
+HERE = Path(__file__).parent
+TARGET = HERE.parent / "_build" / "extra" / "class"  # what is in `extra` goes into the book as it is
+WITHOUT = {"student": "solution", "teacher": "student"}  # form: the cells that it lacks
+
+
+def form(lesson: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
+    """The lesson's form for "student" or "teacher", without outputs."""
+    made = nbformat.from_dict(lesson)
+    made.cells = [cell for cell in made.cells if WITHOUT[name] not in cell.metadata.get("tags", [])]
+    for cell in made.cells:
+        cell.metadata.pop("tags", None)
+        if cell.cell_type == "code":
+            cell.outputs, cell.execution_count = [], None
+    return made
+
+
+def main() -> None:
+    TARGET.mkdir(parents=True, exist_ok=True)
+    for path in sorted(HERE.glob("lesson*.ipynb")):
+        for name in WITHOUT:
+            nbformat.write(form(nbformat.read(path, as_version=4), name), TARGET / f"{path.stem}-{name}.ipynb")
+
+
+if __name__ == "__main__":
+    main()

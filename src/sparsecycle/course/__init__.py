@@ -1,0 +1,5 @@
+"""What the notebooks of the course need besides the library: checks of answers, and two figures."""
+
+from sparsecycle.course.checks import check, check_function, check_rule
+
+__all__ = ["check", "check_function", "check_rule"]

@@ -1,0 +1,132 @@
+"""The lessons as a class meets them: the student form runs and asks, the teacher form is right throughout."""
+
+import math
+import re
+import sys
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import numpy as np
+import pytest
+import torch
+from nbclient import NotebookClient
+
+from conftest import ROOT
+from sparsecycle.course import check, check_function, check_rule
+from sparsecycle.course.checks import OPEN, RIGHT
+
+sys.path.insert(0, str(ROOT / "course"))
+from make_forms import form
+
+LESSONS = sorted((ROOT / "course").glob("lesson*.ipynb"))
+EXERCISE = re.compile(r"### Exercise (\d): ")
+
+
+@cache
+def executed(path: Path, name: str) -> nbformat.NotebookNode:
+    notebook = form(nbformat.read(path, as_version=4), name)
+    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(path.parent)}}).execute()
+    return notebook
+
+
+def answers(notebook: nbformat.NotebookNode) -> list[str]:
+    """What the checks printed."""
+    printed = "".join(
+        output.text
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream" and output.name == "stdout"
+    )
+    return [line for line in printed.splitlines() if line.startswith((RIGHT, OPEN, "Not yet."))]
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_in_the_teacher_form_every_answer_is_right(path: Path) -> None:
+    told = answers(executed(path, "teacher"))
+    assert len(told) >= 5
+    assert set(told) == {RIGHT}
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_the_student_form_runs_to_its_end_and_has_no_solution(path: Path) -> None:
+    student, teacher = executed(path, "student"), executed(path, "teacher")
+    told = answers(student)
+    assert len(told) == len(answers(teacher)) and set(told) == {OPEN}
+    text = "\n".join(cell.source for cell in student.cells)
+    source = nbformat.read(path, as_version=4)
+    for cell in source.cells:
+        if "solution" in cell.metadata.get("tags", []):
+            assert cell.source not in text
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_each_lesson_has_goals_timings_and_five_exercises_with_their_cells(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    assert "**After this lesson you can**" in text and "| minutes | what |" in text
+    assert EXERCISE.findall(text) == ["1", "2", "3", "4", "5"]
+    tags = [tag for cell in cells for tag in cell.metadata.get("tags", []) if tag in ("student", "solution", "check")]
+    assert tags == ["student", "solution", "check"] * 5
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_a_form_is_clean(path: Path) -> None:
+    for name in ("student", "teacher"):
+        for cell in form(nbformat.read(path, as_version=4), name).cells:
+            assert "tags" not in cell.metadata and not cell.get("outputs")
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "told"),
+    [
+        (1.0001, 1.0, RIGHT),
+        (1.1, 1.0, "Not yet. Look again."),
+        ([1, 2], np.array([1.0, 2.0]), RIGHT),
+        ([1, 2], torch.tensor([2.0, 1.0]), "Not yet. Look again."),
+        ([1, 2, 3], [1, 2], "Not yet. Look again."),
+        ("no number", 1.0, "Not yet. Look again."),
+        (..., 1.0, OPEN),
+        ([1, ...], [1, 2], OPEN),
+        (1, True, "Not yet. Look again."),
+        (np.bool_(True), True, RIGHT),
+        ({1, 2}, {2, 1}, RIGHT),
+    ],
+)
+def test_answers_are_compared(answer: Any, expected: Any, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    check(answer, expected, "Look again.")
+    assert capsys.readouterr().out == told + "\n"
+
+
+def test_a_function_is_compared_case_by_case(capsys: pytest.CaptureFixture[str]) -> None:
+    def stops(value: float) -> float:
+        raise KeyError("three")
+
+    for function in (lambda value: 2 * value, lambda value: value**2, stops, lambda value: None):
+        check_function(function, lambda value: 2 * value, [(2,), (3.5,)])
+    assert capsys.readouterr().out.splitlines() == [
+        RIGHT,
+        "Not yet. With 3.5 it gives 12.25, but should give 7.",
+        "Not yet. With 2 it stops: KeyError, 'three'",
+        OPEN,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rule", "told"),
+    [
+        (lambda budget, loss, dense: max(0.1, budget / 2) if budget > 0.1 else 1.0, RIGHT),
+        (lambda budget, loss, dense: budget / 2, "which is not from 0.1 to 1"),
+        (lambda budget, loss, dense: 0.1 if budget == 1 else 0.1 + budget / 2, "it grows to 0.15"),
+        (lambda budget, loss, dense: 0.5, "There was no reset for 50 periods"),
+        (lambda budget, loss, dense: 0.5 if budget == 1 else 1.0 if math.isfinite(loss) else math.nan, "it gives nan"),
+        (lambda budget, loss, dense: None, OPEN),
+    ],
+)
+def test_a_rule_that_can_go_wrong_is_found(
+    rule: Callable[[float, float, float], Any], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_rule(rule, 0.1)
+    assert told in capsys.readouterr().out
