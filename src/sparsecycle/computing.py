@@ -1,0 +1,41 @@
+"""What all recorded runs took, and on what: tables from their provenance."""
+
+from collections.abc import Mapping
+
+import pandas as pd
+
+
+def compute_table(studies: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """A row a study, and one for all of them.
+
+    Args:
+        studies: by name, rows of `load_runs` or `load_set_runs`; those without runs are left out.
+
+    Columns: study, runs, hours (wall time, each run by its own clock), diverged, resumed, machine, threads, torch,
+    revisions (how many of the source), clean (runs from a tree without changes).
+    """
+    rows = []
+    for name, runs in studies.items():
+        if len(runs):
+            rows.append({"study": name} | _sums(runs) | _made_by(runs))
+    every = [runs for runs in studies.values() if len(runs)]
+    if every:
+        rows.append({"study": "all"} | _sums(pd.concat(every)))
+    return pd.DataFrame(rows)
+
+
+def _sums(runs: pd.DataFrame) -> dict[str, object]:
+    return {
+        "runs": len(runs),
+        "hours": round(float(runs["wall_seconds"].sum()) / 3600, 1),
+        "diverged": int((runs["status"] == "diverged").sum()),
+        "resumed": int((runs["resumes"] > 0).sum()),
+        "clean": int(runs["git_clean"].eq(True).sum()),
+    }
+
+
+def _made_by(runs: pd.DataFrame) -> dict[str, object]:
+    machines = runs["cpu"].where(runs["device"] == "cpu", runs["device"])
+    listed = {"machine": machines, "threads": runs["threads"], "torch": runs["torch"]}
+    texts = {name: ", ".join(sorted({str(value) for value in values})) for name, values in listed.items()}
+    return texts | {"revisions": runs["git_revision"].nunique()}
