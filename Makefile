@@ -54,14 +54,15 @@ unit: $(READY)  ## pytest, two processes; Triton's interpreter stands in for a G
 	@$(BIN)/python -c 'import triton' 2>/dev/null \
 		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check 'triton>=3.6,<4' \
 		|| echo "Triton cannot be installed here: its tests are skipped"
-	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/test_pages.py
+	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/test_pages.py --ignore tests/test_browser.py
 
 notebooks: $(READY)  ## nbval: execute the chapters and compare the outputs marked for it
 	@$(BIN)/pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
 		notebooks --ignore notebooks/run.ipynb --ignore notebooks/set.ipynb
 
-pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs
-	@$(BIN)/pytest tests/test_pages.py
+pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs, and each page in a browser
+	@$(BIN)/python tests/browser.py
+	@$(BIN)/pytest -n 2 tests/test_pages.py tests/test_browser.py
 
 study: $(READY)  ## the runs of a study of workflow/grid.yaml that are missing; MINUTES=50 stops then, SIDE=4 shares a GPU
 	@$(if $(MINUTES),timeout $(MINUTES)m) $(BIN)/snakemake --snakefile workflow/Snakefile \

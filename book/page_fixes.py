@@ -1,0 +1,34 @@
+"""A Sphinx extension that mends what the theme leaves on every page: scripts that fail, and buttons without a name."""
+
+from typing import Any
+
+from sphinx.application import Sphinx
+
+
+def without_thebe(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Take off the scripts of a service that this book does not use; included twice, they fail."""
+    context["script_files"] = [
+        script
+        for script in context.get("script_files", [])
+        if "thebe" not in f"{getattr(script, 'filename', script)} {getattr(script, 'attributes', '')}".lower()
+    ]
+
+
+def with_named_toggles(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Name the buttons of the sidebar that show sections, for those who hear the page."""
+    made = context.get("generate_toctree_html")
+    if made:
+
+        def named(*arguments: Any, **options: Any) -> Any:
+            found = made(*arguments, **options)  # a BeautifulSoup of the list
+            for toggle in found.select("summary"):
+                toggle["aria-label"] = "sections of this chapter"
+            return found
+
+        context["generate_toctree_html"] = named
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("html-page-context", without_thebe, priority=900)
+    app.connect("html-page-context", with_named_toggles, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,199 @@
+"""The built book in a real browser (`make pages` first): from disk and over loopback, without a network."""
+
+import functools
+import http.server
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, sync_playwright
+
+import browser as chromium
+from test_pages import BUILT, PAGES
+
+# Each term, and a page that the search must list.
+TERMS = {
+    "keep-ratio": "The method",
+    "plateau": "The controllers",
+    "RMSNorm": "The network",
+    "bootstrap": "Glossary",
+    "Snakemake": "Many runs, from a laptop to a cluster",
+    "papermill": "How to reproduce",
+    "dropout": "Results",
+    "specification": "Ablations: what the reconstructions decide",
+    "pruning": "Sparse connections: SET and neuron pruning",
+    "exercise": "Lesson 1: the layer by hand",
+}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Browser]:
+    path = chromium.found()
+    if path is None:
+        assert not os.environ.get("SPARSECYCLE_BROWSER_NEEDED"), "no browser: tests/browser.py brings one"
+        pytest.skip("no browser on this machine: tests/browser.py brings one")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=chromium.FLAGS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of the book over loopback."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(BUILT)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@dataclass
+class Watch:
+    """What went wrong on a page, in words."""
+
+    faults: list[str] = field(default_factory=list)
+
+    def attach(self, page: Page) -> None:
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
+        page.on("requestfailed", lambda request: self.faults.append(f"failed: {request.url}"))
+        page.on("response", lambda answer: answer.status < 400 or self.faults.append(f"{answer.status}: {answer.url}"))
+        page.route("**/*", self._local_only)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.faults.append(f"console: {message.text}")
+
+    def _local_only(self, route: Route, request: Request) -> None:
+        if request.url.startswith(("file:", "data:", "blob:", "http://127.0.0.1:")):
+            route.continue_()
+        else:
+            self.faults.append(f"asked the network: {request.url}")
+            route.abort()
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+def opened(engine: Browser, watch: Watch, url: str, **look: Any) -> Page:
+    page = engine.new_context(**look).new_page()
+    watch.attach(page)
+    page.goto(url, wait_until="load")
+    return page
+
+
+def close(page: Page) -> None:
+    page.context.close()
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_from_disk_is_whole_and_accessible(engine: Browser, watch: Watch, name: str) -> None:
+    page = opened(engine, watch, (BUILT / f"{name}.html").as_uri())
+    broken = page.eval_on_selector_all("img", "all => all.filter(i => !i.naturalWidth).map(i => i.src)")
+    found = Axe().run(page).response["violations"]
+    close(page)
+    assert watch.faults == []
+    assert broken == []
+    assert [
+        (fault["id"], fault["nodes"][0]["html"][:200]) for fault in found if fault["impact"] in ("serious", "critical")
+    ] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_over_loopback_has_no_fault(engine: Browser, watch: Watch, address: str, name: str) -> None:
+    close(opened(engine, watch, f"{address}/{name}.html"))
+    assert watch.faults == []
+
+
+def test_the_faults_of_a_page_would_be_seen(engine: Browser, watch: Watch, address: str) -> None:
+    page = opened(engine, watch, f"{address}/book/index.html")
+    page.evaluate("""() => {
+        console.error('broken');
+        for (const source of ['missing.png', 'https://example.org/out.js']) {
+            const one = document.createElement(source.endsWith('js') ? 'script' : 'img');
+            one.src = source;
+            document.body.append(one);
+        }
+        setTimeout(() => { throw new Error('thrown'); });
+    }""")
+    page.wait_for_timeout(500)
+    close(page)
+    told = "\n".join(watch.faults)
+    for sign in ("console: broken", "404: ", "asked the network: https://example.org/out.js", "thrown"):
+        assert sign in told
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_the_search_finds_it_from_disk(engine: Browser, watch: Watch, term: str) -> None:
+    page = opened(engine, watch, f"{(BUILT / 'search.html').as_uri()}?q={term}")
+    page.wait_for_selector("#search-results li a", timeout=10_000)
+    page.wait_for_function("!document.querySelector('#search-results h2')?.textContent.includes('Searching')")
+    titles = page.eval_on_selector_all("#search-results li > a", "all => all.map(a => a.textContent.trim())")
+    close(page)
+    assert any(TERMS[term] in title for title in titles), titles
+
+
+def test_the_theme_switch_changes_the_page(engine: Browser, watch: Watch) -> None:
+    page = opened(engine, watch, (BUILT / "book/method.html").as_uri(), color_scheme="light")
+    background = "getComputedStyle(document.body).backgroundColor"
+    seen = {page.evaluate(background)}
+    for _ in range(3):
+        page.locator("button.theme-switch-button:visible").first.click()
+        seen.add(page.evaluate(background))
+    close(page)
+    assert len(seen) == 2, "light and dark"
+    assert watch.faults == []
+
+
+def test_figures_are_legible_in_the_dark(engine: Browser, watch: Watch) -> None:
+    page = opened(engine, watch, (BUILT / "notebooks/costs.html").as_uri(), color_scheme="dark")
+    ink = page.evaluate("getComputedStyle(document.querySelector('figure.drawn svg')).color")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    close(page)
+    light, dark = (sum(map(int, colour[4:-1].split(","))) for colour in (ink, paper))
+    assert light > 500 > 200 > dark
+
+
+def test_on_a_phone_the_sidebar_opens_and_nothing_is_wider_than_the_page(engine: Browser, watch: Watch) -> None:
+    page = opened(
+        engine, watch, (BUILT / "book/index.html").as_uri(), viewport={"width": 390, "height": 800}, has_touch=True
+    )
+    chapter = page.locator("nav.bd-links a", has_text="The controllers").first
+    assert not chapter.is_visible()
+    page.locator("button.primary-toggle:visible, label.sidebar-toggle:visible, .sidebar-toggle:visible").first.click()
+    chapter.wait_for(state="visible")
+    wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    close(page)
+    assert wide <= 0
+    assert watch.faults == []
+
+
+def test_a_solution_is_hidden_until_it_is_asked_for_by_keyboard(engine: Browser, watch: Watch) -> None:
+    page = opened(engine, watch, (BUILT / "course/lesson1_layer.html").as_uri())
+    hidden = page.locator("details.hide", has_text="rounded up, and never below one").first
+    solution = hidden.get_by_text("rounded up, and never below one")
+    assert not solution.is_visible()
+    hidden.locator("summary").focus()
+    page.keyboard.press("Enter")
+    solution.wait_for(state="visible")
+    close(page)
+    assert watch.faults == []
+
+
+def test_the_address_of_the_book_leads_to_its_first_page(engine: Browser, address: str) -> None:
+    page = engine.new_page()
+    page.goto(f"{address}/index.html")
+    page.wait_for_url("**/book/index.html")
+    assert "Cycling Through Sparsity" in page.title()
+    page.close()
