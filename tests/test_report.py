@@ -16,6 +16,7 @@ from sparsecycle.report import (
     run_command,
     search_sentence,
     search_table,
+    short_answer,
 )
 from sparsecycle.statistics import verdict_table
 
@@ -58,6 +59,15 @@ def test_the_answer_names_what_plain_regularization_does() -> None:
         and "5 of `dense dropout=0.3`" in told
         and "5 of `fixed keep_ratio=0.5`" in told
     )
+
+
+def test_the_short_answer_has_the_gain_over_dense_and_over_plain_regularization() -> None:
+    plain = runs({"dense": [0.50, 0.51, 0.52], "plateau": [0.53, 0.54, 0.55]})
+    text = short_answer(pd.concat([plain, runs({"dense": [0.59, 0.60, 0.61]}, variant="dropout=0.3")]))
+    assert "by +3.0 points (+3.0 to +3.0, 3 seeds: *preliminary: replicated*)" in text
+    assert "Over dense training with dropout they change it by -6.0." in text
+    assert "At the paper's own scale there are no runs yet" in text
+    assert "with dropout" not in short_answer(plain)
 
 
 def test_the_baseline_is_compared_with_the_papers() -> None:

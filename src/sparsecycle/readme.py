@@ -10,7 +10,7 @@ from sparsecycle.display import write_svg
 from sparsecycle.figures import paired_effects
 from sparsecycle.provenance import CHECKOUT
 from sparsecycle.records import load_runs
-from sparsecycle.report import answer, effects, results_table, shown_tier
+from sparsecycle.report import answer, effects, results_table, short_answer, shown_tier
 from sparsecycle.set_mlp.records import load_set_runs
 from sparsecycle.set_mlp.report import set_answer
 
@@ -31,15 +31,14 @@ def current_readme(root: Path = CHECKOUT) -> str:
     """The README's text with its parts made anew."""
     text = (root / "README.md").read_text(encoding="utf-8")
     folder = root / "data"
-    text = with_part(text, "results", results(load_runs(folder / "runs")))
+    runs = load_runs(folder / "runs")
+    text = with_part(with_part(text, "answer", _answer(runs)), "results", f"{answer(runs)}\n\n{results_table(runs)}")
     benchmark: BenchmarkRecord | None = next(iter(load_benchmarks(folder / "benchmarks" / "set")), None)
     return with_part(text, "companion", set_answer(load_set_runs(folder / "runs"), benchmark))
 
 
-def results(runs: pd.DataFrame) -> str:
-    """The answer so far, and the table of methods."""
-    scale = f"The figure shows the `{shown_tier(runs)}` scale; the star is the paper's single run, at its own scale."
-    return f"{scale}\n\n{answer(runs)}\n\n{results_table(runs)}"
+def _answer(runs: pd.DataFrame) -> str:
+    return f"{short_answer(runs)} The figure has every seed; the star is the paper's single run, at its own scale."
 
 
 def with_part(text: str, part: str, content: str) -> str:

@@ -4,6 +4,8 @@ import ast
 import inspect
 import textwrap
 from collections import Counter
+from collections.abc import Hashable, Iterator
+from typing import Any
 
 import pandas as pd
 
@@ -36,6 +38,26 @@ def effects(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     """Rows of the verdict table for C1 and C2 that could be measured."""
     table = verdict_table(runs, preset)
     return table[table["claim"].isin(["C1", "C2"]) & (table["seeds"] > 0)]
+
+
+def short_answer(runs: pd.DataFrame) -> str:
+    """The answer in a few sentences: the gain over dense training, and over plain regularization, and what is open."""
+    preset = shown_tier(runs)
+    gains = [
+        f"{100 * row['mean']:+.1f} points ({100 * row['low']:+.1f} to {100 * row['high']:+.1f}, {row['seeds']} seeds: "
+        f"*{row['verdict']}*)"
+        for row in effects(runs, preset).to_dict("records")
+    ]
+    told = [
+        f"At the `{preset}` scale the two reconstructed strategies change test accuracy over dense training by "
+        f"{' and '.join(gains)}."
+    ]
+    for word, _, _, rows in _regularized(runs, preset):
+        changes = " and ".join(f"{100 * row['mean']:+.1f}" for row in rows)
+        told.append(f"Over dense training {word} they change it by {changes}.")
+    if tier(runs, "paper").empty:
+        told.append("At the paper's own scale there are no runs yet: its claim is neither confirmed nor refuted here.")
+    return " ".join(told)
 
 
 def answer(runs: pd.DataFrame) -> str:
@@ -100,24 +122,31 @@ def _progress_sentence(runs: pd.DataFrame, preset: str) -> list[str]:
 
 def _regularized_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
     """How dense training with plain regularization does, and the strategies against it."""
-    table = baseline_table(runs, preset)
     sentences = []
-    for baseline in sorted(set(table["comparison"].str.split(" - ").str[1])) if len(table) else []:
-        word = _plain_regularization(preset, baseline.removeprefix("dense "))
-        if word is None:
-            continue
-        arm = complete(runs[(runs["preset"] == preset) & ("dense " + runs["variant"] == baseline)])
-        arm = arm[(arm["method"] == "dense") & (arm["evaluated_on"] == "test")]
+    for word, variant, arm, rows in _regularized(runs, preset):
         against = [
             f"`{row['comparison'].split(' - ')[0]}` {100 * row['mean']:+.1f} ({100 * row['low']:+.1f} to "
             f"{100 * row['high']:+.1f})"
-            for row in table[table["comparison"].str.endswith(f" - {baseline}")].to_dict("records")
+            for row in rows
         ]
         sentences.append(
-            f"Dense training {word} instead (`{baseline.removeprefix('dense ')}`, chosen on held-out images) "
+            f"Dense training {word} instead (`{variant}`, chosen on held-out images) "
             f"reaches {arm['test_accuracy'].mean():.3f} over {len(arm)} seeds; against that: {' and '.join(against)}."
         )
     return sentences
+
+
+def _regularized(runs: pd.DataFrame, preset: str) -> Iterator[tuple[str, str, pd.DataFrame, list[dict[Hashable, Any]]]]:
+    """For each plain regularization: its word, variant, runs, and the rows of the strategies against it."""
+    table = baseline_table(runs, preset)
+    for baseline in sorted(set(table["comparison"].str.split(" - ").str[1])) if len(table) else []:
+        variant = baseline.removeprefix("dense ")
+        word = _plain_regularization(preset, variant)
+        if word:
+            arm = complete(runs[(runs["preset"] == preset) & ("dense " + runs["variant"] == baseline)])
+            arm = arm[(arm["method"] == "dense") & (arm["evaluated_on"] == "test")]
+            rows = table[table["comparison"].str.endswith(f" - {baseline}")].to_dict("records")
+            yield word, variant, arm, rows
 
 
 def _plain_regularization(preset: str, variant: str) -> str | None:
