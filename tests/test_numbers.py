@@ -22,6 +22,7 @@ PAGES = sorted(
 )
 RECORDED = {  # studies that the chapters show, and the folders of their records
     "quick": "data/runs",
+    "classroom": "data/runs",
     "search-optimizer": "data/search",
     "search-controllers": "data/search",
 }
