@@ -191,6 +191,27 @@ def test_a_solution_is_hidden_until_it_is_asked_for_by_keyboard(engine: Browser,
     assert watch.faults == []
 
 
+def test_the_budget_slider_moves_by_keyboard_and_by_mouse(engine: Browser, watch: Watch) -> None:
+    page = opened(engine, watch, (BUILT / "book/playground.html").as_uri())
+    slider, shown = page.locator('.playground[data-play="budget"] input'), page.locator(".play-control output")
+    views = page.locator(".play-view")
+    budgets = (slider.get_attribute("data-budgets") or "").split()
+    seen = "all => all.findIndex(view => view.offsetParent)"
+    assert (shown.inner_text(), views.evaluate_all(seen)) == ("1", 0)
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert (shown.inner_text(), views.evaluate_all(seen)) == (budgets[3], 3)
+    assert slider.get_attribute("aria-valuetext") == budgets[3]
+    box = slider.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
+    assert (shown.inner_text(), views.evaluate_all(seen)) == (budgets[-1], len(budgets) - 1)
+    assert views.nth(len(budgets) - 1).locator("img").evaluate("i => i.naturalWidth > 0")
+    close(page)
+    assert watch.faults == []
+
+
 def test_the_address_of_the_book_leads_to_its_first_page(engine: Browser, address: str) -> None:
     page = engine.new_page()
     page.goto(f"{address}/index.html")
