@@ -40,6 +40,7 @@ pages: $(READY)  ## build the book from what is there; a warning or a failing no
 	@$(BIN)/python book/table_of_contents.py
 	@$(BIN)/python course/make_forms.py
 	@$(BIN)/jupyter-book build . --all -n -W --keep-going --toc _build/_toc.yml --quiet
+	@$(BIN)/python course/make_slides.py
 
 test: lint types unit notebooks pages pages-check  ## all that must hold: ruff, mypy, pytest, nbval, the book
 

@@ -212,6 +212,21 @@ def test_the_budget_slider_moves_by_keyboard_and_by_mouse(engine: Browser, watch
     assert watch.faults == []
 
 
+@pytest.mark.parametrize("lesson", ["lesson1_layer", "lesson2_resets", "lesson3_curve"])
+def test_a_deck_shows_each_slide_whole_from_disk(engine: Browser, watch: Watch, lesson: str) -> None:
+    address = (BUILT / "class" / "slides" / f"{lesson}.html").as_uri()
+    page = opened(engine, watch, address, viewport={"width": 1280, "height": 760})
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    total = page.evaluate("Reveal.getTotalSlides()")
+    assert total >= 5
+    for number in range(total):
+        assert page.evaluate("Reveal.getSlidePastCount()") == number
+        assert page.evaluate("Reveal.getCurrentSlide().scrollHeight") <= 730, f"slide {number + 1} does not fit"
+        page.keyboard.press("ArrowRight")
+    close(page)
+    assert watch.faults == []
+
+
 def test_the_address_of_the_book_leads_to_its_first_page(engine: Browser, address: str) -> None:
     page = engine.new_page()
     page.goto(f"{address}/index.html")

@@ -1,0 +1,42 @@
+"""A deck for each lesson, from the notebook that the book has executed: `make pages` runs this after the book.
+
+The cells whose slide type is not "skip" are kept; a heading begins a slide. Of a cell with a figure only the figure is.
+"""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+
+HERE = Path(__file__).parent
+BUILD = HERE.parent / "_build"
+EXECUTED, WORK, TARGET = BUILD / "jupyter_execute" / "course", BUILD / "slides", BUILD / "html" / "class" / "slides"
+
+
+def deck(lesson: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """The cells that are slides, with their outputs."""
+    made = nbformat.from_dict(lesson)
+    made.cells = [cell for cell in made.cells if cell.metadata.get("slideshow", {}).get("slide_type", "skip") != "skip"]
+    for cell in made.cells:
+        drawn = any("text/html" in output.get("data", {}) for output in cell.get("outputs", []))
+        cell.metadata["tags"] = ["remove-input"] if drawn else []
+    return made
+
+
+def main() -> None:
+    shutil.rmtree(WORK, ignore_errors=True)
+    shutil.rmtree(TARGET, ignore_errors=True)
+    shutil.copytree(HERE / "slides", WORK)
+    lessons = sorted(EXECUTED.glob("lesson*.ipynb"))
+    for path in lessons:
+        nbformat.write(deck(nbformat.read(path, as_version=4)), WORK / path.name)
+    names = "\n".join(path.stem for path in lessons)
+    (WORK / "index.md").write_text(f"# The decks\n\n```{{toctree}}\n{names}\n```\n", encoding="utf-8")
+    command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "revealjs", "-d", str(WORK / "doctrees")]
+    subprocess.run([*command, str(WORK), str(TARGET)], check=True)
+
+
+if __name__ == "__main__":
+    main()
