@@ -13,6 +13,7 @@ import nbformat
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "_build"
 EXECUTED, WORK, TARGET = BUILD / "jupyter_execute" / "course", BUILD / "slides", BUILD / "html" / "class" / "slides"
+SOURCE, MADE = WORK / "source", WORK / "html"
 
 
 def deck(lesson: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -27,15 +28,16 @@ def deck(lesson: nbformat.NotebookNode) -> nbformat.NotebookNode:
 
 def main() -> None:
     shutil.rmtree(WORK, ignore_errors=True)
-    shutil.rmtree(TARGET, ignore_errors=True)
-    shutil.copytree(HERE / "slides", WORK)
+    shutil.copytree(HERE / "slides", SOURCE)
     lessons = sorted(EXECUTED.glob("lesson*.ipynb"))
     for path in lessons:
-        nbformat.write(deck(nbformat.read(path, as_version=4)), WORK / path.name)
+        nbformat.write(deck(nbformat.read(path, as_version=4)), SOURCE / path.name)
     names = "\n".join(path.stem for path in lessons)
-    (WORK / "index.md").write_text(f"# The decks\n\n```{{toctree}}\n{names}\n```\n", encoding="utf-8")
+    (SOURCE / "index.md").write_text(f"# The decks\n\n```{{toctree}}\n{names}\n```\n", encoding="utf-8")
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "revealjs", "-d", str(WORK / "doctrees")]
-    subprocess.run([*command, str(WORK), str(TARGET)], check=True)
+    subprocess.run([*command, str(SOURCE), str(MADE)], check=True)
+    shutil.rmtree(TARGET, ignore_errors=True)
+    shutil.copytree(MADE, TARGET)
 
 
 if __name__ == "__main__":

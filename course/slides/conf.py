@@ -16,4 +16,3 @@ revealjs_static_path = ["static"]
 revealjs_css_files = ["deck.css"]
 revealjs_style_theme = "white"
 revealjs_script_conf = {"hash": True, "slideNumber": True, "width": 1280, "height": 760, "margin": 0.04}
-exclude_patterns = ["**/README.md"]
