@@ -1,4 +1,4 @@
-"""A Sphinx extension that mends what the theme leaves on every page: scripts that fail, and buttons without a name."""
+"""A Sphinx extension that mends what is left on the pages: scripts that fail, buttons and lists without a meaning."""
 
 from typing import Any
 
@@ -28,7 +28,16 @@ def with_named_toggles(app: Sphinx, name: str, template: str, context: dict[str,
         context["generate_toctree_html"] = named
 
 
+def without_false_lists(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """Take the role of a list from the bibliography, whose entries are none of a list's."""
+    if "body" in context:
+        context["body"] = context["body"].replace(
+            '<div role="list" class="citation-list">', '<div class="citation-list">'
+        )
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", without_thebe, priority=900)
     app.connect("html-page-context", with_named_toggles, priority=900)
+    app.connect("html-page-context", without_false_lists, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

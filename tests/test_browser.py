@@ -88,6 +88,7 @@ def watch() -> Watch:
 
 def opened(engine: Browser, watch: Watch, url: str, **look: Any) -> Page:
     page = engine.new_context(**look).new_page()
+    page.set_default_timeout(90_000)  # for machines that do other things at the same time
     watch.attach(page)
     page.goto(url, wait_until="load")
     return page
@@ -98,22 +99,22 @@ def close(page: Page) -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_from_disk_is_whole_and_accessible(engine: Browser, watch: Watch, name: str) -> None:
+def test_a_page_from_disk_is_whole(engine: Browser, watch: Watch, name: str) -> None:
     page = opened(engine, watch, (BUILT / f"{name}.html").as_uri())
     broken = page.eval_on_selector_all("img", "all => all.filter(i => !i.naturalWidth).map(i => i.src)")
-    found = Axe().run(page).response["violations"]
     close(page)
     assert watch.faults == []
     assert broken == []
-    assert [
-        (fault["id"], fault["nodes"][0]["html"][:200]) for fault in found if fault["impact"] in ("serious", "critical")
-    ] == []
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_over_loopback_has_no_fault(engine: Browser, watch: Watch, address: str, name: str) -> None:
-    close(opened(engine, watch, f"{address}/{name}.html"))
+def test_a_page_over_loopback_is_whole_and_accessible(engine: Browser, watch: Watch, address: str, name: str) -> None:
+    page = opened(engine, watch, f"{address}/{name}.html")
+    found = Axe().run(page, options={"preload": False}).response["violations"]  # it would fetch style sheets anew
+    close(page)
     assert watch.faults == []
+    serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+    assert [(fault["id"], fault["nodes"][0]["html"][:200]) for fault in serious] == []
 
 
 def test_the_faults_of_a_page_would_be_seen(engine: Browser, watch: Watch, address: str) -> None:
@@ -127,17 +128,20 @@ def test_the_faults_of_a_page_would_be_seen(engine: Browser, watch: Watch, addre
         }
         setTimeout(() => { throw new Error('thrown'); });
     }""")
-    page.wait_for_timeout(500)
+    signs = ("console: broken", "404: ", "asked the network: https://example.org/out.js", "thrown")
+    for _ in range(300):
+        page.wait_for_timeout(100)
+        if all(sign in "\n".join(watch.faults) for sign in signs):
+            break
     close(page)
-    told = "\n".join(watch.faults)
-    for sign in ("console: broken", "404: ", "asked the network: https://example.org/out.js", "thrown"):
-        assert sign in told
+    for sign in signs:
+        assert sign in "\n".join(watch.faults)
 
 
 @pytest.mark.parametrize("term", TERMS)
 def test_the_search_finds_it_from_disk(engine: Browser, watch: Watch, term: str) -> None:
     page = opened(engine, watch, f"{(BUILT / 'search.html').as_uri()}?q={term}")
-    page.wait_for_selector("#search-results li a", timeout=10_000)
+    page.wait_for_selector("#search-results li a")
     page.wait_for_function("!document.querySelector('#search-results h2')?.textContent.includes('Searching')")
     titles = page.eval_on_selector_all("#search-results li > a", "all => all.map(a => a.textContent.trim())")
     close(page)
