@@ -38,7 +38,7 @@ def install() -> None:
 
 def _tried(*command: str) -> None:
     with contextlib.suppress(subprocess.TimeoutExpired):
-        subprocess.run(command, capture_output=True, timeout=300)
+        subprocess.run(command, capture_output=True, timeout=900)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import shlex
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,7 +64,7 @@ class Study(BaseModel):
     runs: Annotated[list[Block], Field(min_length=1)]
 
 
-class StudyFile(BaseModel):
+class StudyFile(BaseModel, ABC):
     """Studies by name, as a YAML file declares them; a subclass says what a study is."""
 
     studies: dict[StudyName, Any]
@@ -88,9 +89,9 @@ class StudyFile(BaseModel):
         except ValueError as error:  # of YAML: a day that does not exist, a number of thousands of digits
             raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
 
+    @abstractmethod
     def configurations(self, study: str) -> Sequence[BaseModel]:
         """Of every run of a study."""
-        raise NotImplementedError
 
     def describe(self) -> str:
         """One line a study."""
