@@ -39,6 +39,7 @@ pages: $(READY)  ## build the book from what is there; a warning or a failing no
 	@echo "building the book (every chapter is executed)"
 	@$(BIN)/python book/table_of_contents.py
 	@$(BIN)/python course/make_forms.py
+	@$(BIN)/python book/browser_libraries.py
 	@$(BIN)/jupyter-book build . --all -n -W --keep-going --toc _build/_toc.yml --quiet
 	@$(BIN)/python course/make_slides.py
 

@@ -36,8 +36,19 @@ def without_false_lists(app: Sphinx, name: str, template: str, context: dict[str
         )
 
 
+PLAYGROUND = ("libraries", "charts", "budget", "controllers", "runs")  # in the order in which they build on each other
+
+
+def with_playground(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """The scripts of the playground, on its page alone."""
+    if name == "book/playground":
+        for script in PLAYGROUND:
+            app.add_js_file(f"playground/{script}.js")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", without_thebe, priority=900)
     app.connect("html-page-context", with_named_toggles, priority=900)
     app.connect("html-page-context", without_false_lists, priority=900)
+    app.connect("html-page-context", with_playground)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

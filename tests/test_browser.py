@@ -2,10 +2,12 @@
 
 import functools
 import http.server
+import json
 import os
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +15,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, sync_playwright
 
 import browser as chromium
+from conftest import ROOT
+from sparsecycle import load_runs
+from sparsecycle.exporting import export_run
+from sparsecycle.simulation import simulate
 from test_pages import BUILT, PAGES
 
 # Each term, and a page that the search must list.
@@ -212,6 +218,131 @@ def test_the_budget_slider_moves_by_keyboard_and_by_mouse(engine: Browser, watch
     page.mouse.click(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
     assert (shown.inner_text(), views.evaluate_all(seen)) == (budgets[-1], len(budgets) - 1)
     assert views.nth(len(budgets) - 1).locator("img").evaluate("i => i.naturalWidth > 0")
+    close(page)
+    assert watch.faults == []
+
+
+CONTROLLERS = '.playground[data-play="controllers"]'
+RUNS = '.playground[data-play="runs"]'
+
+
+def test_the_controllers_run_in_the_page_itself(engine: Browser, watch: Watch) -> None:
+    if '"pyodide"] = {}' in (BUILT / "libraries/pyodide.js").read_text(encoding="utf-8")[:300]:
+        assert not os.environ.get("SPARSECYCLE_BROWSER_NEEDED"), "the book was built without Pyodide"
+        pytest.skip("the book was built without Pyodide: no network then")
+    page = opened(engine, watch, (BUILT / "book/playground.html").as_uri())
+    told = page.locator(f"{CONTROLLERS} .play-told")
+    assert "Computed when the book was built" in told.inner_text()
+    page.locator(f"{CONTROLLERS} select[name=method]").focus()
+    page.wait_for_selector(f"{CONTROLLERS}[data-python]")
+    assert "by the library's own controllers.py" in told.inner_text()
+    # By keyboard: two knobs, one after the other, which was not computed before.
+    for knob, moved in (("decay", "ArrowLeft"), ("floor", "ArrowRight")):
+        page.locator(f"{CONTROLLERS} input[name={knob}]").focus()
+        before = told.inner_text()
+        for _ in range(2):
+            page.keyboard.press(moved)
+        assert told.inner_text() != before
+    board = page.locator(CONTROLLERS)
+    data = json.loads(board.locator("script.play-data").inner_text())
+    values = {
+        name: data["knobs"][name][int(board.locator(f"input[name={name}]").input_value())] for name in data["knobs"]
+    }
+    parameters = {name: values[name] for name in data["start"]["loss_gated"] if name != "cost"}
+    budgets = simulate("loss_gated", parameters, next(iter(data["curves"].values()))).budgets
+    assert f"mean budget {sum(budgets) / len(budgets):.2f}" in told.inner_text()
+    # By mouse: a curve of one's own, and the arrow keys on it.
+    panel = page.locator(f"{CONTROLLERS} .play-losses")
+    panel.scroll_into_view_if_needed()
+    box = panel.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 20, steps=4)
+    page.mouse.up()
+    assert page.locator(f"{CONTROLLERS} select[name=curve]").input_value() == ""
+    drawn = panel.get_attribute("aria-valuetext") or ""
+    page.keyboard.press("ArrowDown")
+    lower = panel.get_attribute("aria-valuetext") or ""
+    assert drawn.split(":")[0] == lower.split(":")[0] and drawn != lower
+    close(page)
+    assert watch.faults == []
+
+
+def test_without_python_the_controllers_show_what_was_computed(engine: Browser, watch: Watch) -> None:
+    page = engine.new_context().new_page()
+    watch.attach(page)
+    empty = '(window.libraries ??= {})["pyodide"] = {};'
+    page.route("**/libraries/pyodide.js", lambda route: route.fulfill(body=empty, content_type="text/javascript"))
+    page.goto((BUILT / "book/playground.html").as_uri(), wait_until="load")
+    told = page.locator(f"{CONTROLLERS} .play-told")
+    knobs = {name: page.locator(f"{CONTROLLERS} input[name={name}]") for name in ("decay", "floor")}
+    start = knobs["decay"].input_value()
+    for knob in knobs.values():
+        before = told.inner_text()
+        knob.focus()
+        page.keyboard.press("Home")
+        page.wait_for_function("([told, before]) => told.textContent !== before", arg=[told.element_handle(), before])
+    assert "Computed when the book was built" in told.inner_text()
+    assert knobs["decay"].input_value() == start, "computed is one knob at a time"
+    page.locator(f"{CONTROLLERS} .play-losses").click()
+    assert "this book was built without pyodide" in told.inner_text()
+    close(page)
+    assert watch.faults == []
+
+
+def test_your_run_is_seen_among_ours(engine: Browser, watch: Watch, tmp_path: Path) -> None:
+    run = ROOT / "data/runs/classroom/plateau-seed3"
+    page = opened(engine, watch, (BUILT / "book/playground.html").as_uri())
+    told, charts = page.locator(f"{RUNS} .play-told"), page.locator(f"{RUNS} .play-panels svg")
+    files = page.locator(f"{RUNS} input")
+    files.set_input_files(run / "record.json")
+    charts.nth(1).wait_for()
+    assert charts.count() == 2, "without its periods: the end, and the budgets"
+    files.set_input_files(export_run(run, tmp_path / "run.json"))
+    charts.nth(2).wait_for()
+    by_json = charts.nth(1).inner_html()
+    judged = load_runs()
+    ours = judged[(judged["preset"] == "classroom") & (judged["variant"] == "")].groupby("method")["test_accuracy"]
+    accuracy = json.loads((run / "record.json").read_text())["metrics"]["test_accuracy"]
+    for method, values in ours:
+        assert f"{(values < accuracy - 1e-9).sum()} of our {len(values)} of {method}" in told.inner_text()
+    files.set_input_files(run / "record.json")
+    page.wait_for_function(
+        "selector => document.querySelectorAll(selector).length === 2", arg=f"{RUNS} .play-panels svg"
+    )
+    dropped = {path.name: path.read_bytes().hex() for path in (run / "record.json", run / "epochs.parquet")}
+    page.evaluate(DROP, [RUNS, dropped])
+    charts.nth(2).wait_for()
+    assert charts.nth(1).inner_html() == by_json, "parquet and JSON say the same"
+    close(page)
+    assert watch.faults == []
+
+
+DROP = """([selector, files]) => {
+    const data = new DataTransfer();
+    for (const [name, hex] of Object.entries(files)) {
+        data.items.add(new File([Uint8Array.from(hex.match(/../g), (byte) => parseInt(byte, 16))], name));
+    }
+    document.querySelector(selector).dispatchEvent(new DragEvent('drop', { dataTransfer: data, cancelable: true }));
+}"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("record.json", "{", "record.json is no JSON: drop the record.json of a run"),
+        ("package.json", '{"a": 1}', "package.json is no record of a run"),
+        ("epochs.parquet", "PAR1", "epochs.parquet cannot be read as parquet"),
+    ],
+)
+def test_what_is_no_run_is_told_in_a_sentence(
+    engine: Browser, watch: Watch, tmp_path: Path, name: str, content: str, sentence: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    page = opened(engine, watch, (BUILT / "book/playground.html").as_uri())
+    page.locator(f"{RUNS} input").set_input_files(tmp_path / name)
+    page.locator(f"{RUNS} .play-told", has_text=sentence).wait_for()
     close(page)
     assert watch.faults == []
 

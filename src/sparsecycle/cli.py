@@ -92,6 +92,11 @@ def _parser() -> argparse.ArgumentParser:
     merge.add_argument("--into", default="runs", help="folder of runs to copy to (default: runs)")
     merge.set_defaults(command=_merge)
 
+    export = commands.add_parser("export", help="write a run as one JSON file, for the playground or other programs")
+    export.add_argument("folder", help="of the run")
+    export.add_argument("--into", metavar="FILE", help="file to write (default: run.json in the folder)")
+    export.set_defaults(command=_export)
+
     evaluate = commands.add_parser("evaluate", help="measure a trained network at any budgets")
     evaluate.add_argument("folder", help="a run's folder with record.json and model.safetensors")
     evaluate.add_argument("--weights", help="another file of weights (.safetensors)")
@@ -207,6 +212,13 @@ def _merge(options: argparse.Namespace) -> int:
         print(f"{name} is left alone: {reason}", file=sys.stderr)
     print(f"{len(outcome.copied)} copied, {len(outcome.same)} there already, {len(outcome.left)} left alone")
     return 1 if outcome.left else 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from sparsecycle.exporting import export_run
+
+    print(f"written: {export_run(options.folder, options.into)}")
+    return 0
 
 
 def _evaluate(options: argparse.Namespace) -> int:

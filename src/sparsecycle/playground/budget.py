@@ -1,4 +1,4 @@
-"""Things to play with in the pages of the book, without a kernel: made here, moved by `book/static/playground.js`."""
+"""A slider over budgets, over the feature maps of a trained network."""
 
 import base64
 import html
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from sparsecycle.figures import METHODS
+from sparsecycle.playground.board import Board
 
 GAP = 2  # pixels between two maps
 
@@ -32,7 +33,7 @@ class BudgetView:
     accuracies: Mapping[str, float]
 
 
-class budget_slider:  # noqa: N801 (reads as what it puts on the page)
+class budget_slider(Board):  # noqa: N801 (reads as what it puts on the page)
     """A slider over budgets: feature maps of one network, and the test accuracy of several, at the budget chosen.
 
     Args:
@@ -49,16 +50,15 @@ class budget_slider:  # noqa: N801 (reads as what it puts on the page)
             raise ValueError("there is no budget to choose: give at least one view")
         self.title, self.picture, self.views = title, picture, views
 
-    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
-        return {"text/html": self.html(), "text/plain": "; ".join(map(self.told, self.views))}
+    def told(self) -> str:
+        return "; ".join(map(self._told, self.views))
 
-    def told(self, view: BudgetView) -> str:
-        """What a view shows, in words."""
+    def _told(self, view: BudgetView) -> str:
         accuracies = ", ".join(f"{method} {value:.1%}" for method, value in view.accuracies.items())
         return f"budget {view.budget:g}: {(view.maps > 0).mean():.0%} of these values are left; accuracy {accuracies}"
 
     def html(self) -> str:
-        """The whole thing as one element; without scripts it shows the first view."""
+        """Without scripts it shows the first view."""
         top = max(float(view.maps.max()) for view in self.views)
         picture = _address(Image.fromarray(self.picture))
         views = "".join(self._view(number, view, top) for number, view in enumerate(self.views))
@@ -79,7 +79,7 @@ class budget_slider:  # noqa: N801 (reads as what it puts on the page)
             f"<span>{value:.1%}</span></div>"
             for method, value in view.accuracies.items()
         )
-        alt = f"Feature maps of {self.title} at {self.told(view).split(';')[0]}"
+        alt = f"Feature maps of {self.title} at {self._told(view).split(';')[0]}"
         return (
             f'<div class="play-view"{"" if number == 0 else " hidden"}><img src="{_address(_montage(view.maps, top))}" '
             f'alt="{html.escape(alt)}"><div class="play-bars">{bars}</div></div>'

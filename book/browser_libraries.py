@@ -1,0 +1,117 @@
+"""Bring what the playground runs in the browser, once: Pyodide's core and a reader of parquet. Run by `make pages`.
+
+Each npm package becomes one script of plain JavaScript, because a page from disk may load scripts but fetch nothing.
+Where a package cannot be had the book is built without it, and the playground says so.
+"""
+
+import base64
+import gzip
+import hashlib
+import json
+import os
+import re
+import tarfile
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+TARBALLS = ROOT / "_build" / "npm"
+TARGET = ROOT / "_build" / "extra" / "libraries"  # what is in `extra` goes into the book as it is
+REGISTRY = os.environ.get("npm_config_registry", "https://registry.npmjs.org")  # noqa: SIM112 (npm's own name)
+SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Package:
+    """An npm package.
+
+    Attributes:
+        integrity: SHA-512 of the tarball in base64, as npm publishes it.
+        files: regular expression; those that it matches whole are brought.
+    """
+
+    name: str
+    version: str
+    licence: str
+    integrity: str
+    files: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+PACKAGES = (
+    Package(
+        "pyodide",
+        "314.0.7",
+        "MPL-2.0",
+        "0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A==",
+        r"package/(pyodide\.mjs|pyodide\.asm\.(mjs|wasm)|python_stdlib\.zip|pyodide-lock\.json)",
+    ),
+    Package(
+        "hyparquet",
+        "1.31.5",
+        "MIT",
+        "KPVfaxW8xOiO2/4fjeiBfFNEXhGVw9tfcb9ha2iNZdJ3J/yBjEwIeAnTyyuhllFFTb9YO9wg0DfRAOnm6KCvBg==",
+        r"package/(LICENSE|src/(?!node)\w+\.js)",
+    ),
+)
+
+
+def tarball(package: Package) -> Path:
+    """The package's archive, checked; the one on the disk where it was brought before.
+
+    Raises:
+        OSError: no connection.
+        ValueError: another content than the pinned one.
+    """
+    path = TARBALLS / f"{package.name}-{package.version}.tgz"
+    if not (path.exists() and _digest(path.read_bytes()) == package.integrity):
+        address = f"{REGISTRY.rstrip('/')}/{package.name}/-/{path.name}"
+        with urllib.request.urlopen(address, timeout=SECONDS) as answer:
+            content: bytes = answer.read()
+        if _digest(content) != package.integrity:
+            raise ValueError(f"{address} has another SHA-512 than the pinned one")
+        TARBALLS.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return path
+
+
+def files(package: Package, archive: Path) -> dict[str, str]:
+    """The package's files by name, each compressed by gzip, in base64."""
+    found = {}
+    with tarfile.open(archive) as opened:
+        for member in opened:
+            held = opened.extractfile(member) if re.fullmatch(package.files, member.name) else None
+            if held:
+                found[member.name.rsplit("/", 1)[-1]] = base64.b64encode(gzip.compress(held.read(), mtime=0)).decode()
+    return found
+
+
+def script(package: Package, held: dict[str, str]) -> str:
+    """JavaScript that puts the files at `libraries[package name][file name]`."""
+    return (
+        f"/* {package.title}, {package.licence}, https://www.npmjs.com/package/{package.name} */\n"
+        f"(window.libraries ??= {{}})[{json.dumps(package.name)}] = {json.dumps(held, separators=(',', ':'))};\n"
+    )
+
+
+def main() -> None:
+    TARGET.mkdir(parents=True, exist_ok=True)
+    for package in PACKAGES:
+        try:
+            held = files(package, tarball(package))
+        except (OSError, ValueError) as error:
+            print(f"the playground does without {package.title} ({' '.join(str(error).split())})")
+            held = {}
+        (TARGET / f"{package.name}.js").write_text(script(package, held), encoding="utf-8")
+
+
+def _digest(content: bytes) -> str:
+    return base64.b64encode(hashlib.sha512(content).digest()).decode()
+
+
+if __name__ == "__main__":
+    main()

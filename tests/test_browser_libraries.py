@@ -1,0 +1,87 @@
+"""What the playground runs in the browser comes whole from npm, or not at all, and then the book says so."""
+
+import base64
+import dataclasses
+import gzip
+import hashlib
+import importlib.util
+import io
+import json
+import re
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conftest import ROOT
+
+FILES = {"package/src/one.js": b"export const one = 1;", "package/README.md": b"not needed"}
+
+
+@pytest.fixture
+def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The script, with a registry on the disk that holds one package."""
+    spec = importlib.util.spec_from_file_location("browser_libraries", ROOT / "book/browser_libraries.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(__import__("sys").modules, "browser_libraries", module)
+    spec.loader.exec_module(module)
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
+        for name, content in FILES.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+    registry = tmp_path / "registry" / "small" / "-"
+    registry.mkdir(parents=True)
+    (registry / "small-1.0.0.tgz").write_bytes(buffer.getvalue())
+    digest = base64.b64encode(hashlib.sha512(buffer.getvalue()).digest()).decode()
+    package = module.Package("small", "1.0.0", "MIT", digest, r"package/src/\w+\.js")
+    monkeypatch.setattr(module, "PACKAGES", (package,))
+    monkeypatch.setattr(module, "REGISTRY", (tmp_path / "registry").as_uri())
+    monkeypatch.setattr(module, "TARBALLS", tmp_path / "tarballs")
+    monkeypatch.setattr(module, "TARGET", tmp_path / "made")
+    return module
+
+
+def made(libraries: Any) -> dict[str, bytes]:
+    """The files in the script that was made."""
+    text = (libraries.TARGET / "small.js").read_text()
+    found = re.search(r'\["small"\] = (\{.*\});', text)
+    assert found
+    return {name: gzip.decompress(base64.b64decode(packed)) for name, packed in json.loads(found[1]).items()}
+
+
+def test_the_files_asked_for_are_in_the_script(libraries: Any) -> None:
+    libraries.main()
+    assert made(libraries) == {"one.js": b"export const one = 1;"}
+
+
+def test_what_was_brought_is_kept(libraries: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    libraries.main()
+    monkeypatch.setattr(libraries, "REGISTRY", "file:///nowhere")
+    libraries.main()
+    assert list(made(libraries)) == ["one.js"]
+
+
+def test_another_content_than_the_pinned_one_is_not_used(libraries: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    libraries.PACKAGES = (dataclasses.replace(libraries.PACKAGES[0], integrity="else"),)
+    libraries.main()
+    assert "the playground does without small 1.0.0" in (told := capsys.readouterr().out)
+    assert "has another SHA-512 than the pinned one" in told
+    assert made(libraries) == {}
+
+
+def test_a_kept_archive_that_was_damaged_is_brought_again(libraries: Any) -> None:
+    libraries.main()
+    (libraries.TARBALLS / "small-1.0.0.tgz").write_bytes(b"damaged")
+    libraries.main()
+    assert list(made(libraries)) == ["one.js"]
+
+
+def test_without_a_network_the_book_is_built_without_it(libraries: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    libraries.REGISTRY = "file:///nowhere"
+    libraries.main()
+    assert "the playground does without small 1.0.0" in capsys.readouterr().out
+    assert made(libraries) == {}
