@@ -1,5 +1,6 @@
 """Every figure: drawn from a frame, with alternative text that holds its numbers, in any theme."""
 
+import re
 import xml.etree.ElementTree as ElementTree
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from sparsecycle import figures, make_controller
 from sparsecycle.controllers import budget_path
-from sparsecycle.display import INK, alternative_text, inline_svg, markdown_table, png, show, write_svg
+from sparsecycle.display import INK, alternative_text, inline_svg, linked_table, markdown_table, png, show, write_svg
 from sparsecycle.schematic import block_schematic
 from sparsecycle.statistics import verdict_table
 
@@ -167,9 +168,25 @@ def test_a_drawing_is_the_same_every_time() -> None:
 
 def test_show_offers_html_and_a_picture_for_print() -> None:
     bundle = show(FIGURES["gap_and_drop"], "caption with <b>")._repr_mimebundle_()
-    assert bundle["text/html"].startswith('<figure class="drawn"><svg')
+    assert bundle["text/html"].startswith('<figure class="drawn" data-code="sparsecycle.figures.gap_and_drop"><svg')
     assert "<figcaption>caption with &lt;b&gt;</figcaption>" in bundle["text/html"]
     assert bundle["image/png"] == png(FIGURES["gap_and_drop"]) and bundle["image/png"][:4] == b"\x89PNG"
+
+
+def test_a_figure_says_what_it_is_called_and_what_drew_it() -> None:
+    [text] = re.findall(
+        r"<figure[^>]*>", show(FIGURES["gap_and_drop"], "", 'a "name"')._repr_mimebundle_()["text/html"]
+    )
+    assert text == (
+        '<figure class="drawn" data-name="a &quot;name&quot;" data-code="sparsecycle.figures.gap_and_drop">'
+    )
+
+
+def test_labels_of_a_linked_table_lead_somewhere_and_cells_are_text() -> None:
+    frame = pd.DataFrame({"text": ["<b>", "2"]}, index=pd.Index(["C1", "C2"], name="claim"))
+    shown = linked_table(frame, {"C1": "#c1", "C2": "other.html#c2"})._repr_html_()
+    assert '<a href="#c1">C1</a>' in shown and '<a href="other.html#c2">C2</a>' in shown
+    assert "&lt;b&gt;" in shown and "<b>" not in shown
 
 
 def test_a_figure_without_alternative_text_is_refused() -> None:

@@ -1,6 +1,7 @@
 """The built book (`make pages` first): every page, link, figure and output as a reader meets them."""
 
 import html
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -98,16 +99,44 @@ def test_the_first_page_gives_the_answer_of_the_records() -> None:
         assert html.unescape(sentence).replace("'", "’").rstrip(".") in shown.replace("'", "’")
 
 
-def test_results_hold_every_claim_and_every_recorded_run() -> None:
+def test_results_hold_every_claim_and_its_number_leads_to_a_figure() -> None:
     page = built("notebooks/results")
-    text = page.get_text()
     for claim in ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"):
-        assert claim in text
+        [link] = {str(tag["href"]) for tag in tags(page, "th a") if tag.get_text() == claim}
+        assert link == f"#{claim.lower()}"
+        target = page.find(id=link[1:])
+        assert target
+        section = target if target.name == "section" else target.find_parent("section") or target.find_next("section")
+        assert isinstance(section, Tag) and claim in section.get_text() and section.select("figure.drawn")
+
+
+def test_every_recorded_run_is_listed_with_its_command() -> None:
+    page = built("book/every_run")
+    rows = {row.get_text(" ").split()[0]: row.get_text(" ") for row in tags(page, "tbody tr")}
     runs = load_runs()
-    for run in runs[runs["preset"] == "classroom"].itertuples():
-        [line] = [row.get_text(" ") for row in tags(page, "tr") if row.get_text(" ").split()[:1] == [str(run.run)]]
+    assert set(rows) == set(runs["run"])
+    for run in runs.itertuples():
+        line = rows[str(run.run)]
         assert re.search(rf"{run.test_accuracy:.4f}".rstrip("0") + "0*\\b", line)
-        assert f"--method {run.method} --seed {run.seed}" in line
+        assert f"--preset {run.preset} --method {run.method} --seed {run.seed}" in line
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_figures_are_numbered_and_lead_to_the_code_that_drew_them(name: str) -> None:
+    for number, figure in enumerate(tags(built(name), "article figure.drawn"), start=1):
+        assert figure["id"] == f"figure-{number}"
+        caption = figure.select_one("figcaption")
+        assert caption and caption.get_text().startswith(f"Figure {number}. ")
+        [code] = [str(link["href"]) for link in caption.select("a") if link.get_text() == "code"]
+        assert re.search(r"/_modules/sparsecycle/.*\.html#\w+", code)
+
+
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if not name.startswith("book/")])
+def test_the_executed_notebook_of_a_chapter_can_be_downloaded(name: str) -> None:
+    [link] = [tag for tag in tags(built(name), "a") if tag.get_text(strip=True) == ".ipynb, executed"]
+    file = (BUILT / f"{name}.html").parent / str(link["href"])
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    assert any(cell.get("outputs") for cell in cells)
 
 
 def test_every_reconstruction_in_the_ledger_is_on_its_page() -> None:

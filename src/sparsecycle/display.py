@@ -8,6 +8,7 @@ import hashlib
 import html
 import io
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -45,20 +46,26 @@ class show:  # noqa: N801 (reads as the verb that it is in a notebook)
     Args:
         figure: one of `sparsecycle.figures`; its label is the alternative text.
         caption: text under the figure.
+        name: by which the text of a page of the book refers to it.
+
+    The book numbers the figures of a page, and links each to the code that drew it.
 
     Raises:
         ValueError: the figure has no label, so that nobody who cannot see it would know what it shows.
     """
 
-    def __init__(self, figure: Figure, caption: str = "") -> None:
+    def __init__(self, figure: Figure, caption: str = "", name: str = "") -> None:
         self.figure = figure
         self.caption = caption
+        self.name = name
         self.alt = alternative_text(figure)
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
+        known = {"data-name": self.name, "data-code": self.figure.get_gid()}
+        said = "".join(f' {key}="{html.escape(value)}"' for key, value in known.items() if value)
         return {
-            "text/html": f'<figure class="drawn">{inline_svg(self.figure)}{caption}</figure>',
+            "text/html": f'<figure class="drawn"{said}>{inline_svg(self.figure)}{caption}</figure>',
             "image/png": png(self.figure),
             "text/plain": self.alt,
         }
@@ -122,3 +129,27 @@ def markdown_table(frame: pd.DataFrame) -> str:
     for row in frame.itertuples(index=False):
         lines.append(f"| {' | '.join('' if value != value else str(value) for value in row)} |")
     return "\n".join(lines)
+
+
+class linked_table:  # noqa: N801 (reads as what it puts on the page)
+    """A frame for a notebook's output, each label of its index a link.
+
+    Args:
+        frame: to show.
+        addresses: where each label leads.
+    """
+
+    def __init__(self, frame: pd.DataFrame, addresses: Mapping[str, str]) -> None:
+        self.frame = frame
+        self.addresses = addresses
+
+    def _repr_html_(self) -> str:
+        shown = self.frame.map(lambda value: html.escape(str(value)))
+        shown.index = pd.Index(
+            [f'<a href="{html.escape(self.addresses[label])}">{html.escape(label)}</a>' for label in self.frame.index],
+            name=self.frame.index.name,
+        )
+        return shown.to_html(escape=False)
+
+    def __repr__(self) -> str:
+        return repr(self.frame)

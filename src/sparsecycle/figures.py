@@ -44,12 +44,14 @@ MEASURES = {
 
 
 def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
-    """Draw with the book's style, whatever the caller has set."""
+    """Draw with the book's style, whatever the caller has set; the figure's `gid` says what drew it."""
 
     @wraps(draw)
     def styled(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
         with mpl.rc_context(STYLE):
-            return draw(*args, **kwargs)
+            figure = draw(*args, **kwargs)
+        figure.set_gid(f"{draw.__module__}.{draw.__name__}")
+        return figure
 
     return styled
 

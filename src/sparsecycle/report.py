@@ -271,6 +271,13 @@ def results_table(runs: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def run_list(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row a run, by its folder: accuracies as shares, wall seconds, the command that repeats it, the revision."""
+    shown = runs[["run", "test_accuracy", "train_accuracy", "wall_seconds"]].round({"wall_seconds": 0})
+    command = [run_command(*labels) for labels in runs[["preset", "method", "seed", "variant"]].to_numpy().tolist()]
+    return shown.assign(command=command, revision=runs["git_revision"].str[:10]).round(4).set_index("run")
+
+
 def run_command(preset: str, method: str, seed: int, variant: str = "") -> str:
     """What makes a run again, from the labels that `load_runs` gives it."""
     settings = ({"keep_ratio": str(CONTROL_BUDGET)} if method == "fixed" else {}) | varied(variant)

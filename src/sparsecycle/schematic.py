@@ -2,26 +2,25 @@
 
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
-from sparsecycle.display import INK, STYLE
-from sparsecycle.figures import METHODS
+from sparsecycle.display import INK
+from sparsecycle.figures import METHODS, styled
 
 
+@styled
 def block_schematic() -> Figure:
     """A pre-activation block with the constraint after each ReLU, and the loop that sets its budget."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8, 3.9))
-        figure.set_layout_engine("none")
-        axes = figure.add_axes((0, 0, 1, 1))
-        axes.set_axis_off()
-        axes.set_xlim(0, 16)
-        axes.set_ylim(0, 7.6)
-        _draw_block(axes)
-        _draw_ranks(axes)
+    figure = Figure(figsize=(8, 3.9))
+    figure.set_layout_engine("none")
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    axes.set_xlim(0, 16)
+    axes.set_ylim(0, 7.6)
+    _draw_block(axes)
+    _draw_ranks(axes)
     figure.set_label(
         "A block: the input passes RMSNorm, ReLU with top-k, a convolution, and the same three once more, and is added "
         "to the shortcut. After each period the controller takes the training loss and sets the budget r of every "
