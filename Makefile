@@ -9,7 +9,7 @@ SHELL := /bin/bash
 KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=10000000000
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages test lint types unit notebooks pages-check bench study paper measure record set-search readme outputs audit clean
+.PHONY: help env book pages pdf test lint types unit notebooks pages-check bench study paper measure record set-search readme outputs links audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -43,6 +43,10 @@ pages: $(READY)  ## build the book from what is there; a warning or a failing no
 	@$(BIN)/jupyter-book build . --all -n -W --keep-going --toc _build/_toc.yml --quiet
 	@$(BIN)/python course/make_slides.py
 
+pdf: $(READY)  ## the built book as one PDF, in _build/html
+	@$(BIN)/python book/browser.py
+	@$(BIN)/python book/pdf.py
+
 test: lint types unit notebooks pages pages-check  ## all that must hold: ruff, mypy, pytest, nbval, the book
 
 lint: $(READY)  ## ruff: rules and format
@@ -63,7 +67,7 @@ notebooks: $(READY)  ## nbval: execute the chapters and compare the outputs mark
 		notebooks --ignore notebooks/run.ipynb --ignore notebooks/set.ipynb
 
 pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs, and each page in a browser
-	@$(BIN)/python tests/browser.py
+	@$(BIN)/python book/browser.py
 	@$(BIN)/pytest -n 2 tests/test_pages.py tests/test_browser.py
 
 study: $(READY)  ## the runs of a study of workflow/grid.yaml that are missing; MINUTES=50 stops then, SIDE=4 shares a GPU
@@ -108,6 +112,12 @@ set-search: $(READY)  ## for maintainers: the search for the companion's constan
 
 readme: $(READY)  ## write the results in README.md from the records
 	@$(BIN)/python -m sparsecycle.readme
+
+links: $(READY)  ## for maintainers, with the internet: do the addresses outside of the book answer?
+	@$(BIN)/python book/table_of_contents.py
+	@sed 's/execute_notebooks: force/execute_notebooks: "off"/' _config.yml > _build/links.yml
+	@PYTHONPATH=book $(BIN)/jupyter-book build . --all --quiet --builder linkcheck \
+		--config _build/links.yml --toc _build/_toc.yml --path-output _build/links
 
 audit: $(READY)  ## for maintainers, with the internet: known vulnerabilities of the locked versions (pip-audit)
 	@$(BIN)/python -c 'import pip_audit' 2>/dev/null \

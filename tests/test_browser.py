@@ -4,22 +4,27 @@ import functools
 import http.server
 import json
 import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, Route, sync_playwright
+from pypdf import PdfReader
 
 import browser as chromium
 from conftest import ROOT
 from sparsecycle import load_runs
 from sparsecycle.exporting import export_run
+from sparsecycle.report import short_answer
 from sparsecycle.simulation import simulate
-from test_pages import BUILT, PAGES
+from test_pages import BUILT, PAGES, built
 
 # Each term, and a page that the search must list.
 TERMS = {
@@ -40,8 +45,8 @@ TERMS = {
 def engine() -> Iterator[Browser]:
     path = chromium.found()
     if path is None:
-        assert not os.environ.get("SPARSECYCLE_BROWSER_NEEDED"), "no browser: tests/browser.py brings one"
-        pytest.skip("no browser on this machine: tests/browser.py brings one")
+        assert not os.environ.get("SPARSECYCLE_BROWSER_NEEDED"), "no browser: book/browser.py brings one"
+        pytest.skip("no browser on this machine: book/browser.py brings one")
     with sync_playwright() as playwright:
         started = playwright.chromium.launch(executable_path=path, args=chromium.FLAGS)
         yield started
@@ -368,3 +373,38 @@ def test_the_address_of_the_book_leads_to_its_first_page(engine: Browser, addres
     page.wait_for_url("**/book/index.html")
     assert "Cycling Through Sparsity" in page.title()
     page.close()
+
+
+def test_the_whole_book_is_printed_as_one_pdf_whose_links_lead_somewhere(engine: Browser, tmp_path: Path) -> None:
+    target = tmp_path / "book.pdf"
+    # A process of its own: it starts a browser of its own.
+    command = f"import pathlib, pdf; pdf.write_pdf(pathlib.Path({str(target)!r}))"
+    subprocess.run([sys.executable, "-c", command], cwd=ROOT / "book", check=True, timeout=600)
+    book = PdfReader(target)
+
+    def titles(outline: list[Any]) -> Iterator[str]:
+        for item in outline:
+            if isinstance(item, list):
+                yield from titles(item)
+            else:
+                yield str(item.title)
+
+    headings = list(titles(book.outline))
+    assert len(headings) == len([title for title in headings if title[: len(title) // 2] * 2 != title])
+    for name in PAGES:
+        if name != "book/playground":
+            title = built(name).select_one("article h1")
+            assert title and title.get_text().strip().rstrip("#") in headings
+    links = [
+        link.get_object()
+        for page in book.pages
+        for link in page.get("/Annots") or []
+        if link.get_object().get("/Subtype") == "/Link"
+    ]
+    inside = [link for link in links if "/Dest" in link]
+    assert len(inside) > 200
+    assert {str(link["/Dest"]) for link in inside} <= set(book.named_destinations)
+    outside = {urlsplit(link["/A"]["/URI"]).scheme for link in links if "/A" in link}
+    assert outside <= {"https", "http"}, "no link leads to a file of this machine"
+    text = " ".join(book.pages[1].extract_text().split())
+    assert " ".join(short_answer(load_runs()).replace("*", "").replace("`", "").split())[:60] in text
