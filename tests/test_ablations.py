@@ -13,7 +13,7 @@ def runs(rows: list[tuple[str, str, list[float]]]) -> pd.DataFrame:
     return pd.DataFrame(
         {"preset": "ablation", "method": method, "variant": variant, "seed": seed, "status": "complete",
          "evaluated_on": "test", "test_accuracy": value, "accuracy_at_1.0": value, "accuracy_at_0.25": value / 2,
-         "gap": 1 - value, "budget_area": value}
+         "train_accuracy": 1.0, "gap": 1 - value, "budget_area": value}
         for method, variant, values in rows
         for seed, value in enumerate(values)
     )  # fmt: skip
@@ -50,8 +50,10 @@ def test_a_choice_that_dense_training_sees_needs_dense_runs_of_its_own() -> None
 
 def test_the_budget_of_the_evaluation_needs_no_runs_of_its_own() -> None:
     table = ablation_table(runs(PLAIN), "ablation").set_index("variant")
-    assert list(table.index) == ["", "headline_budget=0.25"]
+    assert list(table.index) == ["", "headline_budget=0.25", "headline_budget=0.25 (dense at 1)"]
     assert table.loc["headline_budget=0.25", "gain"] == pytest.approx(0.005)
+    assert table.loc["headline_budget=0.25 (dense at 1)", "gain"] == pytest.approx(0.52 / 2 - 0.51)
+    assert set(table["verdict"].iloc[1:]) == {""}
     assert math.isnan(table.loc["", "change"])
 
 
@@ -68,8 +70,10 @@ def test_the_sentence_counts_readings_of_the_paper_and_each_once() -> None:
     rows += [("plateau", "selection=random", [0.9, 0.9, 0.9])]  # a control, no reading
     table = ablation_table(runs(rows), "ablation")
     sentence = specification_sentence(table)
-    assert sentence.startswith("3 reconstructions, each strategy counted: 2 gain over dense on average, 2 of them")
-    assert "1 lose with an interval below zero" in sentence
+    assert sentence.startswith(
+        "3 reconstructions, each strategy counted: 2 gain over dense on average, 2 of them *repl"
+    )
+    assert "1 *reversed*" in sentence
     assert "from -10.0 to +5.0 points." in sentence and "diverged" not in sentence
     assert table.set_index("variant")["same_runs"].to_dict()["tolerance=0.5"]
 
@@ -86,10 +90,19 @@ def test_a_reconstruction_that_diverges_in_every_seed_stays_in_the_table_and_sup
     )
 
 
+def test_a_reconstruction_with_two_seeds_left_counts_as_neither_and_is_said_to_have_lost_one() -> None:
+    frame = runs([*PLAIN, ("plateau", "floor=0.1", [0.55, 0.56, 0.57])])
+    frame.loc[(frame["variant"] == "floor=0.1") & (frame["seed"] == 1), "status"] = "diverged"
+    sentence = specification_sentence(ablation_table(frame, "ablation"))
+    assert "1 of them *replicated*" in sentence, "the preset as it stands; two seeds are inconclusive by the rule"
+    assert "In 1 a run of the strategy diverged" in sentence
+
+
 def test_what_was_resumed_with_another_source_counts_nowhere() -> None:
     mixed = [("plateau", "resumed with another source", [0.9] * 3), ("dense", "resumed with another source", [0.9] * 3)]
     frame = runs([*PLAIN, *mixed, ("plateau", "floor=0.1, resumed with another source", [0.9] * 3)])
-    assert set(ablation_table(frame, "ablation")["variant"]) == {"", "headline_budget=0.25"}
+    evaluated = {"headline_budget=0.25", "headline_budget=0.25 (dense at 1)"}
+    assert set(ablation_table(frame, "ablation")["variant"]) == {""} | evaluated
     assert baseline_table(frame, "ablation").empty
 
 

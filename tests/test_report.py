@@ -7,16 +7,19 @@ from conftest import ROOT
 from sparsecycle.config import configure, parse_setting
 from sparsecycle.grid import Grid
 from sparsecycle.report import (
+    against_sentences,
     answer,
     baseline_sentence,
     compute_sentence,
     condition_table,
     effect_sentences,
+    feedback_sentence,
     method_lines,
     run_command,
     search_sentence,
     search_table,
     short_answer,
+    without_feedback,
 )
 from sparsecycle.statistics import verdict_table
 
@@ -35,7 +38,8 @@ def test_a_line_for_each_measured_effect() -> None:
     table = verdict_table(runs({"dense": [0.50, 0.50, 0.50], "plateau": [0.51, 0.52, 0.53]}), "classroom")
     [line] = effect_sentences(table[table["claim"].isin(["C1", "C2"])])
     assert line.startswith("C2 plateau - dense, test accuracy: +2.00 points, 95 % interval -0.69 to +4.69, 3 seeds, ")
-    assert "sign-flip p = 0.250: preliminary: inconclusive. Smallest effect that could have been shown: " in line
+    assert "sign-flip p = 0.250: preliminary: inconclusive. At this spread an effect of " in line
+    assert line.endswith(" points is found four times in five.")
 
 
 def test_the_answer_names_what_plain_regularization_does() -> None:
@@ -44,11 +48,11 @@ def test_the_answer_names_what_plain_regularization_does() -> None:
     text = answer(pd.concat([plain, with_dropout]))
     assert "(`dropout=0.3`, chosen on held-out images) reaches 0.600 over 3 seeds" in text
     assert "against that: `plateau` -6.0 (-6.0 to -6.0)." in text
-    assert "with dropout instead" not in answer(plain)
+    assert "with dropout (" not in answer(plain)
     shorter = runs({"dense": [0.55, 0.56, 0.57]}, variant="epochs=25")
     longer = runs({"dense": [0.50, 0.51, 0.52]}, variant="epochs=54")
     text = answer(pd.concat([plain, shorter, longer]))
-    assert "Dense training stopped early instead (`epochs=25`, chosen on held-out images) reaches 0.560" in text
+    assert "Dense training for 25 instead of 50 epochs (`epochs=25`, chosen on held-out images) reaches 0.560" in text
     assert "epochs=54`, chosen" not in text, "longer training is no regularization"
     declared = len(Grid.read(ROOT / "workflow/grid.yaml").configurations("classroom"))
     told = answer(plain)
@@ -65,9 +69,46 @@ def test_the_short_answer_has_the_gain_over_dense_and_over_plain_regularization(
     plain = runs({"dense": [0.50, 0.51, 0.52], "plateau": [0.53, 0.54, 0.55]})
     text = short_answer(pd.concat([plain, runs({"dense": [0.59, 0.60, 0.61]}, variant="dropout=0.3")]))
     assert "by +3.0 points (+3.0 to +3.0, 3 seeds: *preliminary: replicated*)" in text
-    assert "Over dense training with dropout they change it by -6.0." in text
+    assert "Over dense training with dropout they change it by -6.0 (-6.0 to -6.0, 3 seeds)." in text
     assert "At the paper's own scale there are no runs yet" in text
     assert "with dropout" not in short_answer(plain)
+
+
+def test_a_strategy_whose_constants_leave_it_no_choice_is_said_to_have_no_feedback() -> None:
+    plain = runs({"dense": [0.50, 0.51, 0.52], "plateau": [0.53, 0.54, 0.55]})
+    assert set(without_feedback(plain, "classroom")) == {"plateau"}, "patience 1 and a hold of at most 2"
+    assert without_feedback(plain.assign(preset="quick"), "quick") == {}, "a hold of at most 4"
+    assert "No budget of theirs depended on the loss" not in short_answer(plain)
+    same = {"loss_gated": [0.5, 0.6, 0.7], "geometric": [0.5, 0.6, 0.7]}
+    both = pd.concat([plain, runs(same, gap=0.0, budget_area=0.4)])
+    assert set(without_feedback(both, "classroom")) == {"plateau", "loss_gated"}
+    assert "No budget of theirs depended on the loss in these runs" in short_answer(both)
+    longer = pd.concat([both, runs({"plateau": [0.50, 0.52, 0.54]}, variant="max_hold=4")])
+    assert (
+        "Against `plateau max_hold=4`, where the loss decides how long a budget is held, it gains +2.0 points"
+        in feedback_sentence(longer, "classroom")
+    )
+
+
+def test_every_claim_is_set_against_regularized_dense_training_too() -> None:
+    dense = runs({"dense": [0.5, 0.5, 0.5]}, gap=0.5)
+    strategy = runs({"plateau": [0.5, 0.5, 0.5]}, gap=0.3)
+    shorter = runs({"dense": [0.5, 0.5, 0.5]}, gap=0.1, variant="epochs=25")
+    [line] = against_sentences(pd.concat([dense, strategy, shorter]), "classroom", "C4")
+    assert line == (
+        "smaller train-test gap, against dense for 25 instead of 50 epochs: plateau -20.0 (-20.0 to -20.0, 3 seeds)"
+    )
+
+
+def test_what_is_kept_at_small_budgets_is_said_only_where_it_holds_against_each_baseline() -> None:
+    def told(dropout: float) -> str:
+        plain = runs({"dense": [0.5] * 3}, budget_area=0.3)
+        strategy = runs({"plateau": [0.5, 0.51, 0.52]}, budget_area=0.4)
+        other = runs({"dense": [0.6] * 3}, budget_area=dropout, variant="dropout=0.3")
+        return short_answer(pd.concat([plain, strategy, other]))
+
+    assert "over all budgets +5.0 to +5.0 points on average" in told(0.35)
+    assert "small budgets" not in told(0.45)
 
 
 def test_the_baseline_is_compared_with_the_papers() -> None:

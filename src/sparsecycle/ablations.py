@@ -30,12 +30,14 @@ def ablation_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
 
     A run with overrides is compared with dense training with the same overrides; where dense training does not depend
     on them (`UNSEEN_BY_DENSE`), with dense training as it stands. The budgets of the evaluation need no runs of their
-    own: they are rows with the variant "headline_budget=...", from the preset's own runs. Runs that were resumed with
+    own: they are rows with the variant "headline_budget=...", from the preset's own runs, without a verdict: both
+    networks at that budget, and the strategy's alone. Runs that were resumed with
     another source or configuration are left out.
 
     Columns: method, variant ("" for the preset as it stands), choice (the fields varied), gain, gain_low, gain_high
     (over dense, fractions, 95 % interval), change, change_low, change_high (of the gain, against the preset's own),
-    seeds (pairs), excluded (seeds left out, because one of the two diverged or is missing), verdict (of the gain),
+    seeds (pairs), excluded (seeds left out, because one of the two diverged or is missing), diverged (runs of the
+    strategy), verdict (of the gain),
     plausible (whether the paper may have meant it: see `IMPLAUSIBLE`), same_runs (whether every number is that of the
     preset as it stands: the choice never came to bear). There are no p-values: with three seeds none can fall below
     0.25.
@@ -56,9 +58,16 @@ def ablation_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
                 rows.append(_row(method, variant, gains, plain, same=_same(runs, method, variant)))
         for column in sorted((name for name in runs.columns if name.startswith("accuracy_at_")), reverse=True):
             budget = float(column.removeprefix("accuracy_at_"))
-            gains = _gains(runs, method, "", column)
-            if budget < 1 and gains is not None:
-                rows.append(_row(method, f"{EVALUATION}={budget:g}", gains, plain, same=False))
+            if budget < 1:
+                for name, gains in (
+                    (f"{EVALUATION}={budget:g}", _gains(runs, method, "", column)),
+                    (
+                        f"{EVALUATION}={budget:g} (dense at 1)",
+                        _gains(runs, method, "", column, dense_at="test_accuracy"),
+                    ),
+                ):
+                    if gains is not None:
+                        rows.append(_row(method, name, gains, plain, same=False) | {"verdict": ""})
     return pd.DataFrame(rows)
 
 
@@ -73,18 +82,24 @@ def specification_sentence(table: pd.DataFrame) -> str:
     """How many of the reconstructions would have supported the claim."""
     rows = specifications(table)
     gains, failed = 100 * rows["gain"], int((rows["seeds"] == 0).sum())
-    above, below = int((rows["gain_low"] > 0).sum()), int((rows["gain_high"] < 0).sum())
+    above, below = (int(rows["verdict"].str.contains(word).sum()) for word in ("replicated", "reversed"))
+    fallen = int(((rows["diverged"] > 0) & (rows["seeds"] > 0)).sum())
     broken = f" {failed} have no pair left, because training diverged: they support nothing." if failed else ""
+    if fallen:
+        broken += f" In {fallen} a run of the strategy diverged; their gains are those of the other seeds."
     return (
         f"{len(rows)} reconstructions, each strategy counted: {int((gains > 0).sum())} gain over dense on average, "
-        f"{above} of them with an interval above zero; {below} lose with an interval below zero. The gains run from "
+        f"{above} of them *replicated* by the rule, all of them preliminary; {below} *reversed*. The gains run from "
         f"{gains.min():+.1f} to {gains.max():+.1f} points.{broken}"
     )
 
 
-def _gains(runs: pd.DataFrame, method: str, variant: str, metric: str) -> Comparison | None:
-    """The strategy's gain over the dense runs that match it; None where there are none."""
+def _gains(
+    runs: pd.DataFrame, method: str, variant: str, metric: str, dense_at: str | None = None
+) -> Comparison | None:
+    """The strategy's gain over the dense runs that match it, in a metric of its own if given; None without a match."""
     dense = runs[runs["method"] == "dense"]
+    dense = dense.assign(**{metric: dense[dense_at or metric]})
     matching = dense[dense["variant"] == variant]
     if matching.empty and varied(variant).keys() <= UNSEEN_BY_DENSE:
         matching = dense[dense["variant"] == ""]
@@ -114,6 +129,7 @@ def _row(method: str, variant: str, gain: Comparison, plain: Comparison, *, same
         "change_high": change.high if change else math.nan,
         "seeds": len(gain.pairs),
         "excluded": len(gain.excluded),
+        "diverged": sum(f"{method} diverged" in reason for reason in gain.reasons),
         "verdict": verdict(gain, paper_effect=_PAPER[method]),
         "plausible": not fields.keys() & IMPLAUSIBLE,
         "same_runs": same,

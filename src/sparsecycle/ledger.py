@@ -10,8 +10,9 @@ import yaml
 from sparsecycle.ablations import varied
 from sparsecycle.config import RunConfig
 from sparsecycle.controllers import CONTROLLERS
+from sparsecycle.statistics import ADAPTIVE
 
-SHOWN_PRESETS = ("quick", "paper")
+SHOWN_PRESETS = ("classroom", "ablation", "quick", "paper")
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
@@ -44,7 +45,7 @@ def summary_sentence(path: Path, ablations: pd.DataFrame) -> str:
 
 
 def ledger_markdown(path: Path, ablations: pd.DataFrame) -> str:
-    """One item a choice: its values at the `quick` and `paper` presets, their source, and what varying it changed.
+    """One item a choice: its values at the presets, their source at `paper`, and what varying it changed.
 
     Args:
         ablations: of `ablation_table`.
@@ -119,22 +120,28 @@ def _effect(row: dict[Any, Any]) -> str:
 
 
 def _values(field: str) -> str:
-    """The field's value at each preset, from the first method that has it, and the source at the paper preset."""
+    """The field's value at each preset, and the source at the paper preset."""
     if field == "method":
         return f"`method`: one of {', '.join(CONTROLLERS)}"
-    configs = {preset: _config_with(field, preset) for preset in SHOWN_PRESETS}
-    values = {preset: _plain(getattr(config, field)) for preset, config in configs.items()}
-    tag = configs["paper"].sources()[field]
-    if len(set(values.values())) == 1:
-        return f"`{field}` is {values['paper']} (*{tag}*)"
-    return f"`{field}` is {values['quick']} at `quick`, {values['paper']} at `paper` (*{tag}* there)"
+    presets: dict[str, list[str]] = {}
+    for preset in SHOWN_PRESETS:
+        presets.setdefault(_value(field, preset), []).append(f"`{preset}`")
+    tag = RunConfig(preset="paper", method="plateau").sources()[field]
+    if len(presets) == 1:
+        return f"`{field}` is {next(iter(presets))} (*{tag}*)"
+    told = ", ".join(f"{value} at {' and '.join(names)}" for value, names in presets.items())
+    return f"`{field}` is {told} (*{tag}* at `paper`)"
 
 
-def _config_with(field: str, preset: str) -> RunConfig:
+def _value(field: str, preset: str) -> str:
+    """At a preset; where the strategies differ, the value of each."""
     if field == "keep_ratio":
-        return RunConfig(preset=preset, method="fixed", keep_ratio=0.25)
-    configs = [RunConfig(preset=preset, method=method) for method in ("dense", "loss_gated", "plateau")]
-    return next((config for config in configs if getattr(config, field) is not None), configs[0])
+        return _plain(RunConfig(preset=preset, method="fixed", keep_ratio=0.25).keep_ratio)
+    configs = [RunConfig(preset=preset, method=method) for method in ADAPTIVE]
+    having = {config.method: _plain(getattr(config, field)) for config in configs if getattr(config, field) is not None}
+    if len(set(having.values())) > 1:
+        return " and ".join(f"{value} (`{method}`)" for method, value in having.items())
+    return next(iter(having.values()), "none")
 
 
 def _plain(value: Any) -> str:

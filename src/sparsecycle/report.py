@@ -16,7 +16,15 @@ from sparsecycle.figures import MEASURES, METHODS
 from sparsecycle.grid import Grid
 from sparsecycle.provenance import CHECKOUT
 from sparsecycle.records import CONTROL_BUDGET, variant_of
-from sparsecycle.statistics import ADAPTIVE, PAPER_ACCURACY, baseline_table, paired_difference, same_runs, verdict_table
+from sparsecycle.statistics import (
+    ADAPTIVE,
+    CLAIMS,
+    PAPER_ACCURACY,
+    baseline_table,
+    paired_difference,
+    same_runs,
+    verdict_table,
+)
 
 TIERS = ("paper", "classroom", "quick")  # the presets that speak for the claims, the largest first
 ROLES = {"dense": "baseline", "loss_gated": "strategy 1", "plateau": "strategy 2"}
@@ -44,8 +52,7 @@ def short_answer(runs: pd.DataFrame) -> str:
     """The answer in a few sentences: the gain over dense training, and over plain regularization, and what is open."""
     preset = shown_tier(runs)
     gains = [
-        f"{100 * row['mean']:+.1f} points ({100 * row['low']:+.1f} to {100 * row['high']:+.1f}, {row['seeds']} seeds: "
-        f"*{row['verdict']}*)"
+        f"{100 * row['mean']:+.1f} points ({_bounds(row)}, {row['seeds']} seeds: *{row['verdict']}*)"
         for row in effects(runs, preset).to_dict("records")
     ]
     told = [
@@ -53,11 +60,28 @@ def short_answer(runs: pd.DataFrame) -> str:
         f"{' and '.join(gains)}."
     ]
     for word, _, _, rows in _regularized(runs, preset):
-        changes = " and ".join(f"{100 * row['mean']:+.1f}" for row in rows)
+        changes = " and ".join(f"{100 * row['mean']:+.1f} ({_bounds(row)}, {row['seeds']} seeds)" for row in rows)
         told.append(f"Over dense training {word} they change it by {changes}.")
+    told += _small_budgets(runs, preset)
+    if len(without_feedback(runs, preset)) == len(ADAPTIVE):
+        told.append("No budget of theirs depended on the loss in these runs: whether adaptivity helps is open.")
     if tier(runs, "paper").empty:
         told.append("At the paper's own scale there are no runs yet: its claim is neither confirmed nor refuted here.")
     return " ".join(told)
+
+
+def _small_budgets(runs: pd.DataFrame, preset: str) -> list[str]:
+    """What the strategies gain over all budgets, if it is something against each plain regularization too."""
+    table = baseline_table(runs, preset, "budget_area")
+    baselines = {f"dense {variant}" for _, variant, _, _ in _regularized(runs, preset)}
+    rows = table[table["comparison"].str.split(" - ").str[1].isin(baselines)] if len(table) else table
+    rows = rows[rows["seeds"] > 0] if len(rows) else rows
+    if rows.empty or (rows["low"] <= 0).any():
+        return []
+    return [
+        "What they keep against these too is accuracy at small budgets: over all budgets "
+        f"{100 * rows['mean'].min():+.1f} to {100 * rows['mean'].max():+.1f} points on average."
+    ]
 
 
 def answer(runs: pd.DataFrame) -> str:
@@ -93,12 +117,65 @@ def _tier_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
             f"{strategy}, reconstructed as `{method}`: {100 * row['mean']:+.1f} points against dense"
             f"{interval} over {seeds}: *{row['verdict']}*."
         )
-        if same_runs(chosen, method, "geometric"):
-            sentences.append(
-                f"Here `{method}` made the same runs as `geometric`, the cycle without feedback: the loss never left "
-                "its tolerance."
-            )
+        if method in (silent := without_feedback(runs, preset)):
+            sentences.append(f"Here `{method}` {silent[method]}.")
     return [" ".join([*sentences, *_regularized_sentences(runs, preset), *_progress_sentence(runs, preset)])]
+
+
+def without_feedback(runs: pd.DataFrame, preset: str) -> dict[str, str]:
+    """The strategies whose budgets did not depend on the loss in the recorded runs of a preset, and how that came."""
+    chosen, found = complete(tier(runs, preset)), {}
+    if same_runs(chosen, "loss_gated", "geometric"):
+        found["loss_gated"] = (
+            "made the same runs as `geometric`, the cycle without feedback: the loss never left its tolerance"
+        )
+    if "plateau" in set(chosen["method"]):
+        config = RunConfig(preset=preset, method="plateau")
+        assert config.patience and config.max_hold
+        if config.patience + 1 >= config.max_hold:
+            found["plateau"] = (
+                f"held each budget for {config.max_hold} periods whatever the loss: at `patience={config.patience}` "
+                f"and `max_hold={config.max_hold}` it has no choice"
+            )
+    return found
+
+
+def feedback_sentence(runs: pd.DataFrame, preset: str) -> str:
+    """Whether the strategies of a preset listened to the loss, and how the recorded variants do that could."""
+    silent = without_feedback(runs, preset)
+    told = [f"`{method}` {how}." for method, how in silent.items()]
+    table = baseline_table(runs, preset)
+    for row in table.to_dict("records") if len(table) else []:
+        method, _, baseline = row["comparison"].partition(" - ")
+        if method in silent and varied(baseline.removeprefix(f"{method} ")).keys() == {"max_hold"}:
+            told.append(
+                f"Against `{baseline}`, where the loss decides how long a budget is held, it gains "
+                f"{100 * row['mean']:+.1f} points ({_bounds(row)}, {row['seeds']} seeds)."
+            )
+    return " ".join(told) or "The budgets of both strategies depended on the loss."
+
+
+def against_sentences(runs: pd.DataFrame, preset: str, claim_id: str) -> list[str]:
+    """For each measure of a claim, the strategies against dense training with plain regularization, a line each."""
+    lines = []
+    for claim in (one for one in CLAIMS if one.id == claim_id):
+        table = baseline_table(runs, preset, claim.metric, larger_is_better=claim.larger_is_better)
+        for baseline in sorted(set(table["comparison"].str.split(" - ").str[1])) if len(table) else []:
+            word = _plain_regularization(preset, baseline.removeprefix("dense "))
+            if not word:
+                continue
+            rows = table[table["comparison"].str.endswith(f" - {baseline}") & (table["seeds"] > 0)].to_dict("records")
+            effects = "; ".join(
+                f"{row['comparison'].split(' - ')[0]} {100 * row['mean']:+.1f} ({_bounds(row)}, {row['seeds']} seeds)"
+                for row in rows
+            )
+            if rows:
+                lines.append(f"{MEASURES.get(claim.metric, claim.metric)}, against dense {word}: {effects}")
+    return lines
+
+
+def _bounds(row: dict[Hashable, Any]) -> str:
+    return f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
 
 
 def _progress_sentence(runs: pd.DataFrame, preset: str) -> list[str]:
@@ -124,13 +201,9 @@ def _regularized_sentences(runs: pd.DataFrame, preset: str) -> list[str]:
     """How dense training with plain regularization does, and the strategies against it."""
     sentences = []
     for word, variant, arm, rows in _regularized(runs, preset):
-        against = [
-            f"`{row['comparison'].split(' - ')[0]}` {100 * row['mean']:+.1f} ({100 * row['low']:+.1f} to "
-            f"{100 * row['high']:+.1f})"
-            for row in rows
-        ]
+        against = [f"`{row['comparison'].split(' - ')[0]}` {100 * row['mean']:+.1f} ({_bounds(row)})" for row in rows]
         sentences.append(
-            f"Dense training {word} instead (`{variant}`, chosen on held-out images) "
+            f"Dense training {word} (`{variant}`, chosen on held-out images) "
             f"reaches {arm['test_accuracy'].mean():.3f} over {len(arm)} seeds; against that: {' and '.join(against)}."
         )
     return sentences
@@ -155,7 +228,8 @@ def _plain_regularization(preset: str, variant: str) -> str | None:
     if fields.keys() == {"dropout"}:
         return "with dropout"
     epochs = RunConfig(preset=preset, method="dense").epochs
-    return "stopped early" if fields.keys() == {"epochs"} and int(fields["epochs"]) < epochs else None
+    shorter = fields.keys() == {"epochs"} and int(fields["epochs"]) < epochs
+    return f"for {fields['epochs']} instead of {epochs} epochs" if shorter else None
 
 
 def effect_sentences(rows: pd.DataFrame) -> list[str]:
@@ -166,7 +240,11 @@ def effect_sentences(rows: pd.DataFrame) -> list[str]:
         interval = bounds if row["low"] == row["low"] else ""
         p = f", sign-flip p = {row['p_value']:.3f}" if row["p_value"] == row["p_value"] else ""
         least = row["smallest_detectable_effect"]
-        power = f" Smallest effect that could have been shown: {100 * least:.1f} points." if least == least else ""
+        power = (
+            f" At this spread an effect of {100 * least:.1f} points is found four times in five."
+            if least == least
+            else ""
+        )
         lines.append(
             f"{row['claim']} {row['comparison']}, {MEASURES.get(row['measure'], row['measure'])}: "
             f"{100 * row['mean']:+.2f} points{interval}, {row['seeds']} seeds{p}: {row['verdict']}.{power}"

@@ -36,7 +36,8 @@ class Comparison:
 
     `pairs` are the seeds, in the companion study the datasets. `low` and `high` bound the 95 % interval of the mean,
     `p_value` is that of the sign-flip test, and `smallest_detectable_effect` is the mean that a two-sided 5 % t-test
-    finds with 80 % power, given as many pairs and this standard deviation of the differences. `excluded` are the
+    finds with 80 % power, given as many pairs and this standard deviation of the differences; by luck a smaller one is
+    found too. `excluded` are the
     pairs left out, `reasons` why.
     """
 
@@ -274,7 +275,8 @@ def verdict_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     p_holm (corrected within C8, else NaN), seeds (pairs), excluded (seeds left out: diverged, unpaired, not
     finite), smallest_detectable_effect, verdict, differences (every seed's). A positive mean is an improvement,
     also where smaller is better (unit "reduction"). C7 holds geometric means of treatment / baseline and the
-    verdict "measured": no rule was fixed for it. Where both methods made the same runs (`same_runs`) the verdict is
+    verdict "measured": no rule was fixed for it. Where no effect of the paper's is known, the word for "replicated" is
+    "supported". Where both methods made the same runs (`same_runs`) the verdict is
     "same runs", without interval. Where no pair can be compared the verdict is "not measured", the numbers are NaN.
 
     Raises InputError for a missing column and for two runs of one method and seed.
@@ -301,7 +303,7 @@ def _verdict_row(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str
     if result.pairs and same_runs(runs, treatment, baseline):
         word = SAME_RUNS
         result = replace(result, low=math.nan, high=math.nan, p_value=math.nan)
-    if claim.text in (_OUR_QUESTION, _REVIEWERS):  # there is nothing of the paper's to replicate
+    if claim.paper_effect is None:  # there is no number of the paper's to replicate
         word = word.replace("replicated", "supported")
     return {
         "claim": claim.id,
@@ -320,17 +322,19 @@ def _verdict_row(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str
     }
 
 
-def baseline_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
+def baseline_table(
+    runs: pd.DataFrame, preset: str, metric: str = "test_accuracy", *, larger_is_better: bool = True
+) -> pd.DataFrame:
     """The strategies against every recorded variant of dense training and of `fixed`, and each method against its own.
 
     The questions of a reviewer: does plain regularization (dropout), another length of training, or another constant
     budget do as well, and is anything gained over as many values chosen at random ("geometric" against "geometric
     selection=random", which keep the same path of budgets)? A baseline is named by method and overrides. Columns as of
-    `verdict_table`, corrected by Holm over the whole table.
+    `verdict_table`, corrected by Holm over the whole table, and baseline_train_accuracy: whether it trained at all.
     """
     if runs.empty:
         return pd.DataFrame()
-    _require(runs, "preset", "variant", "method", "seed", "status", "evaluated_on")
+    _require(runs, "preset", "variant", "method", "seed", "status", "evaluated_on", "train_accuracy")
     runs = runs[(runs["preset"] == preset) & (runs["evaluated_on"] == "test")]
     runs = runs[~runs["variant"].str.contains("resumed with")]  # of those nobody can say what they are
     arms = runs.assign(method=(runs["method"] + " " + runs["variant"]).str.strip())
@@ -342,14 +346,18 @@ def baseline_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
             method, _, variant = baseline.partition(" ")
             budget_only = treatment == "fixed" and variant.startswith("keep_ratio")
             if treatment in known and variant and method in others and not budget_only:
-                claim = Claim("", _REVIEWERS, (treatment,), (baseline,), "test_accuracy")
-                rows.append(_verdict_row(arms, claim, treatment, baseline))
+                unit = "gain, fraction" if larger_is_better else _REDUCTION
+                claim = Claim("", _REVIEWERS, (treatment,), (baseline,), metric, larger_is_better, unit=unit)
+                trained = arms.loc[(arms["method"] == baseline) & (arms["status"] == "complete"), "train_accuracy"]
+                row = _verdict_row(arms, claim, treatment, baseline)
+                rows.append(row | {"baseline_train_accuracy": trained.mean()})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p_value"].tolist())) if rows else table
 
 
 def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
-    """`verdict_table` for people: effects and intervals as text, in percentage points, or as a factor for C7."""
+    """`verdict_table` or `baseline_table` for people: effects and intervals as text, in percentage points, or as a
+    factor for C7."""
 
     def amount(value: float, ratio: bool) -> str:
         return f"{value:.2f}x" if ratio else f"{100 * value:+.2f}"
@@ -374,4 +382,6 @@ def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
                 "p (Holm)": "" if math.isnan(row["p_holm"]) else f"{row['p_holm']:.2f}",
             }
         )
+        if "baseline_train_accuracy" in row:
+            rows[-1]["its train accuracy"] = f"{row['baseline_train_accuracy']:.2f}"
     return pd.DataFrame(rows).set_index("claim")
