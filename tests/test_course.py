@@ -1,5 +1,6 @@
 """The lessons as a class meets them: the student form runs and asks, the teacher form is right throughout."""
 
+import ast
 import math
 import re
 import sys
@@ -60,6 +61,18 @@ def test_the_student_form_runs_to_its_end_and_has_no_solution(path: Path) -> Non
     for cell in source.cells:
         if "solution" in cell.metadata.get("tags", []):
             assert cell.source not in text
+            for value in answers_in(cell.source):
+                assert value not in text, f"{path.stem} shows {value}"
+
+
+def answers_in(solution: str) -> list[str]:
+    """What a solution assigns last to each name, as its source says it; functions are compared whole."""
+    last = ast.parse(solution).body
+    values = {ast.unparse(one.targets[0]): ast.get_source_segment(solution, one.value) for one in last
+              if isinstance(one, ast.Assign)}  # fmt: skip
+    read = {node.id for one in last for node in ast.walk(one) if isinstance(node, ast.Name) and node.id in values
+            and isinstance(node.ctx, ast.Load)}  # fmt: skip
+    return [value for name, value in values.items() if value and len(value) > 8 and name not in read]
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
@@ -93,6 +106,13 @@ def test_a_form_is_clean(path: Path) -> None:
         (1, True, "Not yet. Look again."),
         (np.bool_(True), True, RIGHT),
         ({1, 2}, {2, 1}, RIGHT),
+        ([0.5, 0.1], {0.1, 0.5}, RIGHT),
+        (np.array([0.1, 0.5]), {0.1, 0.5}, RIGHT),
+        ({0.1}, {0.1, 0.5}, "Not yet. Look again."),
+        (3, {3, 4}, "Not yet. Look again."),
+        ([np.array([1.0, 2.0]), np.array([3.0, 4.0])], [[1, 2], [3, 4]], RIGHT),
+        (torch.tensor(False), False, RIGHT),
+        (torch.tensor(True), False, "Not yet. Look again."),
     ],
 )
 def test_answers_are_compared(answer: Any, expected: Any, told: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,6 +134,24 @@ def test_a_function_is_compared_case_by_case(capsys: pytest.CaptureFixture[str])
     ]
 
 
+def test_a_function_that_works_in_place_is_judged_by_what_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+    def without_negatives(values: list[float]) -> list[float]:
+        for place, value in enumerate(values):
+            values[place] = max(value, 0.0)
+        return values
+
+    def nothing(values: list[float]) -> list[float]:
+        values[:] = [0.0] * len(values)
+        return values
+
+    for function in (without_negatives, nothing):
+        check_function(function, lambda values: [max(value, 0.0) for value in values], [([1.0, -1.0],)])
+    assert capsys.readouterr().out.splitlines() == [
+        RIGHT,
+        "Not yet. With [1.0, -1.0] it gives [0.0, 0.0], but should give [1.0, 0.0].",
+    ]
+
+
 @pytest.mark.parametrize(
     ("rule", "told"),
     [
@@ -123,6 +161,16 @@ def test_a_function_is_compared_case_by_case(capsys: pytest.CaptureFixture[str])
         (lambda budget, loss, dense: 0.5, "There was no reset for 50 periods"),
         (lambda budget, loss, dense: 0.5 if budget == 1 else 1.0 if math.isfinite(loss) else math.nan, "it gives nan"),
         (lambda budget, loss, dense: None, OPEN),
+        (lambda budget, loss, dense: None if budget < 1 else 0.5, "it gives None, which is no number"),
+        (lambda budget, loss, dense: "half", "it gives 'half', which is no number"),
+        (lambda budget, loss, dense: math.floor(loss) * 0 + 1.0, "it stops: ValueError"),
+        # Sound for every loss but one that is no number after one that was: then it never resets.
+        (
+            lambda budget, loss, dense: (
+                1.0 if math.isnan(dense) or budget <= 0.1 else max(0.1, min(budget, budget * (0.5 + loss - dense)))
+            ),
+            "There was no reset for 50 periods",
+        ),
     ],
 )
 def test_a_rule_that_can_go_wrong_is_found(

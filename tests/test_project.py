@@ -92,9 +92,11 @@ def test_ledger_rows_are_whole_and_their_values_come_from_the_configuration() ->
         assert set(row) - {"shown_by", "not_varied"} == {"choice", "fields", "known", "why", "alternatives"}
         assert row["choice"] and row["known"] and row["why"] and row["alternatives"]
     text = ledger_markdown(ROOT / "book" / "ledger.yaml", pd.DataFrame())
-    quick, paper = (RunConfig(preset=preset, method="plateau") for preset in ("quick", "paper"))
-    assert f"`epochs` is {quick.epochs} at `quick`, {paper.epochs} at `paper`" in text
+    study, quick, paper = (RunConfig(preset=preset, method="plateau") for preset in ("classroom", "quick", "paper"))
+    told = f"`epochs` is {study.epochs} at `classroom` and `ablation`, {quick.epochs} at `quick`, {paper.epochs} at"
+    assert told in text
     assert f"`decay` is {quick.decay}" in text
+    assert f"`tolerance` is {RunConfig(method='loss_gated').tolerance} (`loss_gated`) and {study.tolerance} (" in text
     assert summary_sentence(ROOT / "book" / "ledger.yaml", pd.DataFrame()).startswith(f"{len(rows)} choices")
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from sparsecycle import RunConfig, make_controller
 from sparsecycle.controllers import budget_path
+from sparsecycle.playground.controllers import COST, KNOBS
 from sparsecycle.records import load_configurations, load_epochs
 from sparsecycle.simulation import simulate, simulate_json
 
@@ -63,3 +64,24 @@ def test_the_browser_is_answered_in_json() -> None:
 def test_a_cost_that_is_none_is_refused(cost: float) -> None:
     with pytest.raises(ValueError, match=r"cost is .*, but must be a finite number of nats from 0"):
         simulate("dense", {}, [1.0], cost)
+
+
+def test_what_the_playground_suggests_to_try_changes_what_is_seen() -> None:
+    epochs = load_epochs()
+    seed0 = epochs[(epochs["preset"] == "classroom") & (epochs["seed"] == 0) & (epochs["variant"] == "")]
+    losses = {method: list(of.sort_values("period")["train_loss"]) for method, of in seed0.groupby("method")}
+
+    def budgets(method: str, curve: str, cost: float = 0.0, **changed: float) -> list[float]:
+        start = RunConfig(preset="classroom", method=method).controller_parameters()
+        return simulate(method, start | changed, losses[curve], cost).budgets
+
+    assert budgets("loss_gated", "loss_gated", tolerance=0.0) == budgets("loss_gated", "loss_gated", tolerance=0.8)
+    floor = min(budgets("loss_gated", "dense"))
+    dear = [cost for cost in KNOBS[COST][1] if min(budgets("loss_gated", "dense", cost)) > floor]
+    assert dear and min(dear) > 0, "from some cost on it turns back before its floor"
+    assert budgets("loss_gated", "dense", dear[0], tolerance=0.8) != budgets("loss_gated", "dense", dear[0])
+    plain = budgets("plateau", "dense")
+    assert plain == budgets("plateau", "dense", patience=4), "each budget is held for two periods"
+    assert plain[:4] == [1.0, 1.0, plain[2], plain[2]]
+    longer = budgets("plateau", "dense", max_hold=8)
+    assert longer != plain and longer != budgets("plateau", "dense", max_hold=8, patience=3)

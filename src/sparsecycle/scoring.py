@@ -1,4 +1,4 @@
-"""The score of the course's project: somebody's runs against recorded ones of a method, at no more training images."""
+"""The score of the course's project: somebody's runs against recorded ones of a method, by the rules of the project."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,10 +7,15 @@ import pandas as pd
 
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
-from sparsecycle.records import find_records, load_runs
+from sparsecycle.records import RunRecord, find_records, load_runs, read_epochs
 from sparsecycle.statistics import paired_difference
 
-MORE = "more images or a larger network: out of competition"
+# What the project may change; all else stays as the preset has it.
+FREE = frozenset(
+    {"keep_ratio", "decay", "floor", "reset_to", "tolerance", "patience", "max_hold", "period_epochs"}
+    | {"warmup_periods", "final_dense_periods"}
+)
+LARGEST_MEAN_BUDGET = 2 / 3  # over the epochs of a run: one that cycles, and not for show
 
 
 def score(own: Sequence[str | Path], against: str = "loss_gated", recorded: Sequence[str | Path] = ()) -> pd.DataFrame:
@@ -22,8 +27,9 @@ def score(own: Sequence[str | Path], against: str = "loss_gated", recorded: Sequ
         recorded: their folders, by default `data/runs` of the checkout.
 
     Columns: preset, method, variant, seeds (pairs), gain, low, high (mean and 95 % interval, fractions), remark.
-    A run that trained on more images, or a network with more parameters, than that of the method as it stands is out of
-    competition: its row has no pair. So is one that diverged, or whose seed is not recorded.
+    A run out of competition has no pair, and the remark says why: it changed a field that is not in `FREE`, saw more
+    images than the method as it stands, or trained at a mean budget above `LARGEST_MEAN_BUDGET`. So has one that
+    diverged, or whose seed is not recorded.
 
     Raises:
         InputError: no run in the folders that was evaluated on test images, or none recorded of that method.
@@ -35,19 +41,15 @@ def score(own: Sequence[str | Path], against: str = "loss_gated", recorded: Sequ
             f"nothing to score: {len(runs)} runs of yours and {len(rivals)} recorded ones of method {against!r} were "
             "evaluated on test images, but there must be some of both"
         )
-    images = _images_seen(*own)
+    remarks = {record.identity: _against_the_rules(record, path, against) for path, record, _ in find_records(*own)}
     rows = []
     for (preset, method, variant), group in runs.groupby(["preset", "method", "variant"], sort=False):
         others = rivals[rivals["preset"] == preset]
-        allowed = RunConfig(preset=preset, method=against)
-        seen = allowed.steps * allowed.batch_size
-        dear = group["identity"].map(images) > seen
-        if len(others):
-            dear |= group["parameters"] > others["parameters"].max()
+        broken = group["identity"].map(remarks)
         rows.append(
             {"preset": preset, "method": method, "variant": variant}
-            | _gain(group[~dear], others)
-            | {"remark": MORE if dear.any() else ""}
+            | _gain(group[broken == ""], others)
+            | {"remark": next(filter(None, broken), "")}
         )
     return pd.DataFrame(rows)
 
@@ -56,13 +58,20 @@ def _judged(runs: pd.DataFrame) -> pd.DataFrame:
     return runs if runs.empty else runs[runs["evaluated_on"] == "test"]
 
 
-def _images_seen(*folders: str | Path) -> dict[str, int]:
-    """By identity, on how many images a run trained, each counted as often as it was seen."""
-    seen = {}
-    for _, record, _ in find_records(*folders):
-        config = RunConfig(**record.config)
-        seen[record.identity] = config.steps * config.batch_size
-    return seen
+def _against_the_rules(record: RunRecord, folder: Path, against: str) -> str:
+    """Why a run is out of competition; nothing where it is not."""
+    config = RunConfig(**record.config)
+    allowed = RunConfig(preset=config.preset, method=against)
+    changed = sorted(set(config.overrides()) - FREE)
+    if changed:
+        return f"changes {', '.join(changed)}: out of competition"
+    if config.steps * config.batch_size > allowed.steps * allowed.batch_size:
+        return "more images: out of competition"
+    epochs = read_epochs(folder)
+    mean = (epochs["keep_ratio"] * epochs["epoch"].diff().fillna(epochs["epoch"])).sum() / epochs["epoch"].iloc[-1]
+    if mean > LARGEST_MEAN_BUDGET:
+        return f"mean budget {mean:.2f}, above two thirds: out of competition"
+    return ""
 
 
 def _gain(own: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, float]:

@@ -54,12 +54,9 @@ document.addEventListener("DOMContentLoaded", () => {
         if (used) knob.setAttribute("aria-valuetext", value(name));
       }
       const answer = asked();
+      seen = answer?.error ? null : answer;
       if (answer === null) told.textContent = "Python is being loaded into the page ...";
-      else if (answer.error) told.textContent = answer.error;
-      else {
-        seen = answer;
-        told.textContent = summary(answer.budgets);
-      }
+      else told.textContent = answer.error ?? summary(answer.budgets);
       draw();
     }
 
@@ -74,9 +71,8 @@ document.addEventListener("DOMContentLoaded", () => {
     }
 
     function draw() {
-      if (!seen) return;
       const x = { from: 0, to: periods, ticks: play.ticks(0, periods, 6) };
-      const highest = Math.max(top, ...losses(), ...seen.losses);
+      const highest = Math.max(top, ...losses(), ...(seen?.losses ?? []));
       const colour = data.colours[method.value];
       chart = play.chart(lossPanel, 190, x, { from: 0, to: highest, ticks: play.ticks(0, highest, 4) });
       // A period that diverged has no loss: the line breaks, and a cross stands for it.
@@ -92,7 +88,7 @@ document.addEventListener("DOMContentLoaded", () => {
         });
       };
       line(losses(), { stroke: "currentColor", opacity: 0.5, "stroke-width": 1.5 });
-      line(seen.losses, { stroke: colour });
+      if (seen) line(seen.losses, { stroke: colour });
       if (document.activeElement === lossPanel && losses()[cursor] !== null) {
         chart.dot([cursor + 0.5, losses()[cursor]], { r: 6, fill: "none", stroke: "currentColor", "stroke-width": 2 });
       }
@@ -102,6 +98,8 @@ document.addEventListener("DOMContentLoaded", () => {
       lossPanel.setAttribute("aria-valuenow", (shown ?? top).toFixed(2));
       lossPanel.setAttribute("aria-valuetext", `period ${cursor + 1}: ${shown === null ? "diverged" : `${shown.toFixed(2)} nats`}`);
 
+      budgetPanel.replaceChildren();
+      if (!seen) return;
       const low = Math.min(0.1, ...seen.budgets);
       const marks = [1, 0.5, 0.2, 0.1, 0.05, 0.02].filter((budget) => budget >= low * 0.99);
       const below = play.chart(budgetPanel, 170, x, { from: low * 0.9, to: 1.05, log: true, ticks: marks });
@@ -159,10 +157,16 @@ document.addEventListener("DOMContentLoaded", () => {
     }
 
     let last = null; // where the pointer was
-    lossPanel.addEventListener("pointerdown", (event) => { last = null; trace(event); lossPanel.setPointerCapture(event.pointerId); });
-    lossPanel.addEventListener("pointermove", (event) => { if (event.buttons) trace(event); });
+    lossPanel.addEventListener("pointerdown", (event) => {
+      if (event.button !== 0) return;
+      last = null;
+      trace(event);
+      lossPanel.setPointerCapture(event.pointerId);
+    });
+    lossPanel.addEventListener("pointermove", (event) => { if (event.buttons === 1) trace(event); });
     function trace(event) {
-      const [place, loss] = chart.at(event);
+      const [place, up] = chart.at(event);
+      const loss = Math.min(up, top); // the axis may reach higher, where a cost is added
       const period = Math.min(Math.floor(place), periods - 1);
       const [before, then] = last ?? [period, loss];
       const steps = Math.abs(period - before);

@@ -26,6 +26,9 @@ document.addEventListener("DOMContentLoaded", () => {
       try {
         for (const file of files) await read(file);
         if (!shown) throw new Error("A record.json is needed too, or a run.json of `sparsecycle export`.");
+        if (shown.metrics.test_accuracy == null) {
+          throw new Error(`This run (${shown.config.method}, seed ${shown.config.seed}) diverged: it has no accuracy to compare.`);
+        }
       } catch (error) {
         shown = null;
         told.textContent = error.message;
@@ -48,7 +51,7 @@ document.addEventListener("DOMContentLoaded", () => {
         throw new Error(`${file.name} is no JSON: drop the record.json of a run, its epochs.parquet, or a run.json.`);
       }
       const record = content?.record ?? content;
-      if (record?.metrics?.test_accuracy === undefined || !record.config?.preset || !Array.isArray(record.budgets)) {
+      if (record?.metrics === undefined || !record.config?.preset || !Array.isArray(record.budgets)) {
         throw new Error(`${file.name} is no record of a run of sparsecycle run: those have a config, metrics and budgets.`);
       }
       shown = record;
@@ -96,7 +99,7 @@ document.addEventListener("DOMContentLoaded", () => {
       const yours = (epochs ?? []).map((row) => [Number(row.epoch), row.test_accuracy])
         .filter(([, value]) => typeof value === "number" && Number.isFinite(value));
       if (yours.length) {
-        curves(panel("Test accuracy by epoch: means of ours, and yours"), ours, "epochs", yours, "epoch");
+        curves(panel("Accuracy by epoch: means of ours, and yours"), ours, "epochs", yours, "epoch");
       }
       const budgets = shown.budgets.map((one) => [one.keep_ratio, one.accuracy]).sort(([a], [b]) => a - b);
       curves(panel("Accuracy by budget: means of ours, and yours"), ours, "budgets", budgets, "budget");

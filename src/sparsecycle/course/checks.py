@@ -1,5 +1,6 @@
 """Checks for the exercises of the course: in one line, whether an answer is right, and if not, where to look."""
 
+import copy
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -14,7 +15,8 @@ def check(answer: Any, expected: Any, hint: str) -> None:
 
     Args:
         answer: number, text, set, sequence or tensor; `...` stands for an exercise that was not done.
-        expected: what is right; numbers may differ by a thousandth, relatively.
+        expected: what is right; numbers may differ by a thousandth, relatively. A set is compared with whatever holds
+            the same numbers.
         hint: what to look at again, one sentence.
     """
     print(_verdict(answer, expected, hint))
@@ -30,12 +32,12 @@ def check_function(answer: Callable[..., Any], expected: Callable[..., Any], cas
     """
     for arguments in cases:
         told = ", ".join(_text(one) for one in arguments)
+        wanted = expected(*copy.deepcopy(arguments))
         try:
-            found = answer(*arguments)
+            found = answer(*copy.deepcopy(arguments))  # it may work in place
         except Exception as error:
             print(f"Not yet. With {told} it stops: {type(error).__name__}, {error}")
             return
-        wanted = expected(*arguments)
         if found is None or not _same(found, wanted):
             undone = found is None or found is ...
             print(OPEN if undone else f"Not yet. With {told} it gives {_text(found)}, but should give {_text(wanted)}.")
@@ -44,16 +46,24 @@ def check_function(answer: Callable[..., Any], expected: Callable[..., Any], cas
 
 
 def _verdict(answer: Any, expected: Any, hint: str) -> str:
-    if answer is ... or (isinstance(answer, list | tuple | set | dict) and ... in answer):
+    if answer is ... or (isinstance(answer, list | tuple | set | dict) and any(one is ... for one in answer)):
         return OPEN
     return RIGHT if _same(answer, expected) else f"Not yet. {hint}"
 
 
 def _same(answer: Any, expected: Any) -> bool:
+    answer = _plain(answer)
+    if isinstance(answer, np.ndarray) and answer.ndim == 0:
+        answer = answer.item()
     if isinstance(expected, bool):
         return isinstance(answer, bool | np.bool_) and bool(answer) == expected
-    if isinstance(expected, str | set):
-        return bool(answer == expected)
+    if isinstance(expected, str):
+        return isinstance(answer, str) and answer == expected
+    if isinstance(expected, set):
+        try:
+            return set(answer if isinstance(answer, set) else np.asarray(answer).ravel().tolist()) == expected
+        except TypeError:
+            return False
     try:
         given, wanted = (np.asarray(_plain(value), dtype=np.float64) for value in (answer, expected))
     except (TypeError, ValueError):
@@ -83,17 +93,24 @@ def check_rule(rule: Callable[[float, float, float], Any], floor: float, *, pati
         floor: the smallest budget that is allowed.
         patience: periods within which a reset must come, whatever the losses.
     """
-    rng = np.random.default_rng(0)
-    sequences = [rng.uniform(0, 3, 200), np.full(200, 1.0), np.linspace(3, 0, 200), np.full(200, math.nan)]
-    for losses in sequences:
+    first = True
+    for losses in _sequences():
         budget, dense_loss, since_reset = 1.0, math.nan, 0
         for loss in losses.tolist():
             if budget == 1:
                 dense_loss = loss
-            found = rule(budget, loss, dense_loss)
             told = f"With budget {budget:.3g}, loss {loss:.3g} and dense loss {dense_loss:.3g}"
-            if found is None or found is ...:
+            try:
+                found = rule(budget, loss, dense_loss)
+            except Exception as error:
+                print(f"Not yet. {told} it stops: {type(error).__name__}, {error}")
+                return
+            if (found is None or found is ...) and first:
                 print(OPEN)
+                return
+            first = False
+            if not isinstance(found, int | float | np.number):
+                print(f"Not yet. {told} it gives {found!r}, which is no number.")
                 return
             if not floor <= found <= 1:
                 print(f"Not yet. {told} it gives {found!r}, which is not from {floor} to 1.")
@@ -105,5 +122,15 @@ def check_rule(rule: Callable[[float, float, float], Any], floor: float, *, pati
             if since_reset > patience:
                 print(f"Not yet. There was no reset for {patience} periods, the last with budget {budget:.3g}.")
                 return
-            budget = found
+            budget = float(found)
     print(RIGHT)
+
+
+def _sequences() -> list[np.ndarray[Any, Any]]:
+    """Losses that a rule must bear: usual ones, and those of a training that breaks."""
+    rng, periods = np.random.default_rng(0), np.arange(200)
+    found = [rng.uniform(0, 3, 200), np.full(200, 1.0), np.linspace(3, 0, 200), np.linspace(0, 3, 200)]
+    found.append(np.full(200, math.nan))
+    for bad in (math.nan, math.inf, -math.inf):
+        found += [np.where(periods < 3, 1.0, bad), np.where(periods % 2, bad, 1.0)]
+    return found
