@@ -1,0 +1,44 @@
+"""The error of a mean over seeds and images both, against simulated studies whose error is known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from conftest import ROOT
+from sparsecycle import load_runs
+from sparsecycle.sampling import correctness_differences, crossed_standard_error, sampling_sentence
+
+RUNS = ROOT / "data/runs/classroom"
+
+
+def test_it_estimates_the_spread_of_the_mean_over_repeated_studies() -> None:
+    rng = np.random.default_rng(0)
+    seeds, images, of_seed, of_image, rest = 8, 60, 0.3, 0.8, 0.5
+    tables = [
+        rng.normal(0, of_seed, (seeds, 1)) + rng.normal(0, of_image, (1, images)) + rng.normal(0, rest, (seeds, images))
+        for _ in range(4000)
+    ]
+    true = math.sqrt(of_seed**2 / seeds + of_image**2 / images + rest**2 / (seeds * images))
+    assert np.std([table.mean() for table in tables]) == pytest.approx(true, rel=0.04)
+    estimated = math.sqrt(np.mean([crossed_standard_error(table) ** 2 for table in tables]))
+    assert estimated == pytest.approx(true, rel=0.02)
+
+
+def test_a_table_worked_by_hand() -> None:
+    # Rows 1, 3; columns 2, 2; nothing left over: mean squares 2 * 2 = 4 of the rows, 0 of the rest; 4 cells.
+    assert crossed_standard_error(np.array([[1.0, 1.0], [3.0, 3.0]])) == pytest.approx(1.0)
+    assert crossed_standard_error(np.array([[1.0, -1.0], [-1.0, 1.0]])) == 0.0, "less than nothing counts as nothing"
+    assert math.isnan(crossed_standard_error(np.array([[1.0, 2.0]])))
+
+
+def test_recorded_predictions_give_the_recorded_difference() -> None:
+    runs = load_runs(RUNS)
+    plain = runs[runs["variant"] == ""].pivot(index="seed", columns="method", values="test_accuracy")
+    table = correctness_differences("classroom", "plateau", "dense", RUNS)
+    assert table.shape == (10, 1000) and set(np.unique(table)) <= {-1, 0, 1}
+    assert table.mean(axis=1) == pytest.approx((plain["plateau"] - plain["dense"]).to_numpy(), abs=1e-9)
+    sentence = sampling_sentence("classroom", "plateau", "dense", RUNS)
+    assert sentence.startswith(
+        f"plateau - dense: {100 * table.mean():+.2f} points; standard error over 10 seeds and 1,000"
+    )
