@@ -85,9 +85,11 @@ def test_a_strategy_whose_constants_leave_it_no_choice_is_said_to_have_no_feedba
     assert "No budget of theirs depended on the loss in these runs" in short_answer(both)
     longer = pd.concat([both, runs({"plateau": [0.50, 0.52, 0.54]}, variant="max_hold=4")])
     assert (
-        "Against `plateau max_hold=4`, where the loss decides how long a budget is held, it gains +2.0 points"
+        "Against `plateau` with `max_hold=4`, where the loss decides how long a budget is held, it gains +2.0 points"
         in feedback_sentence(longer, "classroom")
     )
+    assert "in these runs; where they do, with `max_hold=4`, `plateau` changes by -2.0 points (" in short_answer(longer)
+    assert "what it adds is open" in short_answer(both)
 
 
 def test_every_claim_is_set_against_regularized_dense_training_too() -> None:

@@ -64,7 +64,15 @@ def short_answer(runs: pd.DataFrame) -> str:
         told.append(f"Over dense training {word} they change it by {changes}.")
     told += _small_budgets(runs, preset)
     if len(without_feedback(runs, preset)) == len(ADAPTIVE):
-        told.append("No budget of theirs depended on the loss in these runs: whether adaptivity helps is open.")
+        others = [
+            f"where they do, with `{baseline}`, `{row['comparison'].split(' - ')[0]}` changes by "
+            f"{-100 * row['mean']:+.1f} points ({-100 * row['high']:+.1f} to {-100 * row['low']:+.1f}, "
+            f"{row['seeds']} seeds)"
+            for baseline, row in _with_feedback(runs, preset)
+        ]
+        told.append(
+            f"No budget of theirs depended on the loss in these runs; {', '.join(others) or 'what it adds is open'}."
+        )
     if tier(runs, "paper").empty:
         told.append("At the paper's own scale there are no runs yet: its claim is neither confirmed nor refuted here.")
     return " ".join(told)
@@ -142,17 +150,23 @@ def without_feedback(runs: pd.DataFrame, preset: str) -> dict[str, str]:
 
 def feedback_sentence(runs: pd.DataFrame, preset: str) -> str:
     """Whether the strategies of a preset listened to the loss, and how the recorded variants do that could."""
-    silent = without_feedback(runs, preset)
-    told = [f"`{method}` {how}." for method, how in silent.items()]
-    table = baseline_table(runs, preset)
+    told = [f"`{method}` {how}." for method, how in without_feedback(runs, preset).items()]
+    for baseline, row in _with_feedback(runs, preset):
+        told.append(
+            f"Against `{row['comparison'].split(' - ')[0]}` with `{baseline}`, where the loss decides how long a "
+            f"budget is held, it gains {100 * row['mean']:+.1f} points ({_bounds(row)}, {row['seeds']} seeds)."
+        )
+    return " ".join(told) or "The budgets of both strategies depended on the loss."
+
+
+def _with_feedback(runs: pd.DataFrame, preset: str) -> Iterator[tuple[str, dict[Hashable, Any]]]:
+    """Recorded variants that give a strategy back its feedback, each with the row of the strategy against it."""
+    silent, table = without_feedback(runs, preset), baseline_table(runs, preset)
     for row in table.to_dict("records") if len(table) else []:
         method, _, baseline = row["comparison"].partition(" - ")
-        if method in silent and varied(baseline.removeprefix(f"{method} ")).keys() == {"max_hold"}:
-            told.append(
-                f"Against `{baseline}`, where the loss decides how long a budget is held, it gains "
-                f"{100 * row['mean']:+.1f} points ({_bounds(row)}, {row['seeds']} seeds)."
-            )
-    return " ".join(told) or "The budgets of both strategies depended on the loss."
+        variant = baseline.removeprefix(f"{method} ")
+        if method in silent and varied(variant).keys() == {"max_hold"} and row["seeds"]:
+            yield variant, row
 
 
 def against_sentences(runs: pd.DataFrame, preset: str, claim_id: str) -> list[str]:
