@@ -96,7 +96,8 @@ def test_ledger_rows_are_whole_and_their_values_come_from_the_configuration() ->
     told = f"`epochs` is {study.epochs} at `classroom` and `ablation`, {quick.epochs} at `quick`, {paper.epochs} at"
     assert told in text
     assert f"`decay` is {quick.decay}" in text
-    assert f"`tolerance` is {RunConfig(method='loss_gated').tolerance} (`loss_gated`) and {study.tolerance} (" in text
+    gated = RunConfig(preset="classroom", method="loss_gated")
+    assert f"`tolerance` is {gated.tolerance} (`loss_gated`) and {study.tolerance} (`plateau`)" in text
     assert summary_sentence(ROOT / "book" / "ledger.yaml", pd.DataFrame()).startswith(f"{len(rows)} choices")
 
 

@@ -37,7 +37,7 @@ def test_a_change_is_the_mean_over_datasets_against_the_method_as_it_stands() ->
     assert (found["parameters"], found["neurons_left"], found["diverged"]) == (0.5, 0.5, 0)
 
 
-def test_only_seeds_count_that_both_completed() -> None:
+def test_only_seeds_count_that_both_have_and_a_diverged_run_is_right_on_no_sample() -> None:
     runs = pd.DataFrame(
         [
             *(row("a", "", 0.5), row("a", "", 0.9, seed=1), row("a", "epsilon=5", 0.6)),
@@ -45,8 +45,8 @@ def test_only_seeds_count_that_both_completed() -> None:
         ]
     )
     found = set_ablation_table(runs).iloc[0]
-    assert found["change"] == pytest.approx(0.1)
-    assert (found["datasets"], found["left_out"], found["diverged"]) == (1, 1, 1)
+    assert found["change"] == pytest.approx((0.1 - 0.5) / 2)
+    assert (found["datasets"], found["left_out"], found["diverged"]) == (2, 0, 1)
 
 
 def test_without_runs_there_is_no_table() -> None:

@@ -64,12 +64,16 @@ def test_ranks_of_a_published_example() -> None:
     assert ranks.p_value < stats.chi2.sf(9.28, 3) < 2 * ranks.p_value
 
 
-def test_means_use_the_seeds_that_all_methods_completed() -> None:
+def test_means_use_the_seeds_that_all_methods_have_and_failing_on_a_split_is_no_way_to_leave_it_out() -> None:
     table = runs({"set": {"x": [0.5, 0.7, 0.9], "y": [0.4]}, "dense": {"x": [0.1, 0.3], "z": [0.2]}})
     assert by_dataset(table, "test_accuracy").to_dict() == {"dense": {"x": 0.2}, "set": {"x": 0.6}}
-    table.loc[(table["method"] == "dense") & (table["seed"] == 1), "status"] = "diverged"
-    means = by_dataset(table, "test_accuracy")
-    assert means.loc["x"].to_dict() == {"dense": 0.1, "set": 0.5}
+    broken = (table["method"] == "dense") & (table["seed"] == 1)
+    table.loc[broken, "status"] = "diverged"
+    table.loc[broken, ["test_accuracy", "gap"]] = float("nan")
+    means = by_dataset(table.assign(gap=0.25), "test_accuracy")
+    assert means.loc["x"].to_dict() == {"dense": 0.05, "set": 0.6}, "a diverged run is right on no sample"
+    gaps = by_dataset(table.assign(gap=table["test_accuracy"]), "gap")
+    assert gaps.loc["x"].to_dict() == {"dense": 0.1, "set": 0.5}, "and has no gap"
     with pytest.raises(InputError, match="two runs of one dataset, method and seed"):
         by_dataset(pd.concat([table, table]), "test_accuracy")
 

@@ -100,8 +100,30 @@ def test_new_weights_have_the_spread_of_their_rule() -> None:
     rng = np.random.default_rng(0)
     assert np.std(starting_weights(100_000, 8, "he", rng)) == pytest.approx(0.5, rel=0.02)
     assert np.std(starting_weights(100_000, 8, "normal", rng)) == pytest.approx(0.1, rel=0.02)
-    with pytest.raises(InputError, match="start is 'xavier', but must be 'he', 'normal' or 'zero'"):
+    with pytest.raises(InputError, match="start is 'xavier', but must be 'he', 'he_inputs', 'normal' or 'zero'"):
         starting_weights(1, 1, "xavier", rng)  # type: ignore[arg-type]
+
+
+def test_he_s_rule_with_the_number_of_inputs_counts_unconnected_ones_too() -> None:
+    rng = np.random.default_rng(0)
+    assert np.std(starting_weights(100_000, 8, "he_inputs", rng)) == pytest.approx(0.5, rel=0.02)
+    layer = erdos_renyi(800, 400, 20, rng, start="he_inputs")
+    assert np.std(layer.weight.detach().numpy()) == pytest.approx(np.sqrt(2 / 800), rel=0.02)
+    layer = erdos_renyi(800, 400, 20, rng, start="he")
+    assert np.std(layer.weight.detach().numpy()) == pytest.approx(np.sqrt(2 / 60), rel=0.02)
+
+
+def test_what_grows_by_the_number_of_inputs_does_not_drive_the_weights_up() -> None:
+    """The smallest go and come back: at the size of the survivors the scale rises with each step, else it does not."""
+    scales = {}
+    for growth in ("he", "he_inputs"):
+        rng = np.random.default_rng(0)
+        layer = erdos_renyi(200, 200, 20, rng)
+        start = layer.weight.detach().square().mean().sqrt().item()
+        for _ in range(50):
+            evolve(layer, 0.3, rng, growth=growth)  # type: ignore[arg-type]
+        scales[growth] = layer.weight.detach().square().mean().sqrt().item() / start
+    assert scales["he"] > 1.8 and scales["he_inputs"] < 1.3
 
 
 def test_weights_that_grow_among_the_living_have_the_spread_of_the_living() -> None:

@@ -15,7 +15,14 @@ from sparsecycle.set_mlp.training import train_set
 def runs(accuracies: dict[tuple[str, float, float], float]) -> pd.DataFrame:
     """A run on each dataset with the same accuracy; keys are method, rate and dropout."""
     return pd.DataFrame(
-        {"dataset": name, "method": method, "learning_rate": rate, "dropout": dropout, "test_accuracy": accuracy}
+        {
+            "dataset": name,
+            "seed": 0,
+            "method": method,
+            "learning_rate": rate,
+            "dropout": dropout,
+            "test_accuracy": accuracy,
+        }
         for name in search_datasets()
         for (method, rate, dropout), accuracy in accuracies.items()
     )
@@ -46,6 +53,13 @@ def test_the_mean_is_over_datasets() -> None:
 def test_a_configuration_that_lacks_a_dataset_is_no_candidate() -> None:
     with pytest.raises(InputError, match=r"1 configurations of the search lack runs.*0\.01"):
         search_table(runs({("set", 0.01, 0.0): 0.8}).iloc[1:])
+
+
+def test_a_configuration_that_lacks_a_split_is_no_candidate() -> None:
+    both = runs({("set", 0.01, 0.0): 0.8, ("set", 0.03, 0.0): 0.7})
+    search_table(pd.concat([both, both.assign(seed=1)]))
+    with pytest.raises(InputError, match=r"1 configurations of the search lack runs.*0\.03"):
+        search_table(pd.concat([both, both.assign(seed=1).iloc[:-1]]))
 
 
 def test_a_run_that_diverged_counts_as_zero(tmp_path: Path) -> None:

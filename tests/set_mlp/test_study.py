@@ -1,5 +1,6 @@
 """Studies of the companion and its command line: declared, made side by side, compared."""
 
+import json
 from collections import Counter
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from conftest import ROOT
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.datasets import search_datasets, study_datasets
-from sparsecycle.set_mlp.records import load_set_runs
-from sparsecycle.set_mlp.study import SetStudies
+from sparsecycle.set_mlp.records import load_set_runs, set_run_name
+from sparsecycle.set_mlp.study import SetStudies, run_study
 
 TINY = """
 tiny:
@@ -60,6 +61,20 @@ def test_a_study_is_made_once_two_at_a_time_and_compared(
     assert capsys.readouterr().out.splitlines() == ["tiny: 6 runs, 0 left out"]
     assert main(["set", "compare", output]) == 2
     assert "no finished run in these folders" in capsys.readouterr().err
+
+
+def test_a_folder_with_another_configuration_is_told_and_left_alone(grid: Path, tmp_path: Path) -> None:
+    configurations = SetStudies.read(grid).configurations("tiny")
+    output = tmp_path / "runs"
+    list(run_study(configurations, output))
+    path = output / set_run_name(configurations[0]) / "set.json"
+    record = json.loads(path.read_text())
+    record["config"]["momentum"] = 0.5
+    path.write_text(json.dumps(record))
+    [(name, reason)] = list(run_study(configurations, output))
+    assert name == set_run_name(configurations[0])
+    assert reason == "its folder holds the record of another configuration: move that folder away"
+    assert json.loads(path.read_text()) == record
 
 
 def test_what_cannot_be_made_is_left_out_and_told(

@@ -39,6 +39,13 @@ def test_each_method_learns_and_keeps_its_counts(method: str, tmp_path: Path) ->
     else:
         assert counts == [8 * 70, 8 * 70, min(60, 8 * 32)]
     assert record.parameters == sum(record.connections) + sum(record.neurons_left) + 2
+    assert (record.batch_size, record.train_samples) == (32, 379)
+    for name, layers in (("connections", 3), ("neurons_left", 2)):
+        by_layer = np.array([history[f"{name}_{number}"] for number in range(1, layers + 1)])
+        assert by_layer.sum(axis=0).tolist() == history[name]
+    assert history["weight_scale_1"][-1] > 0
+    changed = [a != b for a, b in zip(history["adapted_loss"], history["train_loss"], strict=True)]
+    assert any(changed) == (method in ("set", "set_pruned")) and not changed[-1]
     if method == "set_pruned":
         assert record.neurons_left == [20, 15] and sum(record.connections) < sum(counts)
         assert history["neurons_left"] == sorted(history["neurons_left"], reverse=True)
@@ -97,6 +104,32 @@ def test_the_variants_of_pruning(more: dict[str, Any], tmp_path: Path) -> None:
         usual = train_set(small("set_pruned"), output_dir=tmp_path, progress=False)
         assert usual.neurons_left == record.neurons_left
         assert usual.history["train_loss"] != record.history["train_loss"]
+
+
+def test_what_is_revived_after_the_last_pruning_stays(tmp_path: Path) -> None:
+    more: dict[str, Any] = {"prune_revival": True, "prune_from": 0.25, "prune_until": 0.5, "epochs": 16}
+    record = train_set(small("set_pruned", **more), output_dir=tmp_path, progress=False)
+    connections, neurons = record.history["connections"], record.history["neurons_left"]
+    assert connections[8] < connections[0] and len(set(connections[8:])) == 1, (
+        "pruning is over after half of the epochs"
+    )
+    assert neurons[-1] > neurons[8]
+
+
+@pytest.mark.parametrize("method", ["dense", "set"])
+def test_decoupled_decay_takes_its_share_in_each_step_whatever_the_rate(method: str, tmp_path: Path) -> None:
+    look: dict[str, Any] = {"learning_rate": 1e-12, "weight_decay": 0.01, "epochs": 3}
+    look |= {"zeta": 0.0} if method == "set" else {}
+    steps = 3 * (379 // 32)
+    scales = {}
+    for decoupled in (True, False):
+        config = small(method, decoupled_decay=decoupled, **look)
+        run = _Training(config, load_dataset("breast_cancer"), tmp_path)
+        before = run.network.layers[0].weight.detach().clone()
+        run.train(False, 1000.0)
+        scales[decoupled] = (run.network.layers[0].weight.detach() / before).mean().item()
+    assert scales[True] == pytest.approx(0.99**steps, rel=1e-4)
+    assert scales[False] == pytest.approx(1.0, abs=1e-6)
 
 
 def test_the_last_layer_evolves_on_request_only(tmp_path: Path) -> None:

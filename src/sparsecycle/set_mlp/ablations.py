@@ -12,7 +12,8 @@ from sparsecycle.statistics import holm
 def set_ablation_table(runs: pd.DataFrame) -> pd.DataFrame:
     """One row for each method and variant that has runs on any dataset.
 
-    A dataset counts with the seeds that the variant and the method as it stands both completed.
+    A dataset counts with the seeds that the variant and the method as it stands both have; see `by_dataset` for runs
+    that diverged.
 
     Args:
         runs: of `load_set_runs`.

@@ -46,7 +46,9 @@ CLAIMS = (
 def by_dataset(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Mean over seeds of a metric: a row a dataset, a column a method; NaN where the methods lack a common seed.
 
-    Only seeds count that every method of `runs` completed on that dataset, so that all saw the same splits.
+    Only seeds count that every method of `runs` has on that dataset, so that all saw the same splits. The test accuracy
+    of a run that diverged is zero, as in the search for constants: nobody gets rid of a split by failing on it. For
+    other metrics such a seed is left out.
 
     Raises:
         InputError: runs of more than one variant, or two of one dataset, method and seed.
@@ -55,6 +57,8 @@ def by_dataset(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
         return pd.DataFrame()
     if runs.duplicated(["dataset", "method", "seed"]).any():
         raise InputError("there are two runs of one dataset, method and seed: select one variant")
+    if metric == "test_accuracy":
+        runs = runs.assign(test_accuracy=runs[metric].where(runs["status"] == "complete", 0.0), status="complete")
     complete = runs[runs["status"] == "complete"]
     values = complete.pivot(index=["dataset", "seed"], columns="method", values=metric)
     return values.reindex(columns=sorted(set(runs["method"]))).dropna().groupby(level="dataset").mean()

@@ -69,7 +69,8 @@ class SetConfig(BaseModel):
     batch_size: Count | None = Field(default=None, description="null: 2 where a training part is small, else 32")
     learning_rate: float = Field(default=0.01, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=2e-4, ge=0)
+    weight_decay: float = Field(default=2e-4, ge=0, lt=1)
+    decoupled_decay: bool = Field(default=True, description="each step takes this share, whatever the rate")
 
     # Evolution, after epochs but the last.
     zeta: Share = Field(
@@ -80,7 +81,9 @@ class SetConfig(BaseModel):
     evolve_every: Count = Field(default=1, description="epochs", json_schema_extra=_only(EVOLVING))
     evolve_until: Share = Field(default=1.0, description="of the epochs, the end", json_schema_extra=_only(EVOLVING))
     evolve_output: bool = Field(default=False, description="the last layer too", json_schema_extra=_only(EVOLVING))
-    growth: Growth = Field(default="he", description="weights of new connections", json_schema_extra=_only(EVOLVING))
+    growth: Growth = Field(
+        default="he_inputs", description="weights of new connections", json_schema_extra=_only(EVOLVING)
+    )
     reset_momentum: bool = Field(
         default=False, description="of the connections that stay, too", json_schema_extra=_only(EVOLVING)
     )

@@ -22,8 +22,11 @@ class Connectivity:
 
     def adapt(self, epoch: int) -> int:
         """Prune and evolve as due after `epoch` (from 1) epochs; how many connections evolution replaced."""
-        if epoch < self.config.epochs and self.config.pruned_by(epoch) > 0:
-            self._prune(self.config.pruned_by(epoch))
+        share = self.config.pruned_by(epoch)
+        # What evolution revives after the last pruning stays: else each epoch would take away what it has just grown.
+        due = share > self.config.pruned_by(epoch - 1) if self.config.prune_revival else share > 0
+        if epoch < self.config.epochs and due:
+            self._prune(share)
         return self._evolve() if self.config.evolves_after(epoch) else 0
 
     def _prune(self, share: float) -> None:
@@ -85,6 +88,11 @@ class Connectivity:
         if self.config.method == "dense":
             return list(self.config.hidden)
         return [int(living.sum()) for living in living_neurons(self.network)]
+
+    def weight_scales(self) -> list[float]:
+        """By layer the root mean square of the weights, four digits."""
+        weights = [one.detach() for name, one in self.network.named_parameters() if name.endswith("weight")]
+        return [round(float(one.square().mean().sqrt()), 4) if one.numel() else 0.0 for one in weights]
 
     def degrees(self) -> list[list[int]]:
         """By hidden layer how many neurons have 0, 1, 2, ... connections, both sides; empty where all have all."""

@@ -14,8 +14,8 @@ import torch
 from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.layer import Places, SparseLinear
 
-Start = Literal["he", "normal"]
-Growth = Literal["he", "normal", "zero"]
+Start = Literal["he", "he_inputs", "normal"]
+Growth = Literal["he", "he_inputs", "normal", "zero"]
 Mask = npt.NDArray[np.bool_]
 
 
@@ -40,24 +40,29 @@ def erdos_renyi(
     size = in_features * out_features
     count = min(size, max(1, round(epsilon * (in_features + out_features))))
     places = np.sort(rng.choice(size, count, replace=False, shuffle=False))
-    weights = starting_weights(count, count / out_features, start, rng)
+    weights = starting_weights(count, _fan_in(start, in_features, count / out_features), start, rng)
     return SparseLinear(in_features, out_features, places, weights.astype(dtype))
 
 
 def starting_weights(count: int, fan_in: float, start: Growth, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Weights for new connections: normal with standard deviation sqrt(2 / fan_in) ("he") or 0.1 ("normal"), or zero.
+    """Weights for new connections: normal with standard deviation sqrt(2 / fan_in) or 0.1 ("normal"), or zero.
 
-    `fan_in` is the mean number of connections into a neuron of the layer, at least 1. "normal" is the authors' public
-    code for SET, "he" (He et al., 2015) a later variant of theirs, "zero" leaves what the network computes as it is.
+    `fan_in` is at least 1: for "he" (He et al., 2015) the mean number of connections into a neuron of the layer, for
+    "he_inputs" the number of neurons before the layer, connected or not, as in later versions of the authors' public
+    code for SET. "normal" is their first version, "zero" leaves what the network computes as it is.
 
     Raises:
         InputError: an unknown `start`.
     """
-    if start not in ("he", "normal", "zero"):
-        raise InputError(f"start is {start!r}, but must be 'he', 'normal' or 'zero'")
+    if start not in ("he", "he_inputs", "normal", "zero"):
+        raise InputError(f"start is {start!r}, but must be 'he', 'he_inputs', 'normal' or 'zero'")
     if start == "zero":
         return np.zeros(count)
-    return rng.normal(0.0, math.sqrt(2 / max(1.0, fan_in)) if start == "he" else 0.1, count)
+    return rng.normal(0.0, 0.1 if start == "normal" else math.sqrt(2 / max(1.0, fan_in)), count)
+
+
+def _fan_in(rule: Growth, in_features: int, connections_in: float) -> float:
+    return in_features if rule == "he_inputs" else connections_in
 
 
 def weakest_connections(weights: npt.NDArray[Any], zeta: float) -> Mask:
@@ -184,5 +189,6 @@ def _replace(
     taken = layer.places()[~removed]
     places = free_places(taken, layer.in_features, layer.out_features, count, rng, inputs=inputs, outputs=outputs)
     neurons = layer.out_features if outputs is None else int(outputs.sum())
-    weights = starting_weights(count, (len(taken) + count) / max(1, neurons), growth, rng)
+    fan_in = _fan_in(growth, layer.in_features, (len(taken) + count) / max(1, neurons))
+    weights = starting_weights(count, fan_in, growth, rng)
     layer.rewire(~removed, places, weights, optimizer, reset_momentum=reset_momentum)

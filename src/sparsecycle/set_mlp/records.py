@@ -45,9 +45,12 @@ class SetRecord(BaseModel):
         connections_at_start, connections: by layer, at the start and at the end.
         parameters: weights and biases at the end, without the biases of neurons that have no connections.
         flops: floating-point operations of training, all epochs, see `MLP.flops`.
+        batch_size, train_samples: samples of a batch, and of the training part.
         labels, predictions: class of every evaluated sample, and the one that the network gives at the end.
         history: by name a value an epoch: epoch, train_loss and test_loss (nats), train_accuracy, test_accuracy,
-            connections, neurons_left (a number), samples, flops, replaced (connections), seconds, evolution_seconds.
+            connections, neurons_left (a number), samples, flops, replaced (connections), adapted_loss (train_loss after
+            connections and neurons changed), seconds, evolution_seconds; and by layer, from 1: connections_1, ...,
+            weight_scale_1, ... (root mean square), neurons_left_1, ....
         feature_connections: connections of each input feature at the end.
         degrees: for epochs of the run, by hidden layer how many neurons have 0, 1, 2, ... connections, both sides.
     """
@@ -66,6 +69,8 @@ class SetRecord(BaseModel):
     connections: list[int]
     parameters: int
     flops: int
+    batch_size: int
+    train_samples: int
     labels: list[int]
     predictions: list[int]
     history: dict[str, list[float | int]]

@@ -13,30 +13,30 @@ SEARCHED = ["learning_rate", "dropout"]
 
 
 def load_search(*folders: str | Path) -> pd.DataFrame:
-    """The runs of a search, one row a run: dataset, method, the searched fields, status, test_accuracy.
+    """The runs of a search, one row a run: dataset, method, seed, the searched fields, status, test_accuracy.
 
     The accuracy of a run that diverged is zero: a configuration that fails on a dataset does not get to leave it out.
     """
     rows: list[dict[str, Any]] = []
     for _, record in find_set_records(*folders):
-        fields = {name: record.config[name] for name in ("dataset", "method", *SEARCHED)}
+        fields = {name: record.config[name] for name in ("dataset", "method", "seed", *SEARCHED)}
         accuracy = record.metrics["test_accuracy"]
         rows.append({**fields, "status": record.status, "test_accuracy": 0.0 if accuracy is None else accuracy})
-    return pd.DataFrame(rows, columns=["dataset", "method", *SEARCHED, "status", "test_accuracy"])
+    return pd.DataFrame(rows, columns=["dataset", "method", "seed", *SEARCHED, "status", "test_accuracy"])
 
 
 def search_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean test accuracy over the datasets of the search: a row a configuration, a column a method.
+    """Mean test accuracy over the datasets and splits of the search: a row a configuration, a column a method.
 
     Raises:
-        InputError: a method and configuration that lacks a run of one of `search_datasets()`.
+        InputError: a method and configuration that lacks a run of one of `search_datasets()` on one of the splits.
     """
-    counts = runs.groupby([*SEARCHED, "method"])["dataset"].nunique()
-    short = counts[counts < len(search_datasets())]
+    counts = runs.groupby([*SEARCHED, "method"])[["dataset", "seed"]].apply(lambda of: len(of.drop_duplicates()))
+    short = counts[counts < len(search_datasets()) * runs["seed"].nunique()]
     if len(short):
         raise InputError(
             f"{len(short)} configurations of the search lack runs, the first is {short.index[0]}: "
-            f"each needs one on all of {', '.join(search_datasets())}"
+            f"each needs one on all of {', '.join(search_datasets())}, and on each split"
         )
     return runs.pivot_table(index=SEARCHED, columns="method", values="test_accuracy", aggfunc="mean")
 

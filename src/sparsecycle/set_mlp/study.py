@@ -4,6 +4,7 @@ A block is every combination of its datasets, methods, seeds and variants (overr
 datasets of the study, `search` for those that constants are chosen on.
 """
 
+import contextlib
 from collections.abc import Iterable, Iterator
 from itertools import product
 from pathlib import Path
@@ -17,7 +18,7 @@ from sparsecycle.errors import InputError
 from sparsecycle.grid import Seeds, StudyFile, StudyName
 from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
 from sparsecycle.set_mlp.datasets import search_datasets, study_datasets
-from sparsecycle.set_mlp.records import FILE, set_run_name
+from sparsecycle.set_mlp.records import SetRecord, set_run_name
 from sparsecycle.set_mlp.training import train_set
 
 
@@ -74,10 +75,16 @@ def run_study(
     """Make the runs that are missing, `jobs` at a time with one thread each; of each its summary, or None and why not.
 
     Yields:
-        The run's name or summary, and the reason where it could not be made: another process is at it, or its data are
-        missing.
+        The run's name or summary, and the reason where it could not be made: another process is at it, its data are
+        missing, or its folder holds another configuration's record.
     """
-    missing = [one for one in configurations if not (output_dir / set_run_name(one) / FILE).exists()]
+    missing = []
+    for config in configurations:
+        found = SetRecord.read(output_dir / set_run_name(config))
+        if found is None:
+            missing.append(config)
+        elif found.config != config.model_dump(mode="json"):  # the names are relative to the constants of their time
+            yield set_run_name(config), "its folder holds the record of another configuration: move that folder away"
     tasks = (joblib.delayed(_make)(config, output_dir, data_dir) for config in missing)
     yield from joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs")(tasks)
 
@@ -85,6 +92,8 @@ def run_study(
 def _make(config: SetConfig, output_dir: Path, data_dir: str | Path | None) -> tuple[str, str | None]:
     before = torch.get_num_threads()
     torch.set_num_threads(1)
+    with contextlib.suppress(OSError):  # so that a run's peak memory is its own, where Linux lets us
+        Path("/proc/self/clear_refs").write_text("5")
     try:
         return train_set(config, data_dir=data_dir, output_dir=output_dir, progress=False).summary(), None
     except InputError as error:

@@ -118,7 +118,7 @@ class _Training:
             self.network.parameters(),
             lr=config.learning_rate,
             momentum=config.momentum,
-            weight_decay=config.weight_decay,
+            weight_decay=0.0 if config.decoupled_decay else config.weight_decay,
             fused=True,  # one pass over the weights: the step of a large network several times as fast
         )
         self.connectivity = Connectivity(config, self.network, self.optimizer, self.rng)
@@ -178,14 +178,22 @@ class _Training:
             "samples": samples,
             "flops": samples * self.network.flops(),
             "replaced": 0,
+            "adapted_loss": train_loss,
             "seconds": seconds,
         }
+        layers = zip(self.network.connections(), self.connectivity.weight_scales(), strict=True)
+        for number, (connections, scale) in enumerate(layers, start=1):
+            row |= {f"connections_{number}": connections, f"weight_scale_{number}": scale}
+        for number, neurons in enumerate(self.connectivity.neurons_left(), start=1):
+            row[f"neurons_left_{number}"] = neurons
         if epoch in {round(part) for part in np.linspace(1, config.epochs, SNAPSHOTS)}:
             self.state.degrees[epoch] = self.connectivity.degrees()
         begin = time.perf_counter()
         if math.isfinite(train_loss):
             row["replaced"] = self.connectivity.adapt(epoch)
         row["evolution_seconds"] = time.perf_counter() - begin
+        if sum(self.network.connections()) != row["connections"] or row["replaced"]:
+            row["adapted_loss"], _, _ = evaluate(self.network, self.split.train_features, self.split.train_labels)
         return row
 
     def _train_once(self, epoch: int) -> int:
@@ -199,8 +207,15 @@ class _Training:
             self.optimizer.zero_grad()
             loss = F.cross_entropy(self.network(features[batch]), labels[batch])
             loss.backward()  # type: ignore[no-untyped-call]
+            self._decay()
             self.optimizer.step()
         return batches.numel()
+
+    @torch.no_grad()
+    def _decay(self) -> None:
+        if self.config.decoupled_decay and self.config.weight_decay:
+            for parameter in self.network.parameters():
+                parameter.mul_(1 - self.config.weight_decay)
 
     def _checkpoint(self) -> Checkpoint:
         state = self.state
@@ -267,6 +282,8 @@ class _Training:
             connections=network.connections(),
             parameters=sum(network.connections()) + sum(neurons_left) + self.dataset.classes,
             flops=int(sum(row["flops"] for row in state.history)),
+            batch_size=config.batch(len(split.train_labels)),
+            train_samples=len(split.train_labels),
             labels=split.test_labels.tolist(),
             predictions=predictions.tolist(),
             history={name: [row[name] for row in state.history] for name in state.history[0]},
