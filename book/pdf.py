@@ -6,7 +6,9 @@ outline has every heading. What needs a reader's hand, the playground and folded
 
 import logging
 import posixpath
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import yaml
@@ -106,23 +108,31 @@ def write_pdf(target: Path) -> None:
             footer_template='<div style="width: 100%; text-align: center; font-size: 8px" class="pageNumber"></div>',
         )
         started.close()
-    _mend(target)
+    headings = BeautifulSoup(SHEET.read_text(encoding="utf-8"), "html.parser").find_all(
+        ["h1", "h2", "h3", "h4", "h5", "h6"]
+    )
+    _mend(target, [" ".join(heading.get_text().split()) for heading in headings])
 
 
-def _mend(target: Path) -> None:
-    """Give the file a title, and headings at the top of a page their name once: Chromium's outline has it twice."""
+def _mend(target: Path, headings: list[str]) -> None:
+    """Give the file a title, and the entries of its outline their names: Chromium's are doubled where a page begins."""
     logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns of how Chromium counts its objects
     writer = PdfWriter(clone_from=target)
     writer.add_metadata({"/Title": "Cycling Through Sparsity"})
-    waiting = [writer.root_object["/Outlines"].get_object()]
-    while waiting:
-        item = waiting.pop()
-        title = str(item.get("/Title", ""))
-        half, rest = divmod(len(title), 2)
-        if title and not rest and title[:half] == title[half:]:
-            item[NameObject("/Title")] = TextStringObject(title[:half])
-        waiting += [item[key].get_object() for key in ("/First", "/Next") if key in item]
+    entries = list(_entries(writer.root_object["/Outlines"].get_object()))
+    for entry, heading in zip(entries, headings, strict=True):
+        entry[NameObject("/Title")] = TextStringObject(heading)
     writer.write(target)
+
+
+def _entries(parent: Any) -> Iterator[Any]:
+    """Of an outline, in the order of the book."""
+    child = parent.get("/First")
+    while child is not None:
+        entry = child.get_object()
+        yield entry
+        yield from _entries(entry)
+        child = entry.get("/Next")
 
 
 def _parsed(name: str) -> BeautifulSoup:
