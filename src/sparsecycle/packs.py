@@ -62,7 +62,9 @@ def from_packs(work: Path, data_folder: Path) -> dict[str, LabelledImages]:
                 for member in archive:
                     if not member.isfile() or not MEMBER.fullmatch(member.name):
                         raise InputError(f"{pack} is no pack of CIFAR-10 (it holds {member.name!r})")
-                    archive.extract(member, work, filter="data")
+                    content = archive.extractfile(member)
+                    assert content is not None, "a file has content"
+                    (work / member.name).write_bytes(content.read())
         except (OSError, tarfile.TarError) as error:
             raise InputError(f"{pack} is damaged ({' '.join(str(error).split())}): carry it anew") from None
     return read_sheets(work)
