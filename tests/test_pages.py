@@ -117,7 +117,8 @@ def test_every_recorded_run_is_listed_with_its_command() -> None:
     assert set(rows) == set(runs["run"])
     for run in runs.itertuples():
         line = rows[str(run.run)]
-        assert re.search(rf"{run.test_accuracy:.4f}".rstrip("0") + "0*\\b", line)
+        shown = "diverged" if run.status == "diverged" else f"{run.test_accuracy:.4f}".rstrip("0") + "0*\\b"
+        assert re.search(shown, line)
         assert f"--preset {run.preset} --method {run.method} --seed {run.seed}" in line
 
 

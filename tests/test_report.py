@@ -16,6 +16,7 @@ from sparsecycle.report import (
     feedback_sentence,
     method_lines,
     run_command,
+    run_list,
     search_sentence,
     search_table,
     short_answer,
@@ -90,6 +91,16 @@ def test_a_strategy_whose_constants_leave_it_no_choice_is_said_to_have_no_feedba
     )
     assert "in these runs; where they do, with `max_hold=4`, `plateau` changes by -2.0 points (" in short_answer(longer)
     assert "what it adds is open" in short_answer(both)
+
+
+def test_a_run_is_listed_with_its_command_and_a_diverged_one_as_such() -> None:
+    table = runs({"dense": [0.51234]}, run="classroom/dense-seed0", git_revision="0123456789abcdef")
+    broken = table.assign(run="classroom/dense-seed1", seed=1, test_accuracy=float("nan"), train_accuracy=float("nan"))
+    listed = run_list(pd.concat([table, broken]))
+    assert listed.loc["classroom/dense-seed0"].tolist() == [
+        0.5123, 1.0, 1800.0, ".venv/bin/sparsecycle run --preset classroom --method dense --seed 0", "0123456789"
+    ]  # fmt: skip
+    assert listed.loc["classroom/dense-seed1", "test_accuracy"] == "diverged"
 
 
 def test_every_claim_is_set_against_regularized_dense_training_too() -> None:

@@ -365,9 +365,10 @@ def results_table(runs: pd.DataFrame) -> str:
 
 def run_list(runs: pd.DataFrame) -> pd.DataFrame:
     """A row a run, by its folder: accuracies as shares, wall seconds, the command that repeats it, the revision."""
-    shown = runs[["run", "test_accuracy", "train_accuracy", "wall_seconds"]].round({"wall_seconds": 0})
+    shown = runs[["run", "test_accuracy", "train_accuracy", "wall_seconds"]].round({"wall_seconds": 0}).round(4)
+    shown = shown.astype(object).where(shown.notna(), "diverged")
     command = [run_command(*labels) for labels in runs[["preset", "method", "seed", "variant"]].to_numpy().tolist()]
-    return shown.assign(command=command, revision=runs["git_revision"].str[:10]).round(4).set_index("run")
+    return shown.assign(command=command, revision=runs["git_revision"].str[:10]).set_index("run")
 
 
 def run_command(preset: str, method: str, seed: int, variant: str = "") -> str:
