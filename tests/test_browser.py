@@ -22,7 +22,7 @@ import browser as chromium
 from conftest import ROOT
 from sparsecycle import load_runs
 from sparsecycle.exporting import export_run
-from sparsecycle.report import short_answer
+from sparsecycle.report.answers import short_answer
 from sparsecycle.simulation import simulate
 from test_pages import BUILT, PAGES, built
 

@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup, Tag
 
 from conftest import ROOT
 from sparsecycle import load_runs
-from sparsecycle.report import answer, short_answer
+from sparsecycle.report.answers import answer, short_answer
 
 BUILT = ROOT / "_build" / "html"
 

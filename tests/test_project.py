@@ -19,7 +19,9 @@ from sparsecycle import RunConfig, load_runs
 from sparsecycle.ledger import ledger_markdown, read_ledger, summary_sentence
 from sparsecycle.readme import current_readme, with_part
 from sparsecycle.records import find_records
-from sparsecycle.report import answer, effects, results_table, shown_tier, tier, tiers_table
+from sparsecycle.report.answers import answer
+from sparsecycle.report.tables import results_table, tiers_table
+from sparsecycle.report.tiers import effects, shown_tier, tier
 from sparsecycle.statistics import verdict_table
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

@@ -6,22 +6,12 @@ import pytest
 from conftest import ROOT
 from sparsecycle.config import configure, parse_setting
 from sparsecycle.grid import Grid
-from sparsecycle.report import (
-    against_sentences,
-    answer,
-    baseline_sentence,
-    compute_sentence,
-    condition_table,
-    effect_sentences,
-    feedback_sentence,
-    method_lines,
-    run_command,
-    run_list,
-    search_sentence,
-    search_table,
-    short_answer,
-    without_feedback,
-)
+from sparsecycle.report.answers import answer, feedback_sentence, short_answer
+from sparsecycle.report.comparisons import without_feedback
+from sparsecycle.report.cost import compute_sentence, method_lines
+from sparsecycle.report.findings import against_sentences, baseline_sentence, condition_table, effect_sentences
+from sparsecycle.report.search import search_sentence, search_table
+from sparsecycle.report.tables import run_command, run_list
 from sparsecycle.statistics import verdict_table
 
 

@@ -10,7 +10,9 @@ from sparsecycle.display import write_svg
 from sparsecycle.figures import paired_effects
 from sparsecycle.provenance import CHECKOUT
 from sparsecycle.records import load_runs
-from sparsecycle.report import answer, effects, results_table, short_answer, shown_tier
+from sparsecycle.report.answers import answer, short_answer
+from sparsecycle.report.tables import results_table
+from sparsecycle.report.tiers import effects, shown_tier
 from sparsecycle.set_mlp.records import load_set_runs
 from sparsecycle.set_mlp.report import set_answer
 

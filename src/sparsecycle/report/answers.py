@@ -1,0 +1,125 @@
+"""The answer so far: on the first page in a few sentences, and tier by tier."""
+
+from collections import Counter
+
+import pandas as pd
+
+from sparsecycle.grid import Grid
+from sparsecycle.provenance import CHECKOUT
+from sparsecycle.records import variant_of
+from sparsecycle.report.comparisons import regularized, with_feedback, without_feedback
+from sparsecycle.report.tiers import TIERS, complete, effects, shown_tier, tier
+from sparsecycle.report.wording import ROLES, bounds, gain, treatment
+from sparsecycle.statistics import ADAPTIVE
+
+
+def short_answer(runs: pd.DataFrame) -> str:
+    """The answer in a few sentences: the gain over dense training, and over plain regularization, and what is open."""
+    preset = shown_tier(runs)
+    gains = [
+        f"{100 * row['mean']:+.1f} points ({bounds(row)}, {row['seeds']} seeds: *{row['verdict']}*)"
+        for row in effects(runs, preset).to_dict("records")
+    ]
+    told = [
+        f"At the `{preset}` scale the two reconstructed strategies change test accuracy over dense training by "
+        f"{' and '.join(gains)}."
+    ]
+    for one in regularized(runs, preset):
+        told.append(f"Over dense training {one.word} they change it by {' and '.join(map(gain, one.rows))}.")
+    told += _small_budgets(runs, preset)
+    if len(without_feedback(runs, preset)) == len(ADAPTIVE):
+        others = [
+            f"where they do, with `{variant}`, `{treatment(row)}` changes by "
+            f"{-100 * row['mean']:+.1f} points ({-100 * row['high']:+.1f} to {-100 * row['low']:+.1f}, "
+            f"{row['seeds']} seeds)"
+            for variant, row in with_feedback(runs, preset)
+        ]
+        told.append(
+            f"No budget of theirs depended on the loss in these runs; {', '.join(others) or 'what it adds is open'}."
+        )
+    if tier(runs, "paper").empty:
+        told.append("At the paper's own scale there are no runs yet: its claim is neither confirmed nor refuted here.")
+    return " ".join(told)
+
+
+def _small_budgets(runs: pd.DataFrame, preset: str) -> list[str]:
+    """What the strategies gain over all budgets, if it is something against each plain regularization too."""
+    rows = [row for one in regularized(runs, preset, "budget_area") for row in one.rows]
+    gains = [100 * row["mean"] for row in rows]
+    if not rows or any(row["low"] <= 0 for row in rows):
+        return []
+    return [
+        "What they keep against these too is accuracy at small budgets: over all budgets "
+        f"{min(gains):+.1f} to {max(gains):+.1f} points on average."
+    ]
+
+
+def answer(runs: pd.DataFrame) -> str:
+    """The answer so far as Markdown, tier by tier, the paper's scale first."""
+    lines = []
+    if tier(runs, "paper").empty:
+        lines.append(
+            "**At the paper's scale (WRN-28-4, all of CIFAR-10) there are no runs yet**, so the paper's claims are "
+            "neither confirmed nor refuted here."
+        )
+    for preset in TIERS:
+        if not effects(runs, preset).empty:
+            lines.append(_tier_answer(runs, preset))
+    return "\n\n".join(lines)
+
+
+def _tier_answer(runs: pd.DataFrame, preset: str) -> str:
+    chosen = complete(tier(runs, preset))
+    dense = chosen[chosen["method"] == "dense"]
+    sentences = [
+        f"**At the `{preset}` scale** ({chosen['parameters'].iloc[0]:,} parameters) dense training reaches a test "
+        f"accuracy of {dense['test_accuracy'].mean():.3f} (training images: {dense['train_accuracy'].mean():.3f})."
+    ]
+    silent = without_feedback(runs, preset)
+    for row in effects(runs, preset).to_dict("records"):
+        method = treatment(row)
+        interval = f" (95 % interval {bounds(row)})" if row["low"] == row["low"] else ""
+        seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
+        sentences.append(
+            f"{ROLES[method].capitalize()}, reconstructed as `{method}`: {100 * row['mean']:+.1f} points against dense"
+            f"{interval} over {seeds}: *{row['verdict']}*."
+        )
+        if method in silent:
+            sentences.append(f"Here `{method}` {silent[method]}.")
+    for one in regularized(runs, preset):
+        against = " and ".join(f"`{treatment(row)}` {100 * row['mean']:+.1f} ({bounds(row)})" for row in one.rows)
+        sentences.append(
+            f"Dense training {one.word} (`{one.variant}`, chosen on held-out images) "
+            f"reaches {one.runs['test_accuracy'].mean():.3f} over {len(one.runs)} seeds; against that: {against}."
+        )
+    return " ".join([*sentences, *_progress(runs, preset)])
+
+
+def _progress(runs: pd.DataFrame, preset: str) -> list[str]:
+    """How far the tier's study is, and which runs are missing, where it is not complete."""
+    declared = Grid.read(CHECKOUT / "workflow" / "grid.yaml").configurations(preset)
+    mine = runs[(runs["preset"] == preset) & (runs["evaluated_on"] == "test")]
+    recorded = set(zip(mine["method"], mine["variant"], mine["seed"], strict=True))
+    missing: Counter[str] = Counter()
+    for config in declared:
+        variant = variant_of(config.model_dump(), config.overrides())
+        if (config.method, variant, config.seed) not in recorded:
+            missing[f"{config.method} {variant}".strip()] += 1
+    if not missing:
+        return []
+    told = ", ".join(f"{count} of `{arm}`" for arm, count in missing.items())
+    return [
+        f"The study is under way: {missing.total()} of its {len(declared)} runs are not recorded yet ({told}), and "
+        "what they will say is open."
+    ]
+
+
+def feedback_sentence(runs: pd.DataFrame, preset: str) -> str:
+    """Whether the strategies of a preset listened to the loss, and how the recorded variants do that could."""
+    told = [f"`{method}` {how}." for method, how in without_feedback(runs, preset).items()]
+    for variant, row in with_feedback(runs, preset):
+        told.append(
+            f"Against `{treatment(row)}` with `{variant}`, where the loss decides how long a budget is held, it gains "
+            f"{100 * row['mean']:+.1f} points ({bounds(row)}, {row['seeds']} seeds)."
+        )
+    return " ".join(told) or "The budgets of both strategies depended on the loss."

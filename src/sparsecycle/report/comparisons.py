@@ -1,0 +1,78 @@
+"""What the strategies are set against beyond dense training: plain regularization, and themselves with feedback."""
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+from sparsecycle.ablations import varied
+from sparsecycle.config import RunConfig
+from sparsecycle.report.tiers import complete, tier
+from sparsecycle.report.wording import Row
+from sparsecycle.statistics import baseline_table, same_runs
+
+
+@dataclass(frozen=True)
+class Regularized:
+    """Dense training with plain regularization, and the strategies against it in one measure."""
+
+    word: str  # "with dropout"
+    variant: str  # "dropout=0.1"
+    runs: pd.DataFrame
+    rows: list[Row]
+
+
+def regularized(
+    runs: pd.DataFrame, preset: str, metric: str = "test_accuracy", *, larger_is_better: bool = True
+) -> list[Regularized]:
+    """Each recorded plain regularization of dense training, with the rows of `baseline_table` that were measured."""
+    table = baseline_table(runs, preset, metric, larger_is_better=larger_is_better)
+    found = []
+    for baseline in sorted(set(table["comparison"].str.split(" - ").str[1])) if len(table) else []:
+        variant = baseline.removeprefix("dense ")
+        word = _plain_regularization(preset, variant)
+        rows = table[table["comparison"].str.endswith(f" - {baseline}") & (table["seeds"] > 0)].to_dict("records")
+        if word and rows:
+            arm = complete(runs[(runs["preset"] == preset) & (runs["evaluated_on"] == "test")])
+            arm = arm[(arm["method"] == "dense") & (arm["variant"] == variant)]
+            found.append(Regularized(word, variant, arm, rows))
+    return found
+
+
+def _plain_regularization(preset: str, variant: str) -> str | None:
+    """What a dense baseline does against overfitting, None where it does nothing of the kind."""
+    fields = varied(variant)
+    if fields.keys() == {"dropout"}:
+        return "with dropout"
+    epochs = RunConfig(preset=preset, method="dense").epochs
+    shorter = fields.keys() == {"epochs"} and int(fields["epochs"]) < epochs
+    return f"for {fields['epochs']} instead of {epochs} epochs" if shorter else None
+
+
+def without_feedback(runs: pd.DataFrame, preset: str) -> dict[str, str]:
+    """The strategies whose budgets did not depend on the loss in the recorded runs of a preset, and how that came."""
+    chosen, found = complete(tier(runs, preset)), {}
+    if same_runs(chosen, "loss_gated", "geometric"):
+        found["loss_gated"] = (
+            "made the same runs as `geometric`, the cycle without feedback: the loss never left its tolerance"
+        )
+    if "plateau" in set(chosen["method"]):
+        config = RunConfig(preset=preset, method="plateau")
+        assert config.patience and config.max_hold
+        if config.patience + 1 >= config.max_hold:
+            found["plateau"] = (
+                f"held each budget for {config.max_hold} periods whatever the loss: at `patience={config.patience}` "
+                f"and `max_hold={config.max_hold}` it has no choice"
+            )
+    return found
+
+
+def with_feedback(runs: pd.DataFrame, preset: str) -> list[tuple[str, Row]]:
+    """Recorded variants that give a strategy back its feedback, each with the row of the strategy against it."""
+    silent, table = without_feedback(runs, preset), baseline_table(runs, preset)
+    found = []
+    for row in table.to_dict("records") if len(table) else []:
+        method, _, baseline = row["comparison"].partition(" - ")
+        variant = baseline.removeprefix(f"{method} ")
+        if method in silent and varied(variant).keys() == {"max_hold"} and row["seeds"]:
+            found.append((variant, row))
+    return found

@@ -1,0 +1,40 @@
+"""What the runs took, and how long the method is."""
+
+import ast
+import inspect
+import textwrap
+
+import pandas as pd
+
+from sparsecycle import controllers, topk
+
+
+def compute_sentence(runs: pd.DataFrame, search: pd.DataFrame) -> str:
+    """What all recorded runs took together, diverged ones included."""
+    both = pd.concat([runs, search])
+    final, searched = (frame["wall_seconds"].sum() / 3600 for frame in (runs, search))
+    diverged, resumed = int((both["status"] == "diverged").sum()), int((both["resumes"] > 0).sum())
+    return (
+        f"{len(both)} recorded runs took {final + searched:.1f} hours, each counted by its own clock (some shared a "
+        f"machine): {final:.1f} for the {len(runs)} final runs and ablations, {searched:.1f} for the {len(search)} "
+        f"runs that chose constants. {diverged} of them diverged and {resumed} were interrupted and resumed; these are "
+        "counted. Trial runs while the code was written were not recorded and are not."
+    )
+
+
+def method_lines() -> dict[str, int]:
+    """Lines of code of the method in plain Python, as `ast` prints them, without comments and docstrings."""
+    parts = {
+        "the layer": (topk.reference_mask, topk._late_ties, topk._rows, topk.GlobalTopK, topk.set_keep_ratio),
+        "strategy 1": (controllers.Cycle, controllers.LossGated),
+        "strategy 2": (controllers.Cycle, controllers.Plateau),
+    }
+    return {name: sum(_code_lines(inspect.getsource(one)) for one in sources) for name, sources in parts.items()}
+
+
+def _code_lines(source: str) -> int:
+    tree = ast.parse(textwrap.dedent(source))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+    return len([line for line in ast.unparse(tree).splitlines() if line.strip()])

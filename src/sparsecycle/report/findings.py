@@ -1,0 +1,89 @@
+"""What stands beside the figures of the claims: effects, losses and conditions, a line each."""
+
+import pandas as pd
+
+from sparsecycle.config import RunConfig
+from sparsecycle.figures import MEASURES
+from sparsecycle.report.comparisons import regularized
+from sparsecycle.report.tiers import complete, tier
+from sparsecycle.report.wording import gain, treatment
+from sparsecycle.statistics import ADAPTIVE, CLAIMS, PAPER_ACCURACY, paired_difference
+
+
+def effect_sentences(rows: pd.DataFrame) -> list[str]:
+    """One line for each row of a verdict table that was measured: effect, interval, seeds, p, verdict, power."""
+    lines = []
+    for row in rows[rows["seeds"] > 0].to_dict("records"):
+        bounds = f", 95 % interval {100 * row['low']:+.2f} to {100 * row['high']:+.2f}"
+        interval = bounds if row["low"] == row["low"] else ""
+        p = f", sign-flip p = {row['p_value']:.3f}" if row["p_value"] == row["p_value"] else ""
+        least = row["smallest_detectable_effect"]
+        power = (
+            f" At this spread an effect of {100 * least:.1f} points is found four times in five."
+            if least == least
+            else ""
+        )
+        lines.append(
+            f"{row['claim']} {row['comparison']}, {MEASURES.get(row['measure'], row['measure'])}: "
+            f"{100 * row['mean']:+.2f} points{interval}, {row['seeds']} seeds{p}: {row['verdict']}.{power}"
+        )
+    return lines
+
+
+def against_sentences(runs: pd.DataFrame, preset: str, claim_id: str) -> list[str]:
+    """For each measure of a claim, the strategies against dense training with plain regularization, a line each."""
+    return [
+        f"{MEASURES.get(claim.metric, claim.metric)}, against dense {one.word}: "
+        + "; ".join(f"{treatment(row)} {gain(row)}" for row in one.rows)
+        for claim in CLAIMS
+        if claim.id == claim_id
+        for one in regularized(runs, preset, claim.metric, larger_is_better=claim.larger_is_better)
+    ]
+
+
+def drop_sentences(runs: pd.DataFrame, metric: str) -> list[str]:
+    """What each strategy loses less than dense of its own accuracy, for `pruning_drop` or `disturbance_drop`."""
+    lines = []
+    for method in ADAPTIVE:
+        if metric in runs and {method, "dense"} <= set(runs["method"]):
+            one = paired_difference(runs, method, "dense", metric, larger_is_better=False)
+            bounds = f", 95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f}" if len(one.pairs) > 1 else ""
+            own = 100 * runs.loc[runs["method"] == method, metric].mean()
+            lines.append(
+                f"{method} loses {own:.1f} points of its own accuracy, against dense {100 * one.mean:+.2f}{bounds}, "
+                f"{len(one.pairs)} seeds."
+            )
+    return lines
+
+
+def condition_table(measures: pd.DataFrame) -> pd.DataFrame:
+    """For each condition, each strategy's difference from dense in accuracy: points, 95 % interval over seeds, as text.
+
+    Args:
+        measures: rows of `load_measures` of one preset and variant.
+    """
+    rows = []
+    for (kind, strength), group in measures.groupby(["kind", "strength"], sort=False):
+        frame = group.assign(status="complete")
+        row = {"condition": str(kind), "strength": strength}
+        for method in ADAPTIVE:
+            if {method, "dense"} <= set(frame["method"]):
+                one = paired_difference(frame, method, "dense", "accuracy")
+                row[method] = f"{100 * one.mean:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def baseline_sentence(runs: pd.DataFrame, preset: str) -> str:
+    """How the dense baseline of a tier compares with the paper's."""
+    dense = complete(tier(runs, preset))
+    dense = dense[dense["method"] == "dense"]
+    config = RunConfig(preset=preset, method="dense")
+    ours, theirs = dense["test_accuracy"].mean(), PAPER_ACCURACY["dense"]
+    network = f"WRN-{config.depth}-{config.width} of {dense['parameters'].iloc[0]:,} parameters"
+    return (
+        f"Dense training reaches a test accuracy of {ours:.3f} here and {theirs:g} in the paper, "
+        f"{100 * (theirs - ours):.0f} points more: with {config.train_images:,} training images instead of 50,000 and "
+        f"a {network} instead of a WRN-28-4. It reaches a train accuracy of {dense['train_accuracy'].mean():.3f}, so "
+        "there is overfitting to resist; but what holds here need not hold there."
+    )

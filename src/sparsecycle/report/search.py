@@ -1,0 +1,41 @@
+"""What the search for constants tried, and what it found."""
+
+import pandas as pd
+
+from sparsecycle.figures import METHODS
+
+SEARCHED = (
+    "learning_rate",
+    "weight_decay",
+    "epochs",
+    "dropout",
+    "decay",
+    "floor",
+    "final_dense_periods",
+    "tolerance",
+    "max_hold",
+)
+
+
+def search_sentence(search: pd.DataFrame) -> str:
+    """How many runs chose the constants, by method, and how long they took."""
+    counts = search["method"].value_counts().reindex([name for name in METHODS if name in set(search["method"])])
+    hours = search["wall_seconds"].sum() / 3600
+    listed = ", ".join(f"{count} of `{name}`" for name, count in counts.items())
+    return f"{len(search)} runs ({listed}), {hours:.1f} hours, each counted by its own clock."
+
+
+def search_table(search: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFrame:
+    """Runs of a search with the constants searched and their validation accuracy, the best first.
+
+    Args:
+        search: rows of `load_runs`.
+        configurations: rows of `load_configurations`, of the same folders.
+    """
+    fields = configurations[["identity", *(name for name in SEARCHED if name in configurations)]]
+    found = search[["identity", "method", "test_accuracy", "train_accuracy"]].merge(fields, on="identity")
+    searched = [name for name in fields if name != "identity" and found[name].dropna().nunique() > 1]
+    found = found.sort_values("test_accuracy", ascending=False, kind="stable")
+    found = found.rename(columns={"test_accuracy": "validation accuracy", "train_accuracy": "train accuracy"})
+    shown = found[["method", *searched, "validation accuracy", "train accuracy"]].set_index("method").round(4)
+    return shown.astype(object).where(shown.notna(), "")
