@@ -14,7 +14,7 @@ from bs4 import BeautifulSoup, Tag
 
 from conftest import ROOT
 from sparsecycle import load_runs
-from sparsecycle.report.answers import answer, short_answer
+from sparsecycle.report.answers import answer, how_sure, short_answer
 
 BUILT = ROOT / "_build" / "html"
 
@@ -93,7 +93,7 @@ def test_mathematics_is_rendered_from_the_book_itself() -> None:
 
 def test_the_first_page_gives_the_answer_of_the_records() -> None:
     runs = load_runs()
-    plain = re.sub(r"[*`]", "", f"{short_answer(runs)} {answer(runs)}")
+    plain = re.sub(r"^- |[*`]", "", f"{short_answer(runs)}\n{how_sure(runs)}\n{answer(runs)}", flags=re.MULTILINE)
     shown = " ".join(built("book/index").get_text().split())
     for sentence in " ".join(plain.split()).split(". "):
         assert html.unescape(sentence).replace("'", "’").rstrip(".") in shown.replace("'", "’")

@@ -6,8 +6,8 @@ import pytest
 from conftest import ROOT
 from sparsecycle.config import configure, parse_setting
 from sparsecycle.grid import Grid
-from sparsecycle.report.answers import answer, feedback_sentence, short_answer
-from sparsecycle.report.comparisons import without_feedback
+from sparsecycle.report.answers import answer, feedback_sentence, how_sure, short_answer
+from sparsecycle.report.comparisons import with_feedback, without_feedback
 from sparsecycle.report.cost import compute_sentence, method_lines
 from sparsecycle.report.findings import against_sentences, baseline_sentence, condition_table, effect_sentences
 from sparsecycle.report.search import search_sentence, search_table
@@ -58,29 +58,44 @@ def test_the_answer_names_what_plain_regularization_does() -> None:
 
 def test_the_short_answer_has_the_gain_over_dense_and_over_plain_regularization() -> None:
     plain = runs({"dense": [0.50, 0.51, 0.52], "plateau": [0.53, 0.54, 0.55]})
-    text = short_answer(pd.concat([plain, runs({"dense": [0.59, 0.60, 0.61]}, variant="dropout=0.3")]))
-    assert "by +3.0 points (+3.0 to +3.0, 3 seeds: *preliminary: replicated*)" in text
-    assert "Over dense training with dropout they change it by -6.0 (-6.0 to -6.0, 3 seeds)." in text
+
+    def against(*dropout: float) -> str:
+        return short_answer(pd.concat([plain, runs({"dense": list(dropout)}, variant="dropout=0.3")]))
+
+    text = against(0.59, 0.60, 0.61)
+    assert "by +3.0 points (95 % interval +3.0 to +3.0, 3 seeds), but they lose against dense training with" in text
+    assert "but they gain over dense training with dropout too." in against(0.49, 0.50, 0.51)
+    assert "but no gain over dense training with dropout shows." in against(0.50, 0.54, 0.58)
     assert "At the paper's own scale there are no runs yet" in text
+    assert text.count(". ") == 1, "two sentences"
     assert "with dropout" not in short_answer(plain)
+
+
+def test_what_stands_behind_the_answer_is_said_point_by_point() -> None:
+    plain = runs({"dense": [0.50, 0.51, 0.52], "plateau": [0.53, 0.54, 0.55]})
+    text = how_sure(pd.concat([plain, runs({"dense": [0.59, 0.60, 0.61]}, variant="dropout=0.3")]))
+    rule, dropout = text.splitlines()
+    assert rule.endswith("training alone: C2 (`plateau`) *preliminary: replicated*.")
+    assert dropout == "- Over dense training with dropout, in points: `plateau` -6.0 (-6.0 to -6.0, 3 seeds)."
 
 
 def test_a_strategy_whose_constants_leave_it_no_choice_is_said_to_have_no_feedback() -> None:
     plain = runs({"dense": [0.50, 0.51, 0.52], "plateau": [0.53, 0.54, 0.55]})
     assert set(without_feedback(plain, "classroom")) == {"plateau"}, "patience 1 and a hold of at most 2"
     assert without_feedback(plain.assign(preset="quick"), "quick") == {}, "a hold of at most 4"
-    assert "No budget of theirs depended on the loss" not in short_answer(plain)
+    assert "no budget of theirs depended on the loss" not in how_sure(plain)
     same = {"loss_gated": [0.5, 0.6, 0.7], "geometric": [0.5, 0.6, 0.7]}
     both = pd.concat([plain, runs(same, gap=0.0, budget_area=0.4)])
     assert set(without_feedback(both, "classroom")) == {"plateau", "loss_gated"}
-    assert "No budget of theirs depended on the loss in these runs" in short_answer(both)
+    assert "no budget of theirs depended on the loss in these runs. What feedback adds is open." in how_sure(both)
     longer = pd.concat([both, runs({"plateau": [0.50, 0.52, 0.54]}, variant="max_hold=4")])
-    assert (
-        "Against `plateau` with `max_hold=4`, where the loss decides how long a budget is held, it gains +2.0 points"
-        in feedback_sentence(longer, "classroom")
-    )
-    assert "in these runs; where they do, with `max_hold=4`, `plateau` changes by -2.0 points (" in short_answer(longer)
-    assert "what it adds is open" in short_answer(both)
+    [arm] = with_feedback(longer, "classroom")
+    assert (arm.method, arm.variant) == ("plateau", "max_hold=4")
+    assert arm.over_dense["mean"] == pytest.approx(0.01) and arm.as_it_stands["mean"] == pytest.approx(0.02)
+    told = feedback_sentence(longer, "classroom")
+    assert "With `max_hold=4` the loss decides how long `plateau` holds a budget: it gains +1.0 (" in told
+    assert "points over dense training, and as it stands +2.0 (" in told
+    assert "(`plateau` with `max_hold=4`), the gain over dense training, in points, is +1.0 (" in how_sure(longer)
 
 
 def test_a_run_is_listed_with_its_command_and_a_diverged_one_as_such() -> None:
@@ -108,7 +123,7 @@ def test_what_is_kept_at_small_budgets_is_said_only_where_it_holds_against_each_
         plain = runs({"dense": [0.5] * 3}, budget_area=0.3)
         strategy = runs({"plateau": [0.5, 0.51, 0.52]}, budget_area=0.4)
         other = runs({"dense": [0.6] * 3}, budget_area=dropout, variant="dropout=0.3")
-        return short_answer(pd.concat([plain, strategy, other]))
+        return how_sure(pd.concat([plain, strategy, other]))
 
     assert "over all budgets +5.0 to +5.0 points on average" in told(0.35)
     assert "small budgets" not in told(0.45)

@@ -1,16 +1,17 @@
 """`python -m sparsecycle.readme`: the parts of README.md that come from records, and its figure."""
 
+import html
 import re
 from pathlib import Path
 
 import pandas as pd
 
 from sparsecycle.benchmarks.record import BenchmarkRecord, load_benchmarks
-from sparsecycle.display import write_svg
+from sparsecycle.display import alternative_text, write_svg
 from sparsecycle.figures import paired_effects
 from sparsecycle.provenance import CHECKOUT
 from sparsecycle.records import load_runs
-from sparsecycle.report.answers import answer, short_answer
+from sparsecycle.report.answers import answer, how_sure, short_answer
 from sparsecycle.report.tables import results_table
 from sparsecycle.report.tiers import effects, shown_tier
 from sparsecycle.set_mlp.records import load_set_runs
@@ -34,13 +35,27 @@ def current_readme(root: Path = CHECKOUT) -> str:
     text = (root / "README.md").read_text(encoding="utf-8")
     folder = root / "data"
     runs = load_runs(folder / "runs")
-    text = with_part(with_part(text, "answer", _answer(runs)), "results", f"{answer(runs)}\n\n{results_table(runs)}")
+    parts = {
+        "answer": short_answer(runs),
+        "figure": figure_element(runs),
+        "sure": how_sure(runs),
+        "results": f"{answer(runs)}\n\n{results_table(runs)}",
+    }
+    for part, content in parts.items():
+        text = with_part(text, part, content)
     benchmark: BenchmarkRecord | None = next(iter(load_benchmarks(folder / "benchmarks" / "set")), None)
     return with_part(text, "companion", set_answer(load_set_runs(folder / "runs"), benchmark))
 
 
-def _answer(runs: pd.DataFrame) -> str:
-    return f"{short_answer(runs)} The figure has every seed; the star is the paper's single run, at its own scale."
+def figure_element(runs: pd.DataFrame) -> str:
+    """The figure for light and for dark pages, with the alternative text that the book gives it."""
+    alternative = html.escape(alternative_text(paired_effects(effects(runs, shown_tier(runs)))))
+    return (
+        "<picture>\n"
+        '  <source media="(prefers-color-scheme: dark)" srcset="book/static/effects-dark.svg">\n'
+        f'  <img src="book/static/effects-light.svg" width="700" alt="{alternative}">\n'
+        "</picture>\n\nEvery seed; the star is the paper's single run, at its own scale."
+    )
 
 
 def with_part(text: str, part: str, content: str) -> str:

@@ -329,7 +329,8 @@ def baseline_table(
 
     The questions of a reviewer: does plain regularization (dropout), another length of training, or another constant
     budget do as well, and is anything gained over as many values chosen at random ("geometric" against "geometric
-    selection=random", which keep the same path of budgets)? A baseline is named by method and overrides. Columns as of
+    selection=random", which keep the same path of budgets)? And what do variants of the strategies themselves gain over
+    dense training as it stands? Treatment and baseline are named by method and overrides. Columns as of
     `verdict_table`, corrected by Holm over the whole table, and baseline_train_accuracy: whether it trained at all.
     """
     if runs.empty:
@@ -338,21 +339,28 @@ def baseline_table(
     runs = runs[(runs["preset"] == preset) & (runs["evaluated_on"] == "test")]
     runs = runs[~runs["variant"].str.contains("resumed with")]  # of those nobody can say what they are
     arms = runs.assign(method=(runs["method"] + " " + runs["variant"]).str.strip())
+    unit = "gain, fraction" if larger_is_better else _REDUCTION
     rows = []
-    known = set(arms["method"])
-    for treatment in (*ADAPTIVE, *_CONTROLS):
-        others = ("dense", "fixed", treatment) if treatment in ADAPTIVE else (treatment,)
-        for baseline in sorted(known):
-            method, _, variant = baseline.partition(" ")
-            budget_only = treatment == "fixed" and variant.startswith("keep_ratio")
-            if treatment in known and variant and method in others and not budget_only:
-                unit = "gain, fraction" if larger_is_better else _REDUCTION
-                claim = Claim("", _REVIEWERS, (treatment,), (baseline,), metric, larger_is_better, unit=unit)
-                trained = arms.loc[(arms["method"] == baseline) & (arms["status"] == "complete"), "train_accuracy"]
-                row = _verdict_row(arms, claim, treatment, baseline)
-                rows.append(row | {"baseline_train_accuracy": trained.mean()})
+    for treatment, baseline in _reviewers_pairs(sorted(set(arms["method"]))):
+        claim = Claim("", _REVIEWERS, (treatment,), (baseline,), metric, larger_is_better, unit=unit)
+        trained = arms.loc[(arms["method"] == baseline) & (arms["status"] == "complete"), "train_accuracy"]
+        rows.append(_verdict_row(arms, claim, treatment, baseline) | {"baseline_train_accuracy": trained.mean()})
     table = pd.DataFrame(rows)
     return table.assign(p_holm=holm(table["p_value"].tolist())) if rows else table
+
+
+def _reviewers_pairs(arms: list[str]) -> list[tuple[str, str]]:
+    """Of the arms "method" or "method overrides" the (treatment, baseline) that `baseline_table` has a row for."""
+    pairs = []
+    for treatment in (*ADAPTIVE, *_CONTROLS):
+        others = ("dense", "fixed", treatment) if treatment in ADAPTIVE else (treatment,)
+        for arm in arms:
+            method, _, variant = arm.partition(" ")
+            budget_only = treatment == "fixed" and variant.startswith("keep_ratio")
+            if treatment in arms and variant and method in others and not budget_only:
+                pairs.append((treatment, arm))
+    with_overrides = [arm for arm in arms if arm.partition(" ")[0] in ADAPTIVE and " " in arm]
+    return pairs + [(arm, "dense") for arm in with_overrides if "selection=" not in arm and "dense" in arms]
 
 
 def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:

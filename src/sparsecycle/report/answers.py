@@ -4,42 +4,70 @@ from collections import Counter
 
 import pandas as pd
 
+from sparsecycle.config import RunConfig
 from sparsecycle.grid import Grid
 from sparsecycle.provenance import CHECKOUT
 from sparsecycle.records import variant_of
 from sparsecycle.report.comparisons import regularized, with_feedback, without_feedback
 from sparsecycle.report.tiers import TIERS, complete, effects, shown_tier, tier
-from sparsecycle.report.wording import ROLES, bounds, gain, treatment
+from sparsecycle.report.wording import ROLES, Row, bounds, gain, treatment
 from sparsecycle.statistics import ADAPTIVE
 
 
 def short_answer(runs: pd.DataFrame) -> str:
-    """The answer in a few sentences: the gain over dense training, and over plain regularization, and what is open."""
+    """The answer in two sentences: what is gained over dense training, plain or regularized, and what is open."""
     preset = shown_tier(runs)
     gains = [
-        f"{100 * row['mean']:+.1f} points ({bounds(row)}, {row['seeds']} seeds: *{row['verdict']}*)"
+        f"{100 * row['mean']:+.1f} points (95 % interval {bounds(row)}, {row['seeds']} seeds)"
         for row in effects(runs, preset).to_dict("records")
     ]
+    against = [_told(one.rows, f"dense training {one.word}") for one in regularized(runs, preset)]
+    config = RunConfig(preset=preset, method="dense")
     told = [
-        f"At the `{preset}` scale the two reconstructed strategies change test accuracy over dense training by "
-        f"{' and '.join(gains)}."
+        f"At the `{preset}` scale (WRN-{config.depth}-{config.width}, {config.train_images:,} training images) the two "
+        "reconstructed strategies change test accuracy over dense training by "
+        f"{' and '.join(gains)}{''.join(f', but {first}' for first in against[:1])}"
+        f"{''.join(f', and {other}' for other in against[1:])}."
     ]
-    for one in regularized(runs, preset):
-        told.append(f"Over dense training {one.word} they change it by {' and '.join(map(gain, one.rows))}.")
-    told += _small_budgets(runs, preset)
-    if len(without_feedback(runs, preset)) == len(ADAPTIVE):
-        others = [
-            f"where they do, with `{variant}`, `{treatment(row)}` changes by "
-            f"{-100 * row['mean']:+.1f} points ({-100 * row['high']:+.1f} to {-100 * row['low']:+.1f}, "
-            f"{row['seeds']} seeds)"
-            for variant, row in with_feedback(runs, preset)
-        ]
-        told.append(
-            f"No budget of theirs depended on the loss in these runs; {', '.join(others) or 'what it adds is open'}."
-        )
     if tier(runs, "paper").empty:
         told.append("At the paper's own scale there are no runs yet: its claim is neither confirmed nor refuted here.")
     return " ".join(told)
+
+
+def _told(rows: list[Row], baseline: str) -> str:
+    """What the intervals of the strategies against a baseline say together."""
+    if all(row["low"] > 0 for row in rows):
+        return f"they gain over {baseline} too"
+    return f"they lose against {baseline}" if all(row["high"] < 0 for row in rows) else f"no gain over {baseline} shows"
+
+
+def how_sure(runs: pd.DataFrame) -> str:
+    """What stands behind the short answer, and against it: Markdown, a point each."""
+    preset = shown_tier(runs)
+    words = [
+        f"{row['claim']} (`{treatment(row)}`) *{row['verdict']}*" for row in effects(runs, preset).to_dict("records")
+    ]
+    points = [f"By the rule for verdicts, on the difference from plain dense training alone: {' and '.join(words)}."]
+    for one in regularized(runs, preset):
+        changes = " and ".join(f"`{treatment(row)}` {gain(row)}" for row in one.rows)
+        points.append(f"Over dense training {one.word}, in points: {changes}.")
+    points += _small_budgets(runs, preset)
+    points += _feedback(runs, preset)
+    return "\n".join(f"- {point}" for point in points)
+
+
+def _feedback(runs: pd.DataFrame, preset: str) -> list[str]:
+    """That a strategy had no feedback, and what it gains over dense training where it has."""
+    silent = without_feedback(runs, preset)
+    if len(silent) < len(ADAPTIVE):
+        return []
+    arms = [
+        f"Where the loss does decide (`{one.method}` with `{one.variant}`), the gain over dense training, in "
+        f"points, is {gain(one.over_dense)}"
+        for one in with_feedback(runs, preset)
+    ]
+    told = "; ".join(arms) or "What feedback adds is open"
+    return [f"The strategies are called adaptive, but no budget of theirs depended on the loss in these runs. {told}."]
 
 
 def _small_budgets(runs: pd.DataFrame, preset: str) -> list[str]:
@@ -49,7 +77,7 @@ def _small_budgets(runs: pd.DataFrame, preset: str) -> list[str]:
     if not rows or any(row["low"] <= 0 for row in rows):
         return []
     return [
-        "What they keep against these too is accuracy at small budgets: over all budgets "
+        "What they keep against all of these is accuracy at small budgets: over all budgets "
         f"{min(gains):+.1f} to {max(gains):+.1f} points on average."
     ]
 
@@ -117,9 +145,9 @@ def _progress(runs: pd.DataFrame, preset: str) -> list[str]:
 def feedback_sentence(runs: pd.DataFrame, preset: str) -> str:
     """Whether the strategies of a preset listened to the loss, and how the recorded variants do that could."""
     told = [f"`{method}` {how}." for method, how in without_feedback(runs, preset).items()]
-    for variant, row in with_feedback(runs, preset):
+    for one in with_feedback(runs, preset):
         told.append(
-            f"Against `{treatment(row)}` with `{variant}`, where the loss decides how long a budget is held, it gains "
-            f"{100 * row['mean']:+.1f} points ({bounds(row)}, {row['seeds']} seeds)."
+            f"With `{one.variant}` the loss decides how long `{one.method}` holds a budget: it gains "
+            f"{gain(one.over_dense)} points over dense training, and as it stands {gain(one.as_it_stands)} over that."
         )
     return " ".join(told) or "The budgets of both strategies depended on the loss."

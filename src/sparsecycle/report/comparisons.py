@@ -27,7 +27,8 @@ def regularized(
     """Each recorded plain regularization of dense training, with the rows of `baseline_table` that were measured."""
     table = baseline_table(runs, preset, metric, larger_is_better=larger_is_better)
     found = []
-    for baseline in sorted(set(table["comparison"].str.split(" - ").str[1])) if len(table) else []:
+    baselines = sorted(set(table["comparison"].str.split(" - ").str[1])) if len(table) else []
+    for baseline in (name for name in baselines if name.startswith("dense ")):
         variant = baseline.removeprefix("dense ")
         word = _plain_regularization(preset, variant)
         rows = table[table["comparison"].str.endswith(f" - {baseline}") & (table["seeds"] > 0)].to_dict("records")
@@ -66,13 +67,24 @@ def without_feedback(runs: pd.DataFrame, preset: str) -> dict[str, str]:
     return found
 
 
-def with_feedback(runs: pd.DataFrame, preset: str) -> list[tuple[str, Row]]:
-    """Recorded variants that give a strategy back its feedback, each with the row of the strategy against it."""
+@dataclass(frozen=True)
+class WithFeedback:
+    """A recorded variant that gives a strategy back its feedback."""
+
+    method: str
+    variant: str  # "max_hold=4"
+    over_dense: Row
+    as_it_stands: Row  # the strategy as it stands against this variant
+
+
+def with_feedback(runs: pd.DataFrame, preset: str) -> list[WithFeedback]:
+    """The variants of strategies that are `without_feedback`, in which the loss decides."""
     silent, table = without_feedback(runs, preset), baseline_table(runs, preset)
+    rows = {row["comparison"]: row for row in table.to_dict("records")} if len(table) else {}
     found = []
-    for row in table.to_dict("records") if len(table) else []:
-        method, _, baseline = row["comparison"].partition(" - ")
-        variant = baseline.removeprefix(f"{method} ")
-        if method in silent and varied(variant).keys() == {"max_hold"} and row["seeds"]:
-            found.append((variant, row))
+    for comparison, row in rows.items():
+        method, _, variant = comparison.removesuffix(" - dense").partition(" ")
+        against = rows.get(f"{method} - {method} {variant}")
+        if method in silent and against and varied(variant).keys() == {"max_hold"} and row["seeds"]:
+            found.append(WithFeedback(method, variant, row, against))
     return found
