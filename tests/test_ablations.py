@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from sparsecycle.ablations import ablation_table, specification_sentence, varied
+from sparsecycle.ablations import ablation_table, specification_sentence, specifications, varied
 from sparsecycle.statistics import baseline_table
 
 
@@ -57,6 +57,20 @@ def test_the_budget_of_the_evaluation_needs_no_runs_of_its_own() -> None:
     assert math.isnan(table.loc["", "change"])
 
 
+def test_the_best_epoch_on_test_images_needs_no_runs_of_its_own() -> None:
+    frame = runs(PLAIN).assign(best_test_accuracy=lambda rows: rows["test_accuracy"] + 0.02 * (rows["seed"] == 1))
+    frame.loc[frame["method"] == "dense", "best_test_accuracy"] += 0.03
+    row = ablation_table(frame, "ablation").set_index("variant").loc["epoch=best"]
+    assert row["gain"] == pytest.approx(0.01 - 0.03) and row["change"] == pytest.approx(-0.03)
+    assert row["evaluation"] and row["verdict"] == "" and row["choice"] == "epoch"
+
+
+def test_batch_normalization_is_no_reading_of_a_paper_that_names_another() -> None:
+    rows = [*PLAIN, *((method, "norm=batch", [0.5] * 3) for method in ("dense", "plateau"))]
+    table = ablation_table(runs(rows), "ablation")
+    assert "norm=batch" in set(table["variant"]) and "norm=batch" not in set(specifications(table)["variant"])
+
+
 def test_a_diverged_seed_is_left_out() -> None:
     frame = runs([*PLAIN, ("plateau", "floor=0.1", [0.53, 0.55, 0.54])])
     frame.loc[(frame["variant"] == "floor=0.1") & (frame["seed"] == 1), "status"] = "diverged"
@@ -85,9 +99,9 @@ def test_a_reconstruction_that_diverges_in_every_seed_stays_in_the_table_and_sup
     row = table.set_index("variant").loc["clip_norm=null"]
     assert (row["seeds"], row["excluded"], row["verdict"]) == (0, 3, "inconclusive")
     assert math.isnan(row["gain"]) and math.isnan(row["change"])
-    assert specification_sentence(table).endswith(
-        "1 have no pair left, because training diverged: they support nothing."
-    )
+    sentence = specification_sentence(table)
+    assert "1 have no pair left, because training diverged: they support nothing." in sentence
+    assert "about 0.1 of 2 intervals would still lie above zero" in sentence  # 0.025 of each
 
 
 def test_a_reconstruction_with_two_seeds_left_counts_as_neither_and_is_said_to_have_lost_one() -> None:
@@ -116,15 +130,17 @@ def test_baselines_of_reviewers_are_compared_with_both_strategies() -> None:
     rows = [*PLAIN, ("loss_gated", "", [0.5, 0.5, 0.5]), ("dense", "dropout=0.1", [0.49, 0.50, 0.52])]
     rows += [("plateau", "selection=random", [0.4, 0.41, 0.43]), ("fixed", "keep_ratio=0.1", [0.5, 0.5, 0.5])]
     rows += [("geometric", "", [0.5, 0.5, 0.5]), ("geometric", "selection=random", [0.4, 0.4, 0.4])]
-    rows += [("fixed", "", [0.5, 0.5, 0.5])]
+    rows += [("fixed", "", [0.5, 0.5, 0.5]), ("plateau", "max_hold=4", [0.52, 0.53, 0.54])]
     table = baseline_table(runs(rows), "ablation").set_index("comparison")
     assert set(table.index) == {
         "loss_gated - dense dropout=0.1", "plateau - dense dropout=0.1", "plateau - plateau selection=random",
         "loss_gated - fixed keep_ratio=0.1", "plateau - fixed keep_ratio=0.1", "geometric - geometric selection=random",
+        "plateau - plateau max_hold=4", "plateau max_hold=4 - dense",
     }  # fmt: skip
     assert table.loc["plateau - dense dropout=0.1", "differences"] == pytest.approx((0.02, 0.02, 0.01))
+    assert table.loc["plateau max_hold=4 - dense", "differences"] == pytest.approx((0.02, 0.02, 0.02))
     assert "replicated" not in "".join(table["verdict"])
     tested = table[table["verdict"] != "same runs"]
-    assert len(tested) == 5 and (tested["p_holm"] >= tested["p_value"]).all()
+    assert len(tested) == 7 and (tested["p_holm"] >= tested["p_value"]).all()
     held_out = runs(rows).assign(evaluated_on="validation")
     assert baseline_table(held_out, "ablation").empty

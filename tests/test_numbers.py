@@ -8,8 +8,11 @@ import pytest
 import yaml
 
 from conftest import ROOT
+from sparsecycle import load_runs
 from sparsecycle.grid import Grid, progress
-from sparsecycle.statistics import NO_EFFECT, PAPER_ACCURACY
+from sparsecycle.records import find_records, load_configurations
+from sparsecycle.report.comparisons import regularized, without_feedback
+from sparsecycle.statistics import NO_EFFECT, PAPER_ACCURACY, verdict_table
 
 UNITS = r"%|(?:percentage )?points?\b|seconds?\b|minutes?\b|hours?\b|times\b|nats\b|MB\b|images?/s|lines\b"
 RESULT = re.compile(rf"(?<![\w.\-/=])(\d[\d,]*\.\d+|\d[\d,.]*(?= ?(?:{UNITS})))(?![\w/])")
@@ -64,3 +67,33 @@ def test_the_papers_numbers_in_prose_are_those_of_the_code() -> None:
 def test_every_run_that_a_chapter_shows_is_recorded(study: str) -> None:
     runs = progress(Grid.read(ROOT / "workflow/grid.yaml").configurations(study), ROOT / RECORDED[study])
     assert {run.name: run.status for run in runs if run.status not in ("done", "diverged")} == {}
+
+
+def test_every_claim_of_the_classroom_study_was_measured() -> None:
+    unmeasured = [name for path, _, name in find_records(ROOT / "data/runs/classroom") if not has_measures(path)]
+    assert unmeasured == []
+    assert "not measured" not in set(verdict_table(load_runs(ROOT / "data/runs"), "classroom")["verdict"])
+
+
+def has_measures(folder: Path) -> bool:
+    return all((folder / name).exists() for name in ("measures.json", "measures.npz"))
+
+
+def test_words_that_were_typed_about_the_records_are_still_true() -> None:
+    """Sentences that no code makes: what the results and the page on the constants say of the search and the study."""
+    folder = ROOT / "data/search"
+    search = load_runs(folder / "classroom").merge(load_configurations(folder / "classroom"), on="identity")
+    dense = search[search["method_x"] == "dense"].set_index("variant")["test_accuracy"]
+    plain = dense["holdout_images=1000"]
+    assert dense["epochs=25, holdout_images=1000"] > plain, "half of the length is above the whole"
+    dropouts = [dense[f"dropout={share}, holdout_images=1000"] for share in (0.1, 0.2, 0.3)]
+    assert max(dropouts) == dropouts[-1] > dense["epochs=25, holdout_images=1000"], "the largest is the best of all"
+    cycle = search[(search["decay"] == 0.7) & (search["floor"] == 0.05)].pivot(
+        index="method_x", columns="final_dense_periods", values="test_accuracy"
+    )
+    assert len(cycle) == 2 and (cycle[5] - cycle[0] > 0.1).all(), "without dense periods at the end it does badly"
+    runs = load_runs(ROOT / "data/runs")
+    assert len(without_feedback(runs, "classroom")) == 2, "neither strategy had feedback"
+    trained = runs[(runs["preset"] == "classroom") & runs["variant"].str.contains("selection=random")]["train_accuracy"]
+    assert trained.max() < 0.5, "with random survivors it hardly learned its training images"
+    assert regularized(runs, "classroom"), "both baselines are there"

@@ -98,7 +98,7 @@ def test_the_metrics_follow_from_predictions_and_history(finished: Path) -> None
     last, best = read_epochs(folder)["test_accuracy"].iloc[-1], read_epochs(folder)["test_accuracy"].max()
     assert record.metrics["test_accuracy"] == last
     assert record.metrics["drop_from_best"] == best - last
-    assert all(not problems for _, _, problems in verify_runs(finished))
+    assert all(run.checked and not run.problems for run in verify_runs(finished))
 
 
 def test_verify_finds_an_altered_number(finished: Path, tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_verify_finds_an_altered_number(finished: Path, tmp_path: Path) -> None:
     raw = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     raw["budgets"][2]["accuracy"] += 0.05
     (folder / "record.json").write_text(json.dumps(raw), encoding="utf-8")
-    [(_, _, problems)] = verify_runs(tmp_path / "copy")
-    assert len(problems) == 1 and problems[0].startswith("accuracy at 0.25 is recorded as")
+    [run] = verify_runs(tmp_path / "copy")
+    assert len(run.problems) == 1 and run.problems[0].startswith("accuracy at 0.25 is recorded as")
 
 
 def damage(path: Path, how: str) -> None:

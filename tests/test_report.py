@@ -1,15 +1,25 @@
 """Sentences and tables that say what the records say."""
 
+import re
+
 import pandas as pd
 import pytest
 
 from conftest import ROOT
+from sparsecycle.benchmarks.record import load_benchmarks
 from sparsecycle.config import configure, parse_setting
 from sparsecycle.grid import Grid
 from sparsecycle.report.answers import answer, feedback_sentence, how_sure, short_answer
 from sparsecycle.report.comparisons import with_feedback, without_feedback
-from sparsecycle.report.cost import compute_sentence, method_lines
-from sparsecycle.report.findings import against_sentences, baseline_sentence, condition_table, effect_sentences
+from sparsecycle.report.cost import compute_sentence, method_lines, step_sentence
+from sparsecycle.report.findings import (
+    against_sentences,
+    baseline_sentence,
+    condition_table,
+    effect_sentences,
+    gap_sentences,
+    weighting_sentences,
+)
 from sparsecycle.report.search import search_sentence, search_table
 from sparsecycle.report.tables import run_command, run_list
 from sparsecycle.statistics import verdict_table
@@ -142,6 +152,36 @@ def test_all_recorded_compute_is_counted_diverged_runs_too() -> None:
     assert sentence.startswith("4 recorded runs took 2.0 hours")
     assert "1.5 for the 3 final runs and ablations, 0.5 for the 1 runs" in sentence
     assert "1 of them diverged and 1 were interrupted and resumed" in sentence
+
+
+def test_a_smaller_gap_is_taken_apart() -> None:
+    dense = runs({"dense": [0.50, 0.52]}, gap=[0.5, 0.48])
+    strategy = runs({"plateau": [0.53, 0.55]}, gap=0.4, train_accuracy=0.94)
+    strategy["gap"] = strategy["train_accuracy"] - strategy["test_accuracy"]
+    [line] = gap_sentences(pd.concat([dense.assign(gap=1 - dense["test_accuracy"]), strategy]))
+    assert line == "plateau: the gap changes by -9.0 points, train accuracy by -6.0, test accuracy by +3.0."
+
+
+def test_budgets_are_weighted_in_two_other_ways() -> None:
+    dense = runs({"dense": [0.5, 0.5]}).assign(
+        **{"accuracy_at_1.0": 0.5, "accuracy_at_0.5": 0.3, "accuracy_at_0.25": 0.1}
+    )
+    strategy = dense.assign(**{"method": "plateau", "accuracy_at_0.25": 0.4})
+    equal, linear = weighting_sentences(pd.concat([dense, strategy]))
+    assert equal.endswith("plateau +10.0 (+10.0 to +10.0)")  # 0.3 of one budget in three
+    assert linear.endswith("plateau +5.0 (+5.0 to +5.0)")  # a triangle of 0.3 over a third of the width, halved
+
+
+def test_the_cost_of_a_step_is_told_from_measurements_in_turn() -> None:
+    [record] = [one for one in load_benchmarks() if one.environment["device"] == "cpu"]
+    told = step_sentence(record)
+    low, high = map(float, re.findall(r"takes ([\d.]+) to ([\d.]+) times", told)[0])
+    assert 0.9 < low <= high < 2 and "a budget of 0.02 to 0.5" in told
+    longer = [variant["epochs"] for block in Grid.read(ROOT / "workflow/grid.yaml").studies["classroom"].runs
+              for variant in block.variants if variant.get("epochs", 0) > 50]  # fmt: skip
+    assert [epochs / 50 for epochs in longer] == pytest.approx([high], abs=0.05), "dense training is as much longer"
+    other = [one for one in record.measurements if one.suite != "step"]
+    assert step_sentence(record.model_copy(update={"measurements": other})).startswith("The cost of a step was not")
 
 
 def test_code_is_counted_without_comments_and_docstrings() -> None:

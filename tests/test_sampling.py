@@ -7,7 +7,7 @@ import pytest
 
 from conftest import ROOT
 from sparsecycle import load_runs
-from sparsecycle.sampling import correctness_differences, crossed_standard_error, sampling_sentence
+from sparsecycle.sampling import correctness_differences, crossed_interval, sampling_sentence
 
 RUNS = ROOT / "data/runs/classroom"
 
@@ -21,15 +21,31 @@ def test_it_estimates_the_spread_of_the_mean_over_repeated_studies() -> None:
     ]
     true = math.sqrt(of_seed**2 / seeds + of_image**2 / images + rest**2 / (seeds * images))
     assert np.std([table.mean() for table in tables]) == pytest.approx(true, rel=0.04)
-    estimated = math.sqrt(np.mean([crossed_standard_error(table) ** 2 for table in tables]))
+    estimated = math.sqrt(np.mean([crossed_interval(table)[0] ** 2 for table in tables]))
     assert estimated == pytest.approx(true, rel=0.02)
 
 
 def test_a_table_worked_by_hand() -> None:
     # Rows 1, 3; columns 2, 2; nothing left over: mean squares 2 * 2 = 4 of the rows, 0 of the rest; 4 cells.
-    assert crossed_standard_error(np.array([[1.0, 1.0], [3.0, 3.0]])) == pytest.approx(1.0)
-    assert crossed_standard_error(np.array([[1.0, -1.0], [-1.0, 1.0]])) == 0.0, "less than nothing counts as nothing"
-    assert math.isnan(crossed_standard_error(np.array([[1.0, 2.0]])))
+    # One degree of freedom, that of the two rows: t(0.975, 1) = 12.706.
+    assert crossed_interval(np.array([[1.0, 1.0], [3.0, 3.0]])) == pytest.approx(
+        (1.0, 2 - 12.706, 2 + 12.706), abs=1e-3
+    )
+    nothing = crossed_interval(np.array([[1.0, -1.0], [-1.0, 1.0]]))
+    assert nothing == (0.0, 0.0, 0.0), "an error below nothing counts as nothing"
+    assert all(map(math.isnan, crossed_interval(np.array([[1.0, 2.0]]))))
+
+
+@pytest.mark.parametrize(("of_seed", "of_image"), [(1.0, 0.5), (0.1, 2.0), (0.3, 3.0)])
+def test_the_interval_covers_as_often_as_it_says(of_seed: float, of_image: float) -> None:
+    rng = np.random.default_rng(1)
+    seeds, images, studies = 10, 100, 3000
+    covered = 0
+    for _ in range(studies):
+        rows, columns = rng.normal(0, of_seed, (seeds, 1)), rng.normal(0, of_image, (1, images))
+        _, low, high = crossed_interval(rows + columns + rng.normal(0, 1, (seeds, images)))
+        covered += low <= 0 <= high
+    assert 0.92 <= covered / studies <= 0.98
 
 
 def test_recorded_predictions_give_the_recorded_difference() -> None:

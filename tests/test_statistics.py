@@ -417,8 +417,9 @@ def test_time_is_a_geometric_mean_ratio_without_a_verdict() -> None:
     runs = study({"plateau": [100.0, 400.0], "dense": [100.0, 100.0]}, metric="training_seconds")
     row = verdict_table(runs, "paper").query("comparison == 'plateau / dense'").iloc[0]
     assert row["mean"] == pytest.approx(2.0, rel=ROUNDING)  # sqrt(1 * 4)
-    assert row["low"] < 2.0 < row["high"]
-    assert row["low"] * row["high"] == pytest.approx(4.0, rel=1e-9)  # symmetric in the logarithm; exp loses digits
+    assert math.isnan(row["low"]) and math.isnan(row["high"]), (
+        "times differ by the load of the machine, not by the seed"
+    )
     assert row["verdict"] == "measured"
     runs.loc[0, "training_seconds"] = 0.0  # a time that cannot be
     row = verdict_table(runs, "paper").query("comparison == 'plateau / dense'").iloc[0]

@@ -92,8 +92,9 @@ def paired_effects(verdicts: pd.DataFrame) -> Figure:
     axes.set_xlabel(f"{amount} ({measure})" if ratio else f"{amount} (percentage points)")
     axes.grid(axis="y", visible=False)
     ink = mpl.rcParams["text.color"]
+    mean_label = "ours: geometric mean" if ratio else "ours: mean, 95 % interval"
     keys = [
-        Line2D([], [], marker="s", color=ink, linewidth=2.5, markersize=7, label="ours: mean, 95 % interval"),
+        Line2D([], [], marker="s", color=ink, linewidth=0 if ratio else 2.5, markersize=7, label=mean_label),
         Line2D([], [], marker="o", color=ink, linewidth=0, markersize=4, label="one seed"),
     ]
     if any(np.isfinite(row["paper"]) for row in rows):
@@ -121,8 +122,7 @@ def _effect_sentence(label: str, numbers: tuple[float, float, float, float], see
     reported = f"; the paper reports {paper:+.2f}" if np.isfinite(paper) else ""
     what = label.replace("\n", ", ")
     if ratio:
-        interval = interval.replace("+", "")
-        return f"{what} takes {mean:.2f} times as long ({interval}{seeds} seeds)"
+        return f"{what} takes {mean:.2f} times as long ({seeds} seeds)"
     return f"{what} gains {mean:+.2f} points ({interval}{seeds} seeds{reported})"
 
 

@@ -10,29 +10,37 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from sparsecycle.batches import load_images
 from sparsecycle.config import RunConfig
 from sparsecycle.records import find_records, read_predictions
 
 
-def crossed_standard_error(differences: NDArray[Any]) -> float:
-    """Standard error of the mean of a table (seeds, images), both rows and columns a random sample; NaN below 2 x 2.
+def crossed_interval(differences: NDArray[Any]) -> tuple[float, float, float]:
+    """Standard error of the mean of a table (seeds, images) and its 95 % interval; NaN below 2 x 2.
 
-    That of the two-way random-effects analysis of variance with one value a cell: the mean squares of the rows and of
-    the columns less that of the rest, over the number of cells (for instance Searle, Casella and McCulloch, "Variance
-    Components", 1992, chapter 4). An estimate below zero counts as zero.
+    Both rows and columns are a random sample. The error is that of the two-way random-effects analysis of variance with
+    one value a cell: the mean squares of the rows and of the columns less that of the rest, over the number of cells
+    (for instance Searle, Casella and McCulloch, "Variance Components", 1992, chapter 4); an estimate below zero counts
+    as zero. The interval is Student's, with the degrees of freedom of such a sum (Satterthwaite, Biometrics Bulletin 2,
+    1946).
     """
     values = np.asarray(differences, dtype=np.float64)
     seeds, images = values.shape
     if min(seeds, images) < 2:
-        return math.nan
+        return math.nan, math.nan, math.nan
     mean, rows, columns = values.mean(), values.mean(axis=1), values.mean(axis=0)
-    of_seeds = images * np.var(rows, ddof=1)
-    of_images = seeds * np.var(columns, ddof=1)
     rest = values - rows[:, None] - columns[None, :] + mean
     of_rest = np.square(rest).sum() / ((seeds - 1) * (images - 1))
-    return math.sqrt(max(0.0, of_seeds + of_images - of_rest) / (seeds * images))
+    squares = np.array([images * np.var(rows, ddof=1), seeds * np.var(columns, ddof=1), of_rest])
+    freedom = np.array([seeds - 1, images - 1, (seeds - 1) * (images - 1)])
+    variance = max(0.0, squares[0] + squares[1] - squares[2])
+    error = math.sqrt(variance / (seeds * images))
+    if not error:
+        return 0.0, float(mean), float(mean)
+    quantile = stats.t.ppf(0.975, max(1.0, variance**2 / (squares**2 / freedom).sum()))
+    return error, float(mean - quantile * error), float(mean + quantile * error)
 
 
 def correctness_differences(preset: str, treatment: str, baseline: str, *folders: str | Path) -> NDArray[np.int8]:
@@ -60,9 +68,8 @@ def sampling_sentence(preset: str, treatment: str, baseline: str, *folders: str 
     """The effect with a standard error over seeds and images both."""
     differences = correctness_differences(preset, treatment, baseline, *folders)
     seeds, images = differences.shape
-    mean, error = 100 * differences.mean(), 100 * crossed_standard_error(differences)
+    error, low, high = (100 * number for number in crossed_interval(differences))
     return (
-        f"{treatment} - {baseline}: {mean:+.2f} points; standard error over {seeds} seeds and {images:,} test images, "
-        f"both as samples, {error:.2f}; mean plus and minus two of them: {mean - 2 * error:+.2f} to "
-        f"{mean + 2 * error:+.2f}."
+        f"{treatment} - {baseline}: {100 * differences.mean():+.2f} points; standard error over {seeds} seeds and "
+        f"{images:,} test images, both as samples, {error:.2f}; 95 % interval {low:+.2f} to {high:+.2f}."
     )

@@ -274,10 +274,10 @@ def verdict_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     Columns: claim, text, comparison, measure, unit, paper (its effect or NaN), mean, low, high, p_value,
     p_holm (corrected within C8, else NaN), seeds (pairs), excluded (seeds left out: diverged, unpaired, not
     finite), smallest_detectable_effect, verdict, differences (every seed's). A positive mean is an improvement,
-    also where smaller is better (unit "reduction"). C7 holds geometric means of treatment / baseline and the
-    verdict "measured": no rule was fixed for it. Where no effect of the paper's is known, the word for "replicated" is
-    "supported". Where both methods made the same runs (`same_runs`) the verdict is
-    "same runs", without interval. Where no pair can be compared the verdict is "not measured", the numbers are NaN.
+    also where smaller is better (unit "reduction"). C7 holds geometric means of treatment / baseline without an
+    interval, and the verdict "measured": no rule was fixed for it. Where no effect of the paper's is known, the word
+    for "replicated" is "supported". Where both methods made the same runs (`same_runs`) the verdict is "same runs",
+    without interval. Where no pair can be compared the verdict is "not measured", the numbers are NaN.
 
     Raises InputError for a missing column and for two runs of one method and seed.
     """
@@ -299,6 +299,8 @@ def verdict_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
 def _verdict_row(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str) -> dict[str, Any]:
     result = _compare(runs, claim, treatment, baseline)
     ratio = claim.unit == RATIO
+    if ratio:  # times differ by what else the machine did, and no interval over seeds speaks of that
+        result = replace(result, low=math.nan, high=math.nan, p_value=math.nan, smallest_detectable_effect=math.nan)
     word = "measured" if ratio else verdict(result, paper_effect=claim.paper_effect)
     if result.pairs and same_runs(runs, treatment, baseline):
         word = SAME_RUNS

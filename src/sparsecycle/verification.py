@@ -1,21 +1,36 @@
-"""Published accuracies recomputed from the stored predictions and the labels, without training."""
+"""Published numbers recomputed from the stored predictions and the labels, without training: runs, then claims."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
+from sparsecycle.ablations import ablation_table
 from sparsecycle.batches import load_images
 from sparsecycle.config import RunConfig
 from sparsecycle.data import Cifar10
 from sparsecycle.evaluation import budget_area
 from sparsecycle.measures import Condition, Measures, calibration_error, read_arrays, summary_metrics
-from sparsecycle.records import find_records, read_epochs, read_predictions
+from sparsecycle.records import find_records, load_runs, read_epochs, read_predictions
+from sparsecycle.statistics import CLAIMS, baseline_table, verdict_table
 
 
-def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, int, list[str]]]:
-    """For every finished run below the folders: its name, how many numbers were recomputed, and what disagrees.
+@dataclass(frozen=True)
+class VerifiedRun:
+    """How many numbers of a run were recomputed, what disagrees, and by column of `load_runs` what was found."""
+
+    name: str
+    identity: str
+    checked: int = 0
+    problems: tuple[str, ...] = ()
+    columns: dict[str, float] = field(default_factory=dict)
+
+
+def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Iterator[VerifiedRun]:
+    """Every finished run below the folders, recomputed.
 
     Recomputed: accuracy at every budget, the headline test accuracy, the best test accuracy, the drop from it and the
     area under the accuracy-budget curve; of runs that were measured also the accuracy in every condition, loss and
@@ -26,7 +41,7 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
     """
     for folder, record, name in find_records(*folders):
         if record.status == "diverged":
-            yield name, 0, []
+            yield VerifiedRun(name, record.identity)
             continue
         config = RunConfig(**record.config)
         data = load_images(config, data_dir)
@@ -37,12 +52,13 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
         headline = accuracies[config.headline_budget]
         recorded = {f"accuracy at {result.keep_ratio:g}": result.accuracy for result in record.budgets}
         recomputed = {f"accuracy at {budget:g}": value for budget, value in accuracies.items()}
-        recomputed |= {
+        columns = {
             "test_accuracy": headline,
             "best_test_accuracy": best,
             "drop_from_best": best - headline,
             "budget_area": budget_area(list(accuracies), list(accuracies.values())),
         }
+        recomputed |= columns
         recorded |= {key: record.metrics[key] for key in recomputed if key in record.metrics}  # type: ignore[misc]
         measures = Measures.read(folder)
         if measures and measures.identity == record.identity:
@@ -50,12 +66,55 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
             fitted = found["accuracy fitted/0.0"]
             recomputed |= found | {"train_accuracy": fitted, "gap": fitted - headline}
             recorded |= given | {key: record.metrics[key] or 0.0 for key in ("train_accuracy", "gap")}
+            columns |= {key: found[f"mean {key}"] for key in measures.metrics}
+        columns["gap"] = (record.metrics["train_accuracy"] or math.nan) - headline
+        columns |= {f"accuracy_at_{budget}": value for budget, value in accuracies.items()}
         problems = [
             f"{key} is recorded as {recorded.get(key)}, the predictions give {value}"
             for key, value in recomputed.items()
             if not _equal(key, recorded.get(key, math.nan), value)
         ]
-        yield name, len(recomputed), problems
+        yield VerifiedRun(name, record.identity, len(recomputed), tuple(problems), columns)
+
+
+def verify_claims(verified: Iterable[VerifiedRun], *folders: str | Path) -> tuple[int, list[str]]:
+    """The tables of verdicts, baselines and ablations of every preset, from what was recomputed: numbers, and problems.
+
+    What no prediction can give stays as recorded: training times, and train accuracies, the gap's first part.
+
+    Args:
+        verified: of `verify_runs`, of the same folders.
+        folders: of runs, by default `data/runs` of the checkout.
+    """
+    recorded = load_runs(*folders)
+    found = pd.DataFrame({run.identity: run.columns for run in verified}).T.reindex(recorded["identity"])
+    recomputed = recorded.set_index("identity")
+    recomputed = recomputed.assign(**{str(name): found[name].fillna(recomputed[name]) for name in found})
+    checked, problems = 0, []
+    for preset in sorted(set(recorded["preset"])):
+        ours = claim_tables(recorded, preset)
+        for name, again in claim_tables(recomputed.reset_index(), preset).items():
+            for row, (given, value) in enumerate(zip(*(_numbers(table) for table in (ours[name], again)), strict=True)):
+                checked += len(given)
+                if len(given) != len(value) or not np.allclose(given, value, rtol=0, atol=1e-9, equal_nan=True):
+                    problems.append(f"{name} of {preset}, row {row}: the records give {given}, the predictions {value}")
+            if list(ours[name].get("verdict", [])) != list(again.get("verdict", [])):
+                problems.append(f"{name} of {preset}: a verdict differs")
+    return checked, problems
+
+
+def claim_tables(runs: pd.DataFrame, preset: str) -> dict[str, pd.DataFrame]:
+    """The tables that pages show of a preset: verdicts, the reviewers' baselines in each measure, ablations."""
+    measures = {claim.metric: claim.larger_is_better for claim in CLAIMS}
+    baselines = {
+        f"baselines by {metric}": baseline_table(runs, preset, metric, larger_is_better=larger_is_better)
+        for metric, larger_is_better in measures.items()
+    }
+    return {"verdicts": verdict_table(runs, preset)} | baselines | {"ablations": ablation_table(runs, preset)}
+
+
+def _numbers(table: pd.DataFrame) -> list[list[float]]:
+    return table.select_dtypes("number").to_numpy(dtype=float).tolist() if len(table) else []
 
 
 def _equal(key: str, recorded: float, recomputed: float) -> bool:

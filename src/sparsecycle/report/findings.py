@@ -1,5 +1,6 @@
 """What stands beside the figures of the claims: effects, losses and conditions, a line each."""
 
+import numpy as np
 import pandas as pd
 
 from sparsecycle.config import RunConfig
@@ -39,6 +40,45 @@ def against_sentences(runs: pd.DataFrame, preset: str, claim_id: str) -> list[st
         if claim.id == claim_id
         for one in regularized(runs, preset, claim.metric, larger_is_better=claim.larger_is_better)
     ]
+
+
+def gap_sentences(runs: pd.DataFrame) -> list[str]:
+    """How much of each strategy's smaller gap is a lower train accuracy, and how much a higher test accuracy."""
+    lines = []
+    for method in ADAPTIVE:
+        if {method, "dense"} <= set(runs["method"]):
+            gap, train, test = (
+                100 * paired_difference(runs, method, "dense", metric).mean
+                for metric in ("gap", "train_accuracy", "test_accuracy")
+            )
+            lines.append(
+                f"{method}: the gap changes by {gap:+.1f} points, train accuracy by {train:+.1f}, test accuracy by "
+                f"{test:+.1f}."
+            )
+    return lines
+
+
+def weighting_sentences(runs: pd.DataFrame) -> list[str]:
+    """What the strategies gain over dense with other weights of the budgets than those of the budget area."""
+    columns = sorted((name for name in map(str, runs.columns) if name.startswith("accuracy_at_")), key=_budget)
+    budgets, accuracies = [_budget(name) for name in columns], runs[columns]
+    other = runs.assign(
+        equal=accuracies.mean(axis=1),
+        linear=np.trapezoid(accuracies.to_numpy(), budgets, axis=1) / (budgets[-1] - budgets[0]),
+    )
+    words = {"equal": "each measured budget counts the same", "linear": "the mean over the budget itself"}
+    lines = []
+    for metric, word in words.items():
+        gains = []
+        for method in (name for name in ADAPTIVE if {name, "dense"} <= set(runs["method"])):
+            one = paired_difference(other, method, "dense", metric)
+            gains.append(f"{method} {100 * one.mean:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})")
+        lines.append(f"{word}: {'; '.join(gains)}")
+    return lines
+
+
+def _budget(column: str) -> float:
+    return float(column.removeprefix("accuracy_at_"))
 
 
 def drop_sentences(runs: pd.DataFrame, metric: str) -> list[str]:
