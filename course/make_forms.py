@@ -1,14 +1,17 @@
 """The two forms of each lesson, from one notebook: with exercises to fill in, and with solutions. Run by `make pages`.
 
-A cell tagged `student` is the stub of an exercise, one tagged `solution` its solution; a form has one of the two.
+A cell tagged `student` is the stub of an exercise, one tagged `solution` its solution; a form has one of the two. Links
+to other pages of the book lead nowhere from a file that was downloaded: their words stay.
 """
 
+import re
 from pathlib import Path
 
 import nbformat
 
 HERE = Path(__file__).parent
 TARGET = HERE.parent / "_build" / "extra" / "class"  # what is in `extra` goes into the book as it is
+LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]+\)")
 WITHOUT = {"student": "solution", "teacher": "student"}  # form: the cells that it lacks
 
 
@@ -18,6 +21,8 @@ def form(lesson: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
     made.cells = [cell for cell in made.cells if WITHOUT[name] not in cell.metadata.get("tags", [])]
     for cell in made.cells:
         cell.metadata.pop("tags", None)
+        if cell.cell_type == "markdown":
+            cell.source = LINK.sub(r"\1 (in the book)", cell.source)
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     return made

@@ -1,8 +1,10 @@
 """A deck for each lesson, from the notebook that the book has executed: `make pages` runs this after the book.
 
-The cells whose slide type is not "skip" are kept; a heading begins a slide. Of a cell with a figure only the figure is.
+The cells whose slide type is not "skip" are kept; a heading begins a slide, that of an exercise and the plan too. Of a
+cell with a figure only the figure is kept.
 """
 
+import re
 import shutil
 import subprocess
 import sys
@@ -23,6 +25,9 @@ def deck(lesson: nbformat.NotebookNode) -> nbformat.NotebookNode:
     for cell in made.cells:
         drawn = any("text/html" in output.get("data", {}) for output in cell.get("outputs", []))
         cell.metadata["tags"] = ["remove-input"] if drawn else []
+        if cell.cell_type == "markdown":
+            cell.source = re.sub(r"^### Exercise", "## Exercise", cell.source)
+            cell.source = re.sub(r"^\| minutes \|", "## The plan\n\n\\g<0>", cell.source)
     return made
 
 

@@ -1,10 +1,12 @@
 """The lessons as a class meets them: the student form runs and asks, the teacher form is right throughout."""
 
 import ast
+import json
 import math
 import re
 import sys
 from collections.abc import Callable
+from fractions import Fraction
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +18,10 @@ import torch
 from nbclient import NotebookClient
 
 from conftest import ROOT
+from sparsecycle.controllers import Cycle, PeriodStats
 from sparsecycle.course import check, check_function, check_rule
 from sparsecycle.course.checks import OPEN, RIGHT
+from sparsecycle.scoring import FREE, LARGEST_MEAN_BUDGET
 
 sys.path.insert(0, str(ROOT / "course"))
 from make_forms import form
@@ -29,7 +33,7 @@ EXERCISE = re.compile(r"### Exercise (\d): ")
 @cache
 def executed(path: Path, name: str) -> nbformat.NotebookNode:
     notebook = form(nbformat.read(path, as_version=4), name)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(path.parent)}}).execute()
     return notebook
 
 
@@ -90,6 +94,7 @@ def test_a_form_is_clean(path: Path) -> None:
     for name in ("student", "teacher"):
         for cell in form(nbformat.read(path, as_version=4), name).cells:
             assert "tags" not in cell.metadata and not cell.get("outputs")
+            assert cell.cell_type == "code" or not re.search(r"\]\((?!https?:)|\{[a-z]+\}`", cell.source)
 
 
 @pytest.mark.parametrize(
@@ -178,3 +183,27 @@ def test_a_rule_that_can_go_wrong_is_found(
 ) -> None:
     check_rule(rule, 0.1)
     assert told in capsys.readouterr().out
+
+
+def test_the_project_page_names_every_field_that_may_be_changed() -> None:
+    page = (ROOT / "course/project.md").read_text(encoding="utf-8")
+    [rule] = re.findall(r"may be changed with `--set`:\n(.*?)\. No other field may", page, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", rule)) == FREE
+    assert f"at most {Fraction(LARGEST_MEAN_BUDGET).limit_denominator(10)}" == "at most 2/3" and "two thirds" in page
+
+
+def test_the_class_of_the_project_page_is_a_controller() -> None:
+    page = (ROOT / "course/project.md").read_text(encoding="utf-8")
+    [source] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    names: dict[str, Any] = {"Cycle": Cycle, "PeriodStats": PeriodStats}
+    names["my_rule"] = lambda budget, loss, dense: max(0.1, budget / 2) if budget > 0.1 else 1.0
+    exec(source, names)
+    mine = names["Mine"]()
+    path = []
+    for loss in (1.0, 1.1, 1.2, 1.3, 0.9):
+        path.append(mine.keep_ratio)
+        mine.update(PeriodStats(loss=loss, accuracy=0.5))
+    assert path == [1.0, 0.5, 0.25, 0.125, 0.1]
+    again = names["Mine"]()
+    again.load_state_dict(json.loads(json.dumps(mine.state_dict())))
+    assert again.keep_ratio == mine.keep_ratio == 1.0 and again.dense_loss == 1.0

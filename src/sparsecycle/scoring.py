@@ -12,7 +12,7 @@ from sparsecycle.statistics import paired_difference
 
 # What the project may change; all else stays as the preset has it.
 FREE = frozenset(
-    {"keep_ratio", "decay", "floor", "reset_to", "tolerance", "patience", "max_hold", "period_epochs"}
+    {"decay", "floor", "reset_to", "tolerance", "patience", "max_hold", "period_epochs"}
     | {"warmup_periods", "final_dense_periods"}
 )
 LARGEST_MEAN_BUDGET = 2 / 3  # over the epochs of a run: one that cycles, and not for show
