@@ -3,16 +3,16 @@
 import html
 import json
 import re
-from collections.abc import Iterator
-from functools import cache
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import pytest
 import yaml
 from bs4 import BeautifulSoup, Tag
 
+import glossary_links
 from conftest import ROOT
+from page_checks import dead_links, failed_outputs, parsed, pictures_without_words, sources_outside, tags
 from sparsecycle import load_runs
 from sparsecycle.report.answers import answer, how_sure, short_answer
 
@@ -30,58 +30,64 @@ PAGES = contents()
 CHAPTERS = [name for name in PAGES if name.startswith(("notebooks/", "book/runs/", "course/lesson"))]
 
 
-@cache
-def page(path: Path) -> BeautifulSoup:
-    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
-
-
 def built(name: str) -> BeautifulSoup:
-    return page(BUILT / f"{name}.html")
-
-
-def tags(soup: BeautifulSoup | Tag, selector: str) -> Iterator[Tag]:
-    yield from soup.select(selector)
+    return parsed(BUILT / f"{name}.html")
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_internal_link_and_source_leads_somewhere(name: str) -> None:
-    here = BUILT / f"{name}.html"
-    for tag in tags(built(name), "a[href], img[src], script[src], link[href]"):
-        target = urlsplit(str(tag.get("href") or tag.get("src")))
-        if target.scheme or target.netloc or str(tag.get("rel")) == "['canonical']":
-            continue
-        file = (here.parent / unquote(target.path)).resolve() if target.path else here
-        assert file.exists(), f"{name} links to {target.path}"
-        if target.fragment and file.suffix == ".html":
-            anchor = unquote(target.fragment)
-            found = page(file).find(id=anchor) or page(file).find(attrs={"name": anchor})
-            assert found, f"{name} links to #{anchor} in {file.name}"
+    assert dead_links(BUILT / f"{name}.html") == []
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_picture_has_alternative_text(name: str) -> None:
-    for image in tags(built(name), "article img"):
-        assert str(image.get("alt") or "").strip(), f"{name}: {image.get('src')}"
-    for drawing in tags(built(name), "article figure.drawn svg"):
-        assert drawing.get("role") == "img" and len(str(drawing.get("aria-label"))) > 30
+def test_every_picture_has_alternative_text_that_says_what_it_shows(name: str) -> None:
+    assert pictures_without_words(built(name)) == []
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapters_show_figures_and_no_empty_or_failed_output(name: str) -> None:
     article = built(name).select_one("article")
     assert article and article.select("figure.drawn svg")
-    for output in tags(article, "div.cell_output"):
-        assert output.get_text(strip=True) or output.select("svg, img"), f"{name}: empty output"
-    text = article.get_text()
-    for sign in ("Traceback", "Warning:", "<matplotlib", "Figure(", "NaN nats", "[IPKernelApp]"):
-        assert sign not in text, f"{name} shows {sign!r}"
+    assert failed_outputs(article) == []
 
 
 @pytest.mark.parametrize("name", PAGES)
 def test_nothing_is_fetched_from_the_network(name: str) -> None:
-    for tag in tags(built(name), "script[src], link[rel=stylesheet], img[src], iframe[src]"):
-        address = str(tag.get("src") or tag.get("href"))
-        assert not urlsplit(address).netloc, f"{name} loads {address}"
+    assert sources_outside(built(name)) == []
+
+
+def test_a_page_that_is_broken_on_purpose_is_found_out(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.html"
+    broken.write_text("""<article>
+        <a href="missing.html">out</a> <a href="#nowhere">down</a> <a href="broken.html#here">here</a> <b id="here"></b>
+        <img src="missing.png">
+        <figure class="drawn"><svg role="img" aria-label="A curve that goes up and down"/></figure>
+        <div class="cell_output"> </div> <div class="cell_output">Traceback (most recent call last)</div>
+        <script src="https://example.org/out.js"></script>
+    </article>""")
+    assert dead_links(broken) == ["there is no missing.html", "broken.html has no #nowhere", "there is no missing.png"]
+    assert pictures_without_words(parsed(broken)) == [
+        "missing.png",
+        "a drawing that says 'A curve that goes up and down'",
+    ]
+    article = parsed(broken).select_one("article")
+    assert article and failed_outputs(article) == ["an empty output", "Traceback"]
+    assert sources_outside(parsed(broken)) == ["https://example.org/out.js"]
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in glossary_links.WITHOUT])
+def test_each_term_is_linked_where_a_page_uses_it(name: str) -> None:
+    """Words of the glossary in running text: each has a link on the page."""
+    terms = [term.get_text().rstrip("#¶").strip() for term in tags(built(glossary_links.GLOSSARY), "dl.glossary dt")]
+    found = glossary_links.pattern([term for term in terms if term not in glossary_links.BY_HAND])
+    linked = {link.get_text().lower() for link in tags(built(name), "a .std-term")}
+    prose = BeautifulSoup(str(built(name).select_one("article")), "html.parser")
+    for apart in prose.select("a, code, pre, .cell_output, .math, figure, h1, h2, h3, h4, script"):
+        apart.decompose()
+    for paragraph in tags(prose, "p"):
+        for use in found.finditer(paragraph.get_text()):
+            term = use["term"].lower()
+            assert {term, f"{term}s"} & linked, f"{name} uses {term!r} without a link to the glossary"
 
 
 def test_mathematics_is_rendered_from_the_book_itself() -> None:

@@ -1,0 +1,85 @@
+"""What is wrong with a page, in words, and nothing where all is well; for built pages and one broken on purpose."""
+
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from axe_playwright_python.sync_playwright import Axe
+from bs4 import BeautifulSoup, Tag
+from playwright.sync_api import Page
+
+SIGNS_OF_FAILURE = ("Traceback", "Warning:", "<matplotlib", "Figure(", "NaN nats", "[IPKernelApp]")
+
+
+@cache
+def parsed(path: Path) -> BeautifulSoup:
+    return BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser")
+
+
+def tags(soup: BeautifulSoup | Tag, selector: str) -> Iterator[Tag]:
+    yield from soup.select(selector)
+
+
+def dead_links(here: Path) -> list[str]:
+    """Of a page's file: links, pictures, scripts and style sheets inside of the book that lead nowhere."""
+    found = []
+    for tag in tags(parsed(here), "a[href], img[src], script[src], link[href]"):
+        target = urlsplit(str(tag.get("href") or tag.get("src")))
+        if target.scheme or target.netloc or str(tag.get("rel")) == "['canonical']":
+            continue
+        file = (here.parent / unquote(target.path)).resolve() if target.path else here
+        anchor = unquote(target.fragment)
+        if not file.exists():
+            found.append(f"there is no {target.path}")
+        elif anchor and file.suffix == ".html" and not _has(parsed(file), anchor):
+            found.append(f"{file.name} has no #{anchor}")
+    return found
+
+
+def _has(soup: BeautifulSoup, anchor: str) -> bool:
+    return bool(soup.find(id=anchor) or soup.find(attrs={"name": anchor}))
+
+
+def pictures_without_words(soup: BeautifulSoup) -> list[str]:
+    """Images without alternative text, and drawings whose text is no sentence with what was found, a number in it."""
+    silent = [str(image.get("src")) for image in tags(soup, "article img") if not str(image.get("alt") or "").strip()]
+    for drawing in tags(soup, "article figure.drawn svg"):
+        said = str(drawing.get("aria-label"))
+        if drawing.get("role") != "img" or len(said) <= 30 or not any(sign.isdigit() for sign in said):
+            silent.append(f"a drawing that says {said!r}")
+    return silent
+
+
+def failed_outputs(article: Tag) -> list[str]:
+    """Outputs of cells with nothing in them, and signs of an error in the text."""
+    outputs = tags(article, "div.cell_output")
+    empty = ["an empty output" for one in outputs if not one.get_text(strip=True) and not one.select("svg, img")]
+    return empty + [sign for sign in SIGNS_OF_FAILURE if sign in article.get_text()]
+
+
+def sources_outside(soup: BeautifulSoup) -> list[str]:
+    """What a page would load from elsewhere."""
+    loaded = tags(soup, "script[src], link[rel=stylesheet], img[src], iframe[src]")
+    addresses = [str(tag.get("src") or tag.get("href")) for tag in loaded]
+    return [address for address in addresses if urlsplit(address).netloc]
+
+
+def images_not_shown(page: Page) -> list[str]:
+    shown: list[str] = page.eval_on_selector_all("img", "all => all.filter(i => !i.naturalWidth).map(i => i.src)")
+    return shown
+
+
+def barriers(page: Page, *rules: str) -> list[str]:
+    """Serious faults that axe finds for those who see, hear or handle a page in another way; by all rules, or these."""
+    options: dict[str, Any] = {"preload": False}  # it would fetch style sheets anew
+    found = Axe().run(page, options=options | ({"runOnly": list(rules)} if rules else {})).response["violations"]
+    serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+    return [f"{fault['id']}: {fault['nodes'][0]['html'][:200]}" for fault in serious]
+
+
+def pixels_too_wide(page: Page) -> int:
+    """By how much a page is wider than its window; a reader of a phone would have to push it to and fro."""
+    wide: int = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    return max(0, wide)
