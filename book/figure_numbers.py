@@ -16,9 +16,17 @@ from sphinx.util.osutil import relative_uri
 
 logger = logging.getLogger(__name__)
 
-RUNS = "book/every_run.html#every-run"
-# Pages whose figures are drawn from these.
-RECORDED = ("book/index", "notebooks/results", "notebooks/ablations", "notebooks/robustness")
+RUNS = "book/every_run.html#runs-"
+# Of pages whose figures are drawn from recorded runs: which of them.
+RECORDED = {
+    "book/index": "classroom",
+    "book/playground": "classroom",
+    "course/lesson3_curve": "classroom",
+    "notebooks/ablations": "ablation",
+    "notebooks/results": "classroom",
+    "notebooks/robustness": "classroom",
+    "notebooks/set_results": "set",
+}
 FIGURE = re.compile(
     r'<figure class="drawn"(?P<said>[^>]*)>(?P<drawing>.*?)(?:<figcaption>(?P<caption>.*?)</figcaption>)?</figure>',
     re.DOTALL,
@@ -52,7 +60,7 @@ def number_figures(app: Sphinx, name: str, template: str, context: dict[str, Any
             module, _, function = said["code"].rpartition(".")
             links.append(("code", f"{code}{module.replace('.', '/')}.html#{function}"))
         if name in RECORDED:
-            links.append(("runs", RUNS))
+            links.append(("runs", RUNS + RECORDED[name]))
         listed = " · ".join(f'<a href="{_from(app, name, address)}">{text}</a>' for text, address in links)
         return (
             f'<figure class="drawn" id="figure-{number}">{found["drawing"]}<figcaption>'

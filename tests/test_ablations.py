@@ -131,16 +131,20 @@ def test_baselines_of_reviewers_are_compared_with_both_strategies() -> None:
     rows += [("plateau", "selection=random", [0.4, 0.41, 0.43]), ("fixed", "keep_ratio=0.1", [0.5, 0.5, 0.5])]
     rows += [("geometric", "", [0.5, 0.5, 0.5]), ("geometric", "selection=random", [0.4, 0.4, 0.4])]
     rows += [("fixed", "", [0.5, 0.5, 0.5]), ("plateau", "max_hold=4", [0.52, 0.53, 0.54])]
+    rows += [("fixed", "keep_ratio=0.1, selection=random", [0.3, 0.3, 0.3])]
     table = baseline_table(runs(rows), "ablation").set_index("comparison")
     assert set(table.index) == {
         "loss_gated - dense dropout=0.1", "plateau - dense dropout=0.1", "plateau - plateau selection=random",
         "loss_gated - fixed keep_ratio=0.1", "plateau - fixed keep_ratio=0.1", "geometric - geometric selection=random",
         "plateau - plateau max_hold=4", "plateau max_hold=4 - dense",
+        "plateau - fixed keep_ratio=0.1, selection=random",
+        "loss_gated - fixed keep_ratio=0.1, selection=random",
+        "fixed keep_ratio=0.1 - fixed keep_ratio=0.1, selection=random",
     }  # fmt: skip
     assert table.loc["plateau - dense dropout=0.1", "differences"] == pytest.approx((0.02, 0.02, 0.01))
     assert table.loc["plateau max_hold=4 - dense", "differences"] == pytest.approx((0.02, 0.02, 0.02))
     assert "replicated" not in "".join(table["verdict"])
     tested = table[table["verdict"] != "same runs"]
-    assert len(tested) == 7 and (tested["p_holm"] >= tested["p_value"]).all()
+    assert len(tested) == 10 and (tested["p_holm"] >= tested["p_value"]).all()
     held_out = runs(rows).assign(evaluated_on="validation")
     assert baseline_table(held_out, "ablation").empty

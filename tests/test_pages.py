@@ -15,6 +15,8 @@ from conftest import ROOT
 from page_checks import dead_links, failed_outputs, parsed, pictures_without_words, sources_outside, tags
 from sparsecycle import load_runs
 from sparsecycle.report.answers import answer, how_sure, short_answer
+from sparsecycle.set_mlp.records import load_set_runs
+from sparsecycle.set_mlp.report import set_run_list
 
 BUILT = ROOT / "_build" / "html"
 
@@ -118,9 +120,11 @@ def test_results_hold_every_claim_and_its_number_leads_to_a_figure() -> None:
 
 def test_every_recorded_run_is_listed_with_its_command() -> None:
     page = built("book/every_run")
-    rows = {row.get_text(" ").split()[0]: row.get_text(" ") for row in tags(page, "tbody tr")}
-    runs = load_runs()
-    assert set(rows) == set(runs["run"])
+    rows = {str(row.select("th")[0].get_text()): row.get_text(" ") for row in tags(page, "tbody tr")}
+    runs, companion = load_runs(), load_set_runs()
+    assert set(rows) == set(runs["run"]) | (set(set_run_list(companion).index) if len(companion) else set())
+    executed = {link.get_text() for link in tags(page, "tbody th a")}
+    assert executed == {f"quick/{path.stem}" for path in (ROOT / "book/runs").glob("*.ipynb")}
     for run in runs.itertuples():
         line = rows[str(run.run)]
         shown = "diverged" if run.status == "diverged" else f"{run.test_accuracy:.4f}".rstrip("0") + "0*\\b"

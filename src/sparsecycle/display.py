@@ -132,11 +132,11 @@ def markdown_table(frame: pd.DataFrame) -> str:
 
 
 class linked_table:  # noqa: N801 (reads as what it puts on the page)
-    """A frame for a notebook's output, each label of its index a link.
+    """A frame for a notebook's output, labels of its index as links.
 
     Args:
         frame: to show.
-        addresses: where each label leads.
+        addresses: where labels lead; one that has none is no link.
     """
 
     def __init__(self, frame: pd.DataFrame, addresses: Mapping[str, str]) -> None:
@@ -145,11 +145,12 @@ class linked_table:  # noqa: N801 (reads as what it puts on the page)
 
     def _repr_html_(self) -> str:
         shown = self.frame.map(lambda value: html.escape(str(value)))
-        shown.index = pd.Index(
-            [f'<a href="{html.escape(self.addresses[label])}">{html.escape(label)}</a>' for label in self.frame.index],
-            name=self.frame.index.name,
-        )
+        shown.index = pd.Index([self._linked(label) for label in self.frame.index], name=self.frame.index.name)
         return shown.to_html(escape=False)
+
+    def _linked(self, label: str) -> str:
+        text = html.escape(label)
+        return f'<a href="{html.escape(self.addresses[label])}">{text}</a>' if label in self.addresses else text
 
     def __repr__(self) -> str:
         return repr(self.frame)

@@ -82,6 +82,7 @@ def _paper_effect(method: str) -> float:
 
 _DENSE = ("dense",)
 _CONTROLS = ("geometric", "fixed", "random")
+_RANDOM = "selection=random"
 _OVERFITTING = "Resists overfitting"
 _OUR_QUESTION = "Adaptivity, cycling and order matter (our question)"
 _REVIEWERS = "Sparsity, schedule or plain regularization (reviewers' question)"
@@ -330,10 +331,11 @@ def baseline_table(
     """The strategies against every recorded variant of dense training and of `fixed`, and each method against its own.
 
     The questions of a reviewer: does plain regularization (dropout), another length of training, or another constant
-    budget do as well, and is anything gained over as many values chosen at random ("geometric" against "geometric
-    selection=random", which keep the same path of budgets)? And what do variants of the strategies themselves gain over
-    dense training as it stands? Treatment and baseline are named by method and overrides. Columns as of
-    `verdict_table`, corrected by Holm over the whole table, and baseline_train_accuracy: whether it trained at all.
+    budget do as well, and is anything gained over as many values chosen at random (a control against the same one with
+    "selection=random": `geometric` and `fixed` keep the same path of budgets)? And what do variants of the strategies
+    themselves gain over dense training as it stands? Treatment and baseline are named by method and overrides. Columns
+    as of `verdict_table`, corrected by Holm over the whole table, and baseline_train_accuracy: whether it trained at
+    all.
     """
     if runs.empty:
         return pd.DataFrame()
@@ -353,16 +355,20 @@ def baseline_table(
 
 def _reviewers_pairs(arms: list[str]) -> list[tuple[str, str]]:
     """Of the arms "method" or "method overrides" the (treatment, baseline) that `baseline_table` has a row for."""
-    pairs = []
-    for treatment in (*ADAPTIVE, *_CONTROLS):
-        others = ("dense", "fixed", treatment) if treatment in ADAPTIVE else (treatment,)
-        for arm in arms:
-            method, _, variant = arm.partition(" ")
-            budget_only = treatment == "fixed" and variant.startswith("keep_ratio")
-            if treatment in arms and variant and method in others and not budget_only:
-                pairs.append((treatment, arm))
-    with_overrides = [arm for arm in arms if arm.partition(" ")[0] in ADAPTIVE and " " in arm]
-    return pairs + [(arm, "dense") for arm in with_overrides if "selection=" not in arm and "dense" in arms]
+    pairs = [
+        (strategy, arm)
+        for strategy in ADAPTIVE
+        for arm in arms
+        if strategy in arms and " " in arm and arm.split()[0] in ("dense", "fixed", strategy)
+    ]
+    for arm in arms:
+        method, _, overrides = arm.partition(" ")
+        if method in _CONTROLS and _RANDOM in overrides:
+            largest = f"{method} {overrides.removesuffix(_RANDOM).removesuffix(', ')}".strip()
+            pairs += [(largest, arm)] if largest in arms else []
+        elif method in ADAPTIVE and overrides and _RANDOM not in overrides:
+            pairs += [(arm, "dense")] if "dense" in arms else []
+    return pairs
 
 
 def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:

@@ -1,11 +1,14 @@
 """Sentences on the companion study say what its rows say."""
 
+import shlex
+
 import pandas as pd
 
 from conftest import ROOT
 from sparsecycle.benchmarks.record import BenchmarkRecord, Measurement
+from sparsecycle.config import parse_setting
 from sparsecycle.set_mlp.claims import set_verdict_table
-from sparsecycle.set_mlp.config import METHODS
+from sparsecycle.set_mlp.config import METHODS, configure_set
 from sparsecycle.set_mlp.datasets import study_datasets
 from sparsecycle.set_mlp.report import (
     SPLITS,
@@ -13,6 +16,8 @@ from sparsecycle.set_mlp.report import (
     exponent_sentence,
     readable_set_verdicts,
     set_answer,
+    set_run_command,
+    set_run_list,
     speed_sentences,
     study_sentence,
 )
@@ -113,3 +118,14 @@ def test_without_runs_nothing_is_claimed() -> None:
     table = readable_set_verdicts(set_verdict_table(runs().iloc[:0]))
     assert (table["verdict"] == "not measured").all()
     assert (table["ours"] == "").all() and (table["p (Wilcoxon)"] == "").all()
+
+
+def test_a_run_is_listed_with_the_command_that_makes_it() -> None:
+    made = {"train_accuracy": 1.0, "wall_seconds": 12.34, "git_revision": "0123456789abcdef"}
+    listed = set_run_list(runs(seeds=1).assign(**made).head(2).assign(variant=["", "hidden=[30, 30, 30]"]))
+    assert listed.index[0] == f"{study_datasets()[0]}/{METHODS[0]}-seed0"
+    assert listed["wall_seconds"].tolist() == [12.3, 12.3] and set(listed["revision"]) == {"0123456789"}
+    words = shlex.split(listed["command"].iloc[1])
+    settings = dict(parse_setting(text) for text in words[words.index("--set") + 1 :])
+    assert configure_set(study_datasets()[0], METHODS[1], 0, settings).hidden == (30, 30, 30)
+    assert set_run_command("Yale", "set", 3) == ".venv/bin/sparsecycle set run --dataset Yale --method set --seed 3"

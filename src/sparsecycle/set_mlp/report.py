@@ -1,10 +1,12 @@
 """Sentences and tables on the companion study, from its records: nobody types a number into prose."""
 
 import math
+import shlex
 from typing import Any
 
 import pandas as pd
 
+from sparsecycle.ablations import varied
 from sparsecycle.benchmarks.record import BenchmarkRecord
 from sparsecycle.set_mlp.claims import LINEAR, exponent, set_verdict_table
 from sparsecycle.set_mlp.config import METHODS
@@ -56,6 +58,26 @@ def _difference(row: dict[Any, Any]) -> str:
         f"(95 % interval {_points(row['low'])} to {_points(row['high'])}, {row['datasets']} datasets){better}: "
         f"*{row['verdict']}*."
     )
+
+
+def set_run_list(runs: pd.DataFrame) -> pd.DataFrame:
+    """A row a run: accuracies as shares, wall seconds, the command that repeats it, the revision.
+
+    Args:
+        runs: rows of `load_set_runs`.
+    """
+    labels = runs[["dataset", "method", "seed", "variant"]].to_numpy().tolist()
+    names = [f"{dataset}/{method}-seed{seed} {variant}".strip() for dataset, method, seed, variant in labels]
+    shown = runs[["test_accuracy", "train_accuracy", "wall_seconds"]].round({"wall_seconds": 1}).round(4)
+    shown = shown.astype(object).where(shown.notna(), "diverged").set_axis(names)
+    command = [set_run_command(*label) for label in labels]
+    return shown.assign(command=command, revision=runs["git_revision"].str[:10].to_numpy()).rename_axis("run")
+
+
+def set_run_command(dataset: str, method: str, seed: int, variant: str = "") -> str:
+    """What makes a run again, from the labels that `load_set_runs` gives it."""
+    given = "".join(f" --set {name}={shlex.quote(value)}" for name, value in varied(variant).items())
+    return f".venv/bin/sparsecycle set run --dataset {dataset} --method {method} --seed {seed}{given}"
 
 
 def _points(value: float) -> str:
