@@ -144,6 +144,22 @@ def test_figures_are_numbered_and_lead_to_the_code_that_drew_them(name: str) -> 
         assert re.search(r"/_modules/sparsecycle/.*\.html#\w+", code)
 
 
+@pytest.mark.parametrize("name", ["book/index", *(name for name in PAGES if name.startswith("notebooks/"))])
+def test_every_figure_is_referenced_in_the_text(name: str) -> None:
+    drawn = {f"#{figure['id']}" for figure in tags(built(name), "article figure.drawn")}
+    assert {str(link["href"]) for link in tags(built(name), "article a.figure-reference")} == drawn
+
+
+def test_every_numbered_equation_is_referenced() -> None:
+    numbered = {str(tag["id"]) for tag in tags(built("book/method"), "article div.math[id^=equation-]")}
+    links = {
+        urlsplit(str(link["href"])).fragment
+        for name in PAGES
+        for link in tags(built(name), "article a[href*='#equation-']")
+    }
+    assert numbered and numbered <= links
+
+
 @pytest.mark.parametrize("name", [name for name in CHAPTERS if not name.startswith("book/")])
 def test_the_executed_notebook_of_a_chapter_can_be_downloaded(name: str) -> None:
     [link] = [tag for tag in tags(built(name), "a") if tag.get_text(strip=True) == ".ipynb, executed"]

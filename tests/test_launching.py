@@ -1,0 +1,89 @@
+"""Buttons for Binder and Colab, and the cell that finds the library where a lesson is opened."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+
+import launch_buttons
+from conftest import ROOT
+
+LESSONS = sorted((ROOT / "course").glob("lesson*.ipynb"))
+# As in an interpreter that has everything but this library.
+WITHOUT_THE_LIBRARY = """
+import sys
+from pathlib import Path
+sys.path = [place for place in sys.path if not (Path(place) / "sparsecycle").is_dir()]
+sys.meta_path = [finder for finder in sys.meta_path if "editable" not in getattr(finder, "__module__", repr(finder))]
+sys.path_importer_cache.clear()
+"""
+
+
+def bootstrap(path: Path) -> str:
+    [cell] = [cell for cell in nbformat.read(path, 4).cells if "bootstrap" in cell.metadata.get("tags", [])]
+    return str(cell.source)
+
+
+def opened(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    script = f"{WITHOUT_THE_LIBRARY}\n{source}\nprint(importlib.util.find_spec('sparsecycle').origin)"
+    return subprocess.run([sys.executable, "-P", "-c", script], cwd=folder, capture_output=True, text=True)
+
+
+def test_every_lesson_finds_the_library_of_the_checkout_around_it(tmp_path: Path) -> None:
+    [source] = {bootstrap(path) for path in LESSONS}
+    checkout = tmp_path / "a copy" / "of the class"
+    (checkout / "src" / "sparsecycle").mkdir(parents=True)
+    (checkout / "src" / "sparsecycle" / "__init__.py").touch()
+    for folder in (checkout, checkout / "course" / "forms"):
+        folder.mkdir(parents=True, exist_ok=True)
+        done = opened(source, folder)
+        assert done.stdout.strip() == str(checkout / "src" / "sparsecycle" / "__init__.py"), done.stderr
+
+
+def test_without_a_checkout_and_an_address_it_says_what_to_do(tmp_path: Path) -> None:
+    done = opened(bootstrap(LESSONS[0]), tmp_path)
+    assert done.returncode == 1 and done.stderr.startswith("sparsecycle was not found: open this file with the kernel")
+
+
+def test_the_lessons_and_the_buttons_have_one_address() -> None:
+    for path in LESSONS:
+        assert f'ADDRESS = "{launch_buttons.address()}"' in bootstrap(path)
+
+
+def test_an_address_makes_buttons_and_none_makes_none(tmp_path: Path) -> None:
+    from sphinx.cmd.build import main
+
+    (tmp_path / "index.md").write_text("# A page\n", encoding="utf-8")
+    options = launch_buttons.launch_options("https://github.com/someone/cycling")
+    pages = {}
+    for name, theme_options in (("with", options), ("without", launch_buttons.launch_options(""))):
+        configuration = {"extensions": ["myst_nb"], "html_theme": "sphinx_book_theme"}
+        lines = [f"{key} = {value!r}" for key, value in (configuration | {"html_theme_options": theme_options}).items()]
+        (tmp_path / "conf.py").write_text("\n".join(lines), encoding="utf-8")
+        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+        notebook.cells = [nbformat.v4.new_markdown_cell("# A lesson")]
+        nbformat.write(notebook, tmp_path / "lesson.ipynb")
+        assert main(["-q", "-D", "nb_execution_mode=off", "-b", "html", str(tmp_path), str(tmp_path / name)]) == 0
+        pages[name] = (tmp_path / name / "lesson.html").read_text(encoding="utf-8")
+    for place in (
+        "https://mybinder.org/v2/gh/someone/cycling/",
+        "https://colab.research.google.com/github/someone/cycling/blob/",
+    ):
+        assert place in pages["with"] and place not in pages["without"]
+
+
+@pytest.mark.parametrize("given", ["https://example.org/cycling", "someone/cycling"])
+def test_an_address_that_neither_service_opens_is_refused(tmp_path: Path, given: str) -> None:
+    path = tmp_path / "pyproject.toml"
+    path.write_text(f'[project]\nname = "x"\n[project.urls]\nRepository = "{given}"\n', encoding="utf-8")
+    with pytest.raises(ValueError, match="but Binder and Colab need one at"):
+        launch_buttons.address(path)
+
+
+def test_binder_finds_the_whole_environment() -> None:
+    parts = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    [pip] = [part["pip"] for part in parts if isinstance(part, dict)]
+    assert pip == ["-r requirements.lock", "-e ."]
