@@ -7,9 +7,11 @@ STUDY ?= smoke
 SHELL := /bin/bash
 # glibc gives large blocks back and gets them anew each step: half of the time of a fully connected network.
 KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=10000000000
+# Beside the wheels of `make class-kit` nothing is fetched.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(wildcard wheels),--no-index --find-links wheels)
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages pdf test lint types unit notebooks pages-check bench study paper measure record set-search readme outputs links audit clean
+.PHONY: help env book pages class class-kit pdf test lint types unit notebooks pages-check bench study paper measure record set-search readme outputs links audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -21,8 +23,8 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"this is Python {v[0]}.{v[1]}: Python 3.11 or newer is needed")'
 	@echo "making the environment in .venv (once, some minutes)"
 	@$(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@$(PIP) -r requirements.lock
+	@$(PIP) --no-deps -e .
 	@touch $@
 
 book: $(READY)  ## train dense and both strategies on this machine, then build the book with these runs in it
@@ -43,6 +45,14 @@ pages: $(READY)  ## build the book from what is there; a warning or a failing no
 	@$(BIN)/jupyter-book build . --all -n -W --keep-going --toc _build/_toc.yml --quiet
 	@$(BIN)/python course/make_slides.py
 
+class: $(READY)  ## the lessons in JupyterLab, in the form for students and in that for teachers
+	@$(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(PIP) -c requirements.lock jupyterlab
+	@$(BIN)/python course/make_forms.py
+	@$(BIN)/jupyter lab _build/extra/class
+
+class-kit: $(READY)  ## for laptops without a network: a folder with the checkout and everything that `make class` needs
+	@$(BIN)/python course/make_kit.py
+
 pdf: $(READY)  ## the built book as one PDF, in _build/html
 	@$(BIN)/python book/browser.py
 	@$(BIN)/python book/pdf.py
@@ -58,7 +68,7 @@ types: $(READY)  ## mypy, strict
 
 unit: $(READY)  ## pytest, two processes; Triton's interpreter stands in for a GPU
 	@$(BIN)/python -c 'import triton' 2>/dev/null \
-		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check 'triton>=3.6,<4' \
+		|| $(PIP) 'triton>=3.6,<4' \
 		|| echo "Triton cannot be installed here: its tests are skipped"
 	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/test_pages.py --ignore tests/test_browser.py
 
@@ -121,7 +131,7 @@ links: $(READY)  ## for maintainers, with the internet: do the addresses outside
 
 audit: $(READY)  ## for maintainers, with the internet: known vulnerabilities of the locked versions (pip-audit)
 	@$(BIN)/python -c 'import pip_audit' 2>/dev/null \
-		|| $(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock pip-audit
+		|| $(PIP) -c requirements.lock pip-audit
 	@$(BIN)/pip-audit --strict --no-deps --disable-pip -r requirements.lock
 
 clean:  ## remove what was built, but no run

@@ -1,5 +1,6 @@
 """Buttons for Binder and Colab, and the cell that finds the library where a lesson is opened."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,9 @@ import yaml
 
 import launch_buttons
 from conftest import ROOT
+
+sys.path.insert(0, str(ROOT / "course"))
+import make_kit
 
 LESSONS = sorted((ROOT / "course").glob("lesson*.ipynb"))
 # As in an interpreter that has everything but this library.
@@ -87,3 +91,22 @@ def test_binder_finds_the_whole_environment() -> None:
     parts = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
     [pip] = [part["pip"] for part in parts if isinstance(part, dict)]
     assert pip == ["-r requirements.lock", "-e ."]
+
+
+def test_beside_the_wheels_of_a_class_nothing_is_fetched(tmp_path: Path) -> None:
+    for name in ("Makefile", "requirements.lock", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+
+    def commands() -> str:
+        return subprocess.run(["make", "-n", "env"], cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+
+    assert "--no-index" not in commands()
+    (tmp_path / "wheels").mkdir()
+    assert commands().count("--no-index --find-links wheels") == 2, "the lock, and the library itself"
+
+
+def test_the_kit_has_what_git_tracks_and_nothing_that_was_built(tmp_path: Path) -> None:
+    make_kit.copy_checkout(tmp_path)
+    for name in ("Makefile", "requirements.lock", "course/lesson1_layer.ipynb", "data/cifar10-mini/README.md"):
+        assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes()
+    assert not (tmp_path / ".venv").exists() and not (tmp_path / "_build").exists()

@@ -204,3 +204,24 @@ def test_every_figure_is_the_value_of_its_cell(path: Path) -> None:
         last = ast.walk(body[-1]) if isinstance(body[-1], ast.Expr) else []
         in_last = [node for node in last if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
         assert len(shown) == sum(call.func.id == "show" for call in in_last), cell.source
+
+
+def test_the_citation_is_whole_and_of_this_version() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert {"cff-version", "message", "title", "authors", "type", "license"} <= cited.keys()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert (cited["version"], cited["license"]) == (project["version"], project["license"])
+    numbers = {identifier["value"] for one in cited["references"] for identifier in one["identifiers"]}
+    assert numbers == {"arXiv:2603.03131", "arXiv:1906.11626"}
+
+
+def test_the_map_of_the_folders_names_each_that_there_is() -> None:
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    folders = {line.split("/")[0] for line in tracked.splitlines() if "/" in line}
+    inside = {
+        line.split("/")[2]
+        for line in tracked.splitlines()
+        if line.startswith("src/sparsecycle/") and line.count("/") > 2
+    }
+    assert [name for name in folders | inside if f"{name}/`" not in text] == []

@@ -1,0 +1,44 @@
+"""A folder for laptops without a network, `_build/class-kit`: the checkout and all that `make class` needs.
+
+For machines of this one's kind: the same system, processor and version of Python. Run by `make class-kit`.
+"""
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+KIT = ROOT / "_build" / "class-kit"
+
+
+def copy_checkout(into: Path) -> None:
+    """What git tracks, as it is now."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).exists():
+            target = into / name
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, target)
+
+
+def wheels(into: Path) -> None:
+    """Of the locked environment, of what builds this library, and of JupyterLab."""
+    pyproject = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    builds: list[str] = pyproject["build-system"]["requires"]
+    lock = str(ROOT / "requirements.lock")
+    make = [sys.executable, "-m", "pip", "wheel", "--quiet", "--disable-pip-version-check", "--wheel-dir", str(into)]
+    subprocess.run([*make, "-r", lock, "jupyterlab", *builds], check=True)
+
+
+def main() -> None:
+    shutil.rmtree(KIT, ignore_errors=True)
+    copy_checkout(KIT)
+    wheels(KIT / "wheels")
+    size = sum(path.stat().st_size for path in KIT.rglob("*") if path.is_file()) / 1e9
+    print(f"{KIT.relative_to(ROOT)}: {size:.1f} GB. Copy it to each laptop; there, without a network: make class")
+
+
+if __name__ == "__main__":
+    main()
