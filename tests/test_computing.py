@@ -1,8 +1,11 @@
 """Sums over records, by hand."""
 
+import platform
+
+import numpy as np
 import pandas as pd
 
-from sparsecycle.computing import compute_table
+from sparsecycle.computing import build_versions, compute_table
 
 
 def runs(**columns: object) -> pd.DataFrame:
@@ -25,3 +28,8 @@ def test_each_study_and_all_of_them() -> None:
 
 def test_without_runs_there_is_no_row() -> None:
     assert compute_table({"none": runs().iloc[:0]}).empty
+
+
+def test_versions_are_those_of_this_environment() -> None:
+    versions = build_versions()["version"]
+    assert versions["Python"] == platform.python_version() and versions["numpy"] == np.__version__

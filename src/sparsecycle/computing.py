@@ -1,6 +1,9 @@
 """What all recorded runs took, and on what: tables from their provenance."""
 
+import platform
 from collections.abc import Mapping
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 
 import pandas as pd
 
@@ -39,3 +42,12 @@ def _made_by(runs: pd.DataFrame) -> dict[str, object]:
     listed = {"machine": machines, "threads": runs["threads"], "torch": runs["torch"]}
     texts = {name: ", ".join(sorted({str(value) for value in values})) for name, values in listed.items()}
     return texts | {"revisions": runs["git_revision"].nunique()}
+
+
+def build_versions() -> pd.DataFrame:
+    """Versions of Python and of the packages that decide a number, as they are here, one a row."""
+    found = {"Python": platform.python_version()}
+    for package in ("torch", "torchvision", "numpy", "scipy", "pandas", "numba", "scikit-learn", "jupyter-book"):
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return pd.DataFrame({"version": found}).rename_axis("package")

@@ -24,7 +24,7 @@ def block_schematic() -> Figure:
     figure.set_label(
         "A block: the input passes RMSNorm, ReLU with top-k, a convolution, and the same three once more, and is added "
         "to the shortcut. After each period the controller takes the training loss and sets the budget r of every "
-        "top-k. Of ten ranked activations, the four largest are kept and six are set to zero."
+        "top-k. Of 10 ranked activations, the 4 largest are kept and 6 are set to zero."
     )
     return figure
 
