@@ -11,7 +11,7 @@ GLOSSARY = "book/glossary"
 WITHOUT = (GLOSSARY, "book/reference", "book/bibliography")
 # Words that are also everyday ones, or mean something else in a claim's name: linked by hand where they are terms.
 BY_HAND = frozenset({"claim", "compression", "control", "evolution", "identity", "method", "record", "run", "scope"})
-NO_PROSE = (nodes.reference, nodes.literal, nodes.literal_block, nodes.title, nodes.caption, nodes.math)
+NO_PROSE = (nodes.reference, nodes.literal, nodes.literal_block, nodes.title, nodes.caption, nodes.math, nodes.raw)
 
 
 def pattern(terms: list[str]) -> re.Pattern[str]:

@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+from make_forms import LINK
 
 HERE = Path(__file__).parent
 BUILD = HERE.parent / "_build"
@@ -26,7 +27,7 @@ def deck(lesson: nbformat.NotebookNode) -> nbformat.NotebookNode:
         drawn = any("text/html" in output.get("data", {}) for output in cell.get("outputs", []))
         cell.metadata["tags"] = ["remove-input"] if drawn else []
         if cell.cell_type == "markdown":
-            cell.source = re.sub(r"^### Exercise", "## Exercise", cell.source)
+            cell.source = LINK.sub(r"\1", re.sub(r"^### Exercise", "## Exercise", cell.source))
             cell.source = re.sub(r"^\| minutes \|", "## The plan\n\n\\g<0>", cell.source)
     return made
 

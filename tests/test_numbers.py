@@ -94,6 +94,8 @@ def test_words_that_were_typed_about_the_records_are_still_true() -> None:
     assert len(cycle) == 2 and (cycle[5] - cycle[0] > 0.1).all(), "without dense periods at the end it does badly"
     runs = load_runs(ROOT / "data/runs")
     assert len(without_feedback(runs, "classroom")) == 2, "neither strategy had feedback"
-    trained = runs[(runs["preset"] == "classroom") & runs["variant"].str.contains("selection=random")]["train_accuracy"]
-    assert trained.max() < 0.5, "with random survivors it hardly learned its training images"
+    random = runs[(runs["preset"] == "classroom") & runs["variant"].str.contains("selection=random")]
+    trained = random.groupby("method")["train_accuracy"].agg(["min", "max"])
+    assert trained.drop("fixed")["max"].max() < 0.5, "with random survivors at small budgets it hardly learned"
+    assert trained.loc["fixed", "min"] > 0.9, "at half of the activations it did"
     assert regularized(runs, "classroom"), "both baselines are there"

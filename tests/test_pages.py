@@ -43,7 +43,7 @@ def test_every_internal_link_and_source_leads_somewhere(name: str) -> None:
 
 @pytest.mark.parametrize("name", PAGES)
 def test_every_picture_has_alternative_text_that_says_what_it_shows(name: str) -> None:
-    assert pictures_without_words(built(name)) == []
+    assert pictures_without_words(built(name), recorded=name.startswith("book/runs/")) == []
 
 
 @pytest.mark.parametrize("name", CHAPTERS)

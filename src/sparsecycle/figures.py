@@ -495,7 +495,7 @@ def loss_around_resets(epochs: pd.DataFrame) -> Figure:
     axes.set_xlabel("epoch (triangles: first period after a reset)")
     axes.set_ylabel("training loss (nats)")
     _method_legend(figure, epochs)
-    figure.set_label("Training loss against epoch; " + ("; ".join(sentences) or "no resets") + ".")
+    figure.set_label("Training loss against epoch; " + ("; ".join(sentences) or "0 resets") + ".")
     return figure
 
 
