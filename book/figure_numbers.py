@@ -23,6 +23,7 @@ RECORDED = {
     "book/playground": "classroom",
     "course/lesson3_curve": "classroom",
     "notebooks/ablations": "ablation",
+    "notebooks/controllers": "classroom",
     "notebooks/results": "classroom",
     "notebooks/robustness": "classroom",
     "notebooks/set_results": "set",

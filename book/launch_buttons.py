@@ -1,6 +1,7 @@
-"""A Sphinx extension that puts buttons for Binder and Colab on the pages of notebooks, once the project has an address.
+"""A Sphinx extension that puts buttons for Binder and Colab on the lessons, once the project has an address.
 
-The address is `Repository` in `[project.urls]` of pyproject.toml, of a repository on GitHub, where both services look.
+Only the lessons begin with a cell that fetches the library where it is missing. The address is `Repository` in
+`[project.urls]` of pyproject.toml, of a repository on GitHub, where both services look.
 """
 
 import tomllib
@@ -12,6 +13,7 @@ from sphinx.config import Config
 
 ROOT = Path(__file__).parents[1]
 HOST = "https://github.com/"
+LESSONS = "course/lesson"
 
 
 def address(pyproject: Path = ROOT / "pyproject.toml") -> str:
@@ -34,6 +36,7 @@ def launch_options(repository: str) -> dict[str, Any]:
     services = {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.research.google.com"}
     return {
         "repository_url": repository,
+        "repository_branch": "main",
         "path_to_docs": "",
         "launch_buttons": {"notebook_interface": "jupyterlab"} | services,
     }
@@ -43,6 +46,13 @@ def add_buttons(app: Sphinx, config: Config) -> None:
     config.html_theme_options |= launch_options(address())
 
 
+def on_lessons_alone(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    if not name.startswith(LESSONS):
+        groups = context.get("header_buttons", [])
+        context["header_buttons"] = [group for group in groups if group.get("label") != "launch-buttons"]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", add_buttons)
+    app.connect("html-page-context", on_lessons_alone, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -88,6 +88,7 @@ def test_the_sentence_counts_readings_of_the_paper_and_each_once() -> None:
         "3 reconstructions, each strategy counted: 2 gain over dense on average, 2 of them *repl"
     )
     assert "1 *reversed*" in sentence
+    assert "about 0.1 of 3 intervals would still lie above zero" in sentence  # 0.025 of each
     assert "from -10.0 to +5.0 points." in sentence and "diverged" not in sentence
     assert table.set_index("variant")["same_runs"].to_dict()["tolerance=0.5"]
 
@@ -101,7 +102,7 @@ def test_a_reconstruction_that_diverges_in_every_seed_stays_in_the_table_and_sup
     assert math.isnan(row["gain"]) and math.isnan(row["change"])
     sentence = specification_sentence(table)
     assert "1 have no pair left, because training diverged: they support nothing." in sentence
-    assert "about 0.1 of 2 intervals would still lie above zero" in sentence  # 0.025 of each
+    assert "about 0.0 of 1 intervals would still lie above zero" in sentence, "the other has none"
 
 
 def test_a_reconstruction_with_two_seeds_left_counts_as_neither_and_is_said_to_have_lost_one() -> None:

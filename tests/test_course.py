@@ -33,7 +33,7 @@ EXERCISE = re.compile(r"### Exercise (\d): ")
 @cache
 def executed(path: Path, name: str) -> nbformat.NotebookNode:
     notebook = form(nbformat.read(path, as_version=4), name)
-    NotebookClient(notebook, timeout=60, resources={"metadata": {"path": str(path.parent)}}).execute()
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
     return notebook
 
 

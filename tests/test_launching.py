@@ -57,26 +57,31 @@ def test_the_lessons_and_the_buttons_have_one_address() -> None:
         assert f'ADDRESS = "{launch_buttons.address()}"' in bootstrap(path)
 
 
-def test_an_address_makes_buttons_and_none_makes_none(tmp_path: Path) -> None:
-    from sphinx.cmd.build import main
-
+@pytest.mark.parametrize("repository", ["", "https://github.com/someone/cycling"])
+def test_an_address_makes_buttons_on_the_lessons_and_none_makes_none(tmp_path: Path, repository: str) -> None:
+    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
+    notebook.cells = [nbformat.v4.new_markdown_cell("# A notebook")]
+    for name in ("course/lesson1", "notebooks/chapter"):
+        (tmp_path / name).parent.mkdir()
+        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
     (tmp_path / "index.md").write_text("# A page\n", encoding="utf-8")
-    options = launch_buttons.launch_options("https://github.com/someone/cycling")
-    pages = {}
-    for name, theme_options in (("with", options), ("without", launch_buttons.launch_options(""))):
-        configuration = {"extensions": ["myst_nb"], "html_theme": "sphinx_book_theme"}
-        lines = [f"{key} = {value!r}" for key, value in (configuration | {"html_theme_options": theme_options}).items()]
-        (tmp_path / "conf.py").write_text("\n".join(lines), encoding="utf-8")
-        notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
-        notebook.cells = [nbformat.v4.new_markdown_cell("# A lesson")]
-        nbformat.write(notebook, tmp_path / "lesson.ipynb")
-        assert main(["-q", "-D", "nb_execution_mode=off", "-b", "html", str(tmp_path), str(tmp_path / name)]) == 0
-        pages[name] = (tmp_path / name / "lesson.html").read_text(encoding="utf-8")
+    (tmp_path / "conf.py").write_text(f"""
+import sys
+sys.path.insert(0, {str(ROOT / "book")!r})
+import launch_buttons
+launch_buttons.address = lambda: {repository!r}
+extensions, html_theme, nb_execution_mode = ["myst_nb", "launch_buttons"], "sphinx_book_theme", "off"
+""")
+    build = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(tmp_path), str(tmp_path / "html")]
+    subprocess.run(build, check=True)
+    pages = (tmp_path / "html" / f"{name}.html" for name in ("course/lesson1", "notebooks/chapter"))
+    lesson, chapter = (page.read_text(encoding="utf-8") for page in pages)
     for place in (
-        "https://mybinder.org/v2/gh/someone/cycling/",
-        "https://colab.research.google.com/github/someone/cycling/blob/",
+        "https://mybinder.org/v2/gh/someone/cycling/main?urlpath=lab/tree/course/lesson1.ipynb",
+        "https://colab.research.google.com/github/someone/cycling/blob/main/course/lesson1.ipynb",
     ):
-        assert place in pages["with"] and place not in pages["without"]
+        assert (place in lesson) == bool(repository)
+    assert "mybinder" not in chapter and "colab" not in chapter
 
 
 @pytest.mark.parametrize("given", ["https://example.org/cycling", "someone/cycling"])

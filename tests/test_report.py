@@ -74,8 +74,11 @@ def test_the_short_answer_has_the_gain_over_dense_and_over_plain_regularization(
 
     text = against(0.59, 0.60, 0.61)
     assert "by +3.0 points (95 % interval +3.0 to +3.0, 3 seeds), but they lose against dense training with" in text
-    assert "but they gain over dense training with dropout too." in against(0.49, 0.50, 0.51)
+    assert ", and they gain over dense training with dropout too." in against(0.49, 0.50, 0.51)
     assert "but no gain over dense training with dropout shows." in against(0.50, 0.54, 0.58)
+    regularized = runs({"dense": [0.57, 0.58, 0.59]}, variant="dropout=0.3")
+    mixed = short_answer(pd.concat([plain, runs({"loss_gated": [0.60, 0.61, 0.62]}), regularized]))
+    assert ", but over dense training with dropout `loss_gated` gains and `plateau` loses." in mixed
     assert "At the paper's own scale there are no runs yet" in text
     assert text.count(". ") == 1, "two sentences"
     assert "with dropout" not in short_answer(plain)
@@ -181,7 +184,8 @@ def test_the_cost_of_a_step_is_told_from_measurements_in_turn() -> None:
               for variant in block.variants if variant.get("epochs", 0) > 50]  # fmt: skip
     assert [epochs / 50 for epochs in longer] == pytest.approx([high], abs=0.05), "dense training is as much longer"
     other = [one for one in record.measurements if one.suite != "step"]
-    assert step_sentence(record.model_copy(update={"measurements": other})).startswith("The cost of a step was not")
+    told = step_sentence(record.model_copy(update={"measurements": other}))
+    assert told == "The cost of a step on a CPU was not measured."
 
 
 def test_code_is_counted_without_comments_and_docstrings() -> None:

@@ -31,8 +31,10 @@ def test_a_table_worked_by_hand() -> None:
     assert crossed_interval(np.array([[1.0, 1.0], [3.0, 3.0]])) == pytest.approx(
         (1.0, 2 - 12.706, 2 + 12.706), abs=1e-3
     )
-    nothing = crossed_interval(np.array([[1.0, -1.0], [-1.0, 1.0]]))
-    assert nothing == (0.0, 0.0, 0.0), "an error below nothing counts as nothing"
+    # Rows and columns alike: all is rest, its mean square 4 over 4 cells, with one degree of freedom.
+    assert crossed_interval(np.array([[1.0, -1.0], [-1.0, 1.0]])) == pytest.approx((1.0, -12.706, 12.706), abs=1e-3)
+    error, low, high = crossed_interval(np.ones((3, 4)))
+    assert error == 0 and math.isnan(low) and math.isnan(high), "equal values say nothing of a spread"
     assert all(map(math.isnan, crossed_interval(np.array([[1.0, 2.0]]))))
 
 

@@ -16,7 +16,6 @@ UNSEEN_BY_DENSE = frozenset(
 )
 # Against what the public summary states, or of a control: worth seeing, but no reading of the paper.
 IMPLAUSIBLE = frozenset({"selection", "augmentation", "depth", "width", "dataset", "dropout"})
-NOT_RMSNORM = "norm=batch"
 BY_CHANCE = 0.025  # of intervals of 95 % around nothing, the share above zero
 _PAPER = {claim.treatments[0]: claim.paper_effect for claim in CLAIMS if claim.paper_effect is not None}
 
@@ -84,7 +83,7 @@ def specifications(table: pd.DataFrame) -> pd.DataFrame:
 def specification_sentence(table: pd.DataFrame) -> str:
     """How many of the reconstructions would have supported the claim."""
     rows = specifications(table)
-    gains, failed = 100 * rows["gain"], int((rows["seeds"] == 0).sum())
+    gains, failed, judged = 100 * rows["gain"], int((rows["seeds"] == 0).sum()), int((rows["seeds"] >= 3).sum())
     above, below = (int(rows["verdict"].str.contains(word).sum()) for word in ("replicated", "reversed"))
     fallen = int(((rows["diverged"] > 0) & (rows["seeds"] > 0)).sum())
     told = [
@@ -98,7 +97,7 @@ def specification_sentence(table: pd.DataFrame) -> str:
         told.append(f"In {fallen} a run of the strategy diverged; their gains are those of the other seeds.")
     told.append(
         "Each verdict is that of its interval alone: if nothing were gained anywhere, about "
-        f"{BY_CHANCE * len(rows):.1f} of {len(rows)} intervals would still lie above zero; and those that share dense "
+        f"{BY_CHANCE * judged:.1f} of {judged} intervals would still lie above zero; and those that share dense "
         "runs rise and fall together."
     )
     return " ".join(told)
@@ -142,7 +141,7 @@ def _row(method: str, variant: str, gain: Comparison, plain: Comparison, *, same
         "diverged": sum(f"{method} diverged" in reason for reason in gain.reasons),
         "verdict": verdict(gain, paper_effect=_PAPER[method]),
         "evaluation": False,
-        "plausible": not fields.keys() & IMPLAUSIBLE and NOT_RMSNORM not in variant,
+        "plausible": not fields.keys() & IMPLAUSIBLE and fields.get("norm") != "batch",
         "same_runs": same,
     }
 

@@ -118,11 +118,11 @@ def _comparison_labels(rows: list[dict[Any, Any]]) -> list[str]:
 
 def _effect_sentence(label: str, numbers: tuple[float, float, float, float], seeds: int, ratio: bool) -> str:
     mean, low, high, paper = numbers
-    interval = f"95 % interval {low:+.2f} to {high:+.2f}, " if np.isfinite(low) else ""
-    reported = f"; the paper reports {paper:+.2f}" if np.isfinite(paper) else ""
     what = label.replace("\n", ", ")
     if ratio:
         return f"{what} takes {mean:.2f} times as long ({seeds} seeds)"
+    interval = f"95 % interval {low:+.2f} to {high:+.2f}, " if np.isfinite(low) else ""
+    reported = f"; the paper reports {paper:+.2f}" if np.isfinite(paper) else ""
     return f"{what} gains {mean:+.2f} points ({interval}{seeds} seeds{reported})"
 
 

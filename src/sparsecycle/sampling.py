@@ -22,9 +22,9 @@ def crossed_interval(differences: NDArray[Any]) -> tuple[float, float, float]:
 
     Both rows and columns are a random sample. The error is that of the two-way random-effects analysis of variance with
     one value a cell: the mean squares of the rows and of the columns less that of the rest, over the number of cells
-    (for instance Searle, Casella and McCulloch, "Variance Components", 1992, chapter 4); an estimate below zero counts
-    as zero. The interval is Student's, with the degrees of freedom of such a sum (Satterthwaite, Biometrics Bulletin 2,
-    1946).
+    (for instance Searle, Casella and McCulloch, "Variance Components", 1992, chapter 4). Rows or columns whose mean
+    square is below that of the rest count as having no variance of their own. The interval is Student's, with the
+    degrees of freedom of such a sum (Satterthwaite, Biometrics Bulletin 2, 1946); NaN where all values are the same.
     """
     values = np.asarray(differences, dtype=np.float64)
     seeds, images = values.shape
@@ -35,11 +35,12 @@ def crossed_interval(differences: NDArray[Any]) -> tuple[float, float, float]:
     of_rest = np.square(rest).sum() / ((seeds - 1) * (images - 1))
     squares = np.array([images * np.var(rows, ddof=1), seeds * np.var(columns, ddof=1), of_rest])
     freedom = np.array([seeds - 1, images - 1, (seeds - 1) * (images - 1)])
-    variance = max(0.0, squares[0] + squares[1] - squares[2])
-    error = math.sqrt(variance / (seeds * images))
+    own = squares[:2] > squares[2]  # whether rows and columns have a variance of their own
+    parts = np.array([*own, 1 - own.sum()]) * squares
+    error = math.sqrt(parts.sum() / (seeds * images))
     if not error:
-        return 0.0, float(mean), float(mean)
-    quantile = stats.t.ppf(0.975, max(1.0, variance**2 / (squares**2 / freedom).sum()))
+        return 0.0, math.nan, math.nan  # every value is the same: nothing was sampled that could differ
+    quantile = stats.t.ppf(0.975, max(1.0, parts.sum() ** 2 / (parts**2 / freedom).sum()))
     return error, float(mean - quantile * error), float(mean + quantile * error)
 
 

@@ -254,9 +254,10 @@ def _compare(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str) ->
     # Averaged as logarithms, so that twice as slow and twice as fast cancel.
     logs = runs.assign(**{metric: np.log(runs[metric].where(runs[metric] > 0))})
     result = paired_difference(logs, treatment, baseline, metric)
-    numbers = ("mean", "low", "high", "smallest_detectable_effect")
-    ratios: dict[str, Any] = {name: math.exp(getattr(result, name)) for name in numbers}
-    return replace(result, differences=tuple(map(math.exp, result.differences)), **ratios)
+    # Times differ by what else the machine did, and no interval over seeds speaks of that.
+    without: dict[str, Any] = dict.fromkeys(("low", "high", "p_value", "smallest_detectable_effect"), math.nan)
+    ratios = tuple(map(math.exp, result.differences))
+    return replace(result, differences=ratios, mean=math.exp(result.mean), **without)
 
 
 def same_runs(runs: pd.DataFrame, first: str, second: str) -> bool:
@@ -300,8 +301,6 @@ def verdict_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
 def _verdict_row(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str) -> dict[str, Any]:
     result = _compare(runs, claim, treatment, baseline)
     ratio = claim.unit == RATIO
-    if ratio:  # times differ by what else the machine did, and no interval over seeds speaks of that
-        result = replace(result, low=math.nan, high=math.nan, p_value=math.nan, smallest_detectable_effect=math.nan)
     word = "measured" if ratio else verdict(result, paper_effect=claim.paper_effect)
     if result.pairs and same_runs(runs, treatment, baseline):
         word = SAME_RUNS
@@ -328,7 +327,7 @@ def _verdict_row(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str
 def baseline_table(
     runs: pd.DataFrame, preset: str, metric: str = "test_accuracy", *, larger_is_better: bool = True
 ) -> pd.DataFrame:
-    """The strategies against every recorded variant of dense training and of `fixed`, and each method against its own.
+    """The strategies against every recorded variant of dense training, of `fixed` and of their own, and more.
 
     The questions of a reviewer: does plain regularization (dropout), another length of training, or another constant
     budget do as well, and is anything gained over as many values chosen at random (a control against the same one with
@@ -364,7 +363,8 @@ def _reviewers_pairs(arms: list[str]) -> list[tuple[str, str]]:
     for arm in arms:
         method, _, overrides = arm.partition(" ")
         if method in _CONTROLS and _RANDOM in overrides:
-            largest = f"{method} {overrides.removesuffix(_RANDOM).removesuffix(', ')}".strip()
+            others = [one for one in overrides.split(", ") if one != _RANDOM]
+            largest = f"{method} {', '.join(others)}".strip()
             pairs += [(largest, arm)] if largest in arms else []
         elif method in ADAPTIVE and overrides and _RANDOM not in overrides:
             pairs += [(arm, "dense")] if "dense" in arms else []

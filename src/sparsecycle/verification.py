@@ -1,9 +1,12 @@
 """Published numbers recomputed from the stored predictions and the labels, without training: runs, then claims."""
 
+import hashlib
+import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,8 +17,8 @@ from sparsecycle.config import RunConfig
 from sparsecycle.data import Cifar10
 from sparsecycle.evaluation import budget_area
 from sparsecycle.measures import Condition, Measures, calibration_error, read_arrays, summary_metrics
-from sparsecycle.records import find_records, load_runs, read_epochs, read_predictions
-from sparsecycle.statistics import CLAIMS, baseline_table, verdict_table
+from sparsecycle.records import RunRecord, find_records, load_runs, read_epochs, read_predictions
+from sparsecycle.statistics import CLAIMS, RATIO, baseline_table, verdict_table
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,9 @@ class VerifiedRun:
 def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Iterator[VerifiedRun]:
     """Every finished run below the folders, recomputed.
 
+    From the record alone: its identity, the hash of configuration, source and data. From its epochs: the best test
+    accuracy. The rest from predictions and labels.
+
     Recomputed: accuracy at every budget, the headline test accuracy, the best test accuracy, the drop from it and the
     area under the accuracy-budget curve; of runs that were measured also the accuracy in every condition, loss and
     calibration error at every budget, the train-test gap, and the means that the claims are judged by.
@@ -41,7 +47,9 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
     """
     for folder, record, name in find_records(*folders):
         if record.status == "diverged":
-            yield VerifiedRun(name, record.identity)
+            whole = len(read_epochs(folder)) == RunConfig(**record.config).periods
+            problems = ["it is recorded as diverged, but all of its periods are there"] if whole else []
+            yield VerifiedRun(name, record.identity, 1, (*problems, *_wrong_identity(record)))
             continue
         config = RunConfig(**record.config)
         data = load_images(config, data_dir)
@@ -67,20 +75,22 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
             recomputed |= found | {"train_accuracy": fitted, "gap": fitted - headline}
             recorded |= given | {key: record.metrics[key] or 0.0 for key in ("train_accuracy", "gap")}
             columns |= {key: found[f"mean {key}"] for key in measures.metrics}
-        columns["gap"] = (record.metrics["train_accuracy"] or math.nan) - headline
+        columns["gap"] = (record.metrics.get("train_accuracy") or math.nan) - headline
         columns |= {f"accuracy_at_{budget}": value for budget, value in accuracies.items()}
         problems = [
             f"{key} is recorded as {recorded.get(key)}, the predictions give {value}"
             for key, value in recomputed.items()
             if not _equal(key, recorded.get(key, math.nan), value)
         ]
-        yield VerifiedRun(name, record.identity, len(recomputed), tuple(problems), columns)
+        problems += _wrong_identity(record)
+        yield VerifiedRun(name, record.identity, len(recomputed) + 1, tuple(problems), columns)
 
 
 def verify_claims(verified: Iterable[VerifiedRun], *folders: str | Path) -> tuple[int, list[str]]:
     """The tables of verdicts, baselines and ablations of every preset, from what was recomputed: numbers, and problems.
 
-    What no prediction can give stays as recorded: training times, and train accuracies, the gap's first part.
+    What no prediction can give stays as recorded: training times, train accuracies (the gap's first part), and the best
+    accuracy of an epoch, which comes from the run's epochs.
 
     Args:
         verified: of `verify_runs`, of the same folders.
@@ -88,24 +98,27 @@ def verify_claims(verified: Iterable[VerifiedRun], *folders: str | Path) -> tupl
     """
     recorded = load_runs(*folders)
     found = pd.DataFrame({run.identity: run.columns for run in verified}).T.reindex(recorded["identity"])
+    names = [str(name) for name in found]
+    recorded = recorded.reindex(columns=recorded.columns.union(names, sort=False))
+    labels = recorded[["preset", "variant", "method", "seed"]]
+    if twice := sorted(recorded.loc[labels.duplicated(keep=False), "run"]):
+        return 0, [f"no table can hold {' and '.join(twice)}, which have one name: verify their folders apart"]
+    unseen = recorded.loc[~recorded["identity"].isin({run.identity for run in verified}), "run"]
+    problems = [f"{name} was not recomputed" for name in unseen]
     recomputed = recorded.set_index("identity")
-    recomputed = recomputed.assign(**{str(name): found[name].fillna(recomputed[name]) for name in found})
-    checked, problems = 0, []
+    recomputed = recomputed.assign(**{name: found[name].fillna(recomputed[name]) for name in names}).reset_index()
+    checked = 0
     for preset in sorted(set(recorded["preset"])):
-        ours = claim_tables(recorded, preset)
-        for name, again in claim_tables(recomputed.reset_index(), preset).items():
-            for row, (given, value) in enumerate(zip(*(_numbers(table) for table in (ours[name], again)), strict=True)):
-                checked += len(given)
-                if len(given) != len(value) or not np.allclose(given, value, rtol=0, atol=1e-9, equal_nan=True):
-                    problems.append(f"{name} of {preset}, row {row}: the records give {given}, the predictions {value}")
-            if list(ours[name].get("verdict", [])) != list(again.get("verdict", [])):
-                problems.append(f"{name} of {preset}: a verdict differs")
+        ours, again = claim_tables(recorded, preset), claim_tables(recomputed, preset)
+        for name, table in ours.items():
+            checked += int(table.select_dtypes("number").count().sum())
+            problems += [f"{name} of {preset}, {difference}" for difference in _differences(table, again[name])]
     return checked, problems
 
 
 def claim_tables(runs: pd.DataFrame, preset: str) -> dict[str, pd.DataFrame]:
-    """The tables that pages show of a preset: verdicts, the reviewers' baselines in each measure, ablations."""
-    measures = {claim.metric: claim.larger_is_better for claim in CLAIMS}
+    """The tables of a preset: verdicts, the reviewers' baselines in each measure of the claims but time, ablations."""
+    measures = {claim.metric: claim.larger_is_better for claim in CLAIMS if claim.unit != RATIO}
     baselines = {
         f"baselines by {metric}": baseline_table(runs, preset, metric, larger_is_better=larger_is_better)
         for metric, larger_is_better in measures.items()
@@ -113,8 +126,31 @@ def claim_tables(runs: pd.DataFrame, preset: str) -> dict[str, pd.DataFrame]:
     return {"verdicts": verdict_table(runs, preset)} | baselines | {"ablations": ablation_table(runs, preset)}
 
 
-def _numbers(table: pd.DataFrame) -> list[list[float]]:
-    return table.select_dtypes("number").to_numpy(dtype=float).tolist() if len(table) else []
+def _differences(recorded: pd.DataFrame, recomputed: pd.DataFrame) -> list[str]:
+    """What two tables that should be one say differently, row by row."""
+    if len(recorded) != len(recomputed):
+        return [f"the records give {len(recorded)} rows, the predictions {len(recomputed)}"]
+    found = []
+    rows = zip(recorded.to_dict("records"), recomputed.to_dict("records"), strict=True)
+    for place, (given, value) in enumerate(rows):
+        for key in (name for name in given if name != "differences" and not _alike(given[name], value.get(name))):
+            found.append(f"row {place}: {key} is {given[key]} by the records and {value.get(key)} by the predictions")
+    return found
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, abs_tol=1e-9) or (math.isnan(one) and math.isnan(other))
+    return bool(one == other)
+
+
+def _wrong_identity(record: RunRecord) -> list[str]:
+    if record.provenance.changed:
+        return []  # it began with another source or configuration than it ended with
+    configuration = hashlib.sha256(json.dumps(record.config, sort_keys=True).encode()).hexdigest()
+    parts = f"{configuration} {record.provenance.source_sha256} {record.provenance.data_sha256}"
+    right = hashlib.sha256(parts.encode()).hexdigest() == record.identity
+    return [] if right else ["its identity is not that of its configuration, source and data"]
 
 
 def _equal(key: str, recorded: float, recomputed: float) -> bool:

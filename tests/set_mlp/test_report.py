@@ -122,8 +122,9 @@ def test_without_runs_nothing_is_claimed() -> None:
 
 def test_a_run_is_listed_with_the_command_that_makes_it() -> None:
     made = {"train_accuracy": 1.0, "wall_seconds": 12.34, "git_revision": "0123456789abcdef"}
-    listed = set_run_list(runs(seeds=1).assign(**made).head(2).assign(variant=["", "hidden=[30, 30, 30]"]))
-    assert listed.index[0] == f"{study_datasets()[0]}/{METHODS[0]}-seed0"
+    two = runs(seeds=1).assign(**made).head(2).assign(variant=["", "hidden=[30, 30, 30]"], run=["set/a", "set/b"])
+    listed = set_run_list(two)
+    assert listed.index.tolist() == ["set/a", "set/b"]
     assert listed["wall_seconds"].tolist() == [12.3, 12.3] and set(listed["revision"]) == {"0123456789"}
     words = shlex.split(listed["command"].iloc[1])
     settings = dict(parse_setting(text) for text in words[words.index("--set") + 1 :])

@@ -26,8 +26,7 @@ def short_answer(runs: pd.DataFrame) -> str:
     told = [
         f"At the `{preset}` scale (WRN-{config.depth}-{config.width}, {config.train_images:,} training images) the two "
         "reconstructed strategies change test accuracy over dense training by "
-        f"{' and '.join(gains)}{''.join(f', but {first}' for first in against[:1])}"
-        f"{''.join(f', and {other}' for other in against[1:])}."
+        f"{', '.join([' and '.join(gains), *against])}."
     ]
     if tier(runs, "paper").empty:
         told.append("At the paper's own scale there are no runs yet: its claim is neither confirmed nor refuted here.")
@@ -35,10 +34,16 @@ def short_answer(runs: pd.DataFrame) -> str:
 
 
 def _told(rows: list[Row], baseline: str) -> str:
-    """What the intervals of the strategies against a baseline say together."""
-    if all(row["low"] > 0 for row in rows):
-        return f"they gain over {baseline} too"
-    return f"they lose against {baseline}" if all(row["high"] < 0 for row in rows) else f"no gain over {baseline} shows"
+    """What the intervals of the strategies against a baseline say, together where they agree."""
+    words = {treatment(row): "gain" if row["low"] > 0 else "lose" if row["high"] < 0 else "no" for row in rows}
+    if set(words.values()) == {"gain"}:
+        return f"and they gain over {baseline} too"
+    if set(words.values()) == {"lose"}:
+        return f"but they lose against {baseline}"
+    if set(words.values()) == {"no"}:
+        return f"but no gain over {baseline} shows"
+    each = {"gain": "gains", "lose": "loses", "no": "shows no gain"}
+    return f"but over {baseline} {' and '.join(f'`{name}` {each[word]}' for name, word in words.items())}"
 
 
 def how_sure(runs: pd.DataFrame) -> str:

@@ -58,13 +58,18 @@ def without_feedback(runs: pd.DataFrame, preset: str) -> dict[str, str]:
         )
     if "plateau" in set(chosen["method"]):
         config = RunConfig(preset=preset, method="plateau")
-        assert config.patience and config.max_hold
-        if config.patience + 1 >= config.max_hold:
+        if not _listens(config):
             found["plateau"] = (
                 f"held each budget for {config.max_hold} periods whatever the loss: at `patience={config.patience}` "
                 f"and `max_hold={config.max_hold}` it has no choice"
             )
     return found
+
+
+def _listens(config: RunConfig) -> bool:
+    """Whether `plateau` has a choice: it may leave a budget before the longest hold is over."""
+    assert config.patience and config.max_hold
+    return config.patience + 1 < config.max_hold
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,8 @@ def with_feedback(runs: pd.DataFrame, preset: str) -> list[WithFeedback]:
     for comparison, row in rows.items():
         method, _, variant = comparison.removesuffix(" - dense").partition(" ")
         against = rows.get(f"{method} - {method} {variant}")
-        if method in silent and against and varied(variant).keys() == {"max_hold"} and row["seeds"]:
-            found.append(WithFeedback(method, variant, row, against))
+        if method in silent and against and varied(variant).keys() == {"max_hold"} and against["seeds"]:
+            longer = RunConfig(preset=preset, method=method, max_hold=int(varied(variant)["max_hold"]))
+            if _listens(longer) and row["seeds"]:
+                found.append(WithFeedback(method, variant, row, against))
     return found

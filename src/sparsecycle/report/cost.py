@@ -33,7 +33,7 @@ def step_sentence(record: BenchmarkRecord) -> str:
     sides = [ratio(record, "step", CLASSROOM, ("kernels", budget), ("kernels", 1.0)) for budget in budgets]
     factors = [side[0] for side in sides if side]
     if not factors:
-        return "The cost of a step was not measured on such a machine."
+        return "The cost of a step on a CPU was not measured."
     return (
         f"Timed in turn on one machine, a training step at a budget of {budgets[0]:g} to {budgets[-1]:g} takes "
         f"{min(factors):.2f} to {max(factors):.2f} times as long as a dense one (medians)."

@@ -8,7 +8,7 @@ from sparsecycle.figures import METHODS
 from sparsecycle.records import CONTROL_BUDGET
 from sparsecycle.report.tiers import TIERS, complete, tier
 from sparsecycle.report.wording import ROLES
-from sparsecycle.statistics import PAPER_ACCURACY, paired_difference
+from sparsecycle.statistics import ADAPTIVE, PAPER_ACCURACY, paired_difference
 
 
 def results_table(runs: pd.DataFrame) -> str:
@@ -78,7 +78,7 @@ def tiers_table(runs: pd.DataFrame) -> str:
             cells += ["none yet", "", "", ""]
         else:
             dense = chosen[chosen["method"] == "dense"]["wall_seconds"]
-            adaptive = chosen[chosen["method"].isin(["loss_gated", "plateau"])]["wall_seconds"]
+            adaptive = chosen[chosen["method"].isin(ADAPTIVE)]["wall_seconds"]
             cells += [str(len(chosen)), *(_seconds(times) for times in (dense, adaptive)), _machines(chosen)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)

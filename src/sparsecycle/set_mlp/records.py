@@ -146,7 +146,7 @@ def load_set_runs(*folders: str | Path) -> pd.DataFrame:
 
     Columns: dataset, method, seed, variant (overrides as text; "" for the study's values), status, the
     metrics, neurons, neurons_at_end, connections_at_start, connections, parameters, flops, training_seconds,
-    wall_seconds, peak_memory_mib, device, cpu, threads, torch, resumes, git_revision, git_clean, identity.
+    wall_seconds, peak_memory_mib, device, cpu, threads, torch, resumes, git_revision, git_clean, identity, run (name).
     """
     rows = [_row(record) for _, record in find_set_records(*folders)]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["dataset", "method", "seed", "variant", "status"])
@@ -169,4 +169,5 @@ def _row(record: SetRecord) -> dict[str, Any]:
         **{name: getattr(made, name) for name in ("device", "cpu", "threads", "torch", "resumes")},
         **{name: getattr(made, name) for name in ("git_revision", "git_clean")},
         "identity": record.identity,
+        "run": record.name(),
     }

@@ -61,17 +61,16 @@ def _difference(row: dict[Any, Any]) -> str:
 
 
 def set_run_list(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a run: accuracies as shares, wall seconds, the command that repeats it, the revision.
+    """A row a run, by its folder: accuracies as shares, wall seconds, the command that repeats it, the revision.
 
     Args:
         runs: rows of `load_set_runs`.
     """
+    shown = runs[["run", "test_accuracy", "train_accuracy", "wall_seconds"]].round({"wall_seconds": 1}).round(4)
+    shown = shown.astype(object).where(shown.notna(), "diverged")
     labels = runs[["dataset", "method", "seed", "variant"]].to_numpy().tolist()
-    names = [f"{dataset}/{method}-seed{seed} {variant}".strip() for dataset, method, seed, variant in labels]
-    shown = runs[["test_accuracy", "train_accuracy", "wall_seconds"]].round({"wall_seconds": 1}).round(4)
-    shown = shown.astype(object).where(shown.notna(), "diverged").set_axis(names)
     command = [set_run_command(*label) for label in labels]
-    return shown.assign(command=command, revision=runs["git_revision"].str[:10].to_numpy()).rename_axis("run")
+    return shown.assign(command=command, revision=runs["git_revision"].str[:10]).set_index("run")
 
 
 def set_run_command(dataset: str, method: str, seed: int, variant: str = "") -> str:
