@@ -7,7 +7,7 @@ from sparsecycle.config import RunConfig
 from sparsecycle.figures import MEASURES
 from sparsecycle.report.comparisons import regularized
 from sparsecycle.report.tiers import complete, tier
-from sparsecycle.report.wording import gain, treatment
+from sparsecycle.report.wording import effect, gain, treatment
 from sparsecycle.statistics import ADAPTIVE, CLAIMS, PAPER_ACCURACY, paired_difference
 
 
@@ -71,8 +71,7 @@ def weighting_sentences(runs: pd.DataFrame) -> list[str]:
     for metric, word in words.items():
         gains = []
         for method in (name for name in ADAPTIVE if {name, "dense"} <= set(runs["method"])):
-            one = paired_difference(other, method, "dense", metric)
-            gains.append(f"{method} {100 * one.mean:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})")
+            gains.append(f"{method} {effect(paired_difference(other, method, 'dense', metric))}")
         lines.append(f"{word}: {'; '.join(gains)}")
     return lines
 
@@ -108,8 +107,7 @@ def condition_table(measures: pd.DataFrame) -> pd.DataFrame:
         row = {"condition": str(kind), "strength": strength}
         for method in ADAPTIVE:
             if {method, "dense"} <= set(frame["method"]):
-                one = paired_difference(frame, method, "dense", "accuracy")
-                row[method] = f"{100 * one.mean:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+                row[method] = effect(paired_difference(frame, method, "dense", "accuracy"))
         rows.append(row)
     return pd.DataFrame(rows)
 

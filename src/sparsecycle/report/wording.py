@@ -1,7 +1,9 @@
-"""A row of a table of comparisons in words: accuracies as points, intervals, seeds."""
+"""Comparisons in words: differences of accuracies as points, intervals, seeds."""
 
 from collections.abc import Hashable
 from typing import Any
+
+from sparsecycle.statistics import Comparison
 
 Row = dict[Hashable, Any]
 
@@ -16,6 +18,11 @@ def treatment(row: Row) -> str:
 def bounds(row: Row) -> str:
     """The 95 % interval in points; a row of one seed has none."""
     return f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+
+
+def effect(one: Comparison) -> str:
+    """The difference in points with its interval."""
+    return f"{100 * one.mean:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
 
 
 def gain(row: Row) -> str:
