@@ -380,8 +380,14 @@ def test_a_deck_shows_each_slide_whole_from_disk(engine: Browser, watch: Watch, 
     address = (BUILT / "class" / "slides" / f"{lesson}.html").as_uri()
     page = opened(engine, watch, address, viewport={"width": 1280, "height": 760})
     page.wait_for_function("window.Reveal && Reveal.isReady()")
+    assert barriers(page) == []
+    said = page.eval_on_selector_all("figure.drawn svg", "all => all.map(one => one.getAttribute('aria-label'))")
+    assert said and all(len(words) > 30 for words in said)
     total = page.evaluate("Reveal.getTotalSlides()")
-    assert total >= 5
+    exercises = page.eval_on_selector_all(
+        "section h2", "all => all.filter(h => /^Exercise \\d/.test(h.textContent)).length"
+    )
+    assert total >= 10 and exercises == 5
     for number in range(total):
         assert page.evaluate("Reveal.getSlidePastCount()") == number
         assert page.evaluate("Reveal.getCurrentSlide().scrollHeight") <= 730, f"slide {number + 1} does not fit"
