@@ -79,6 +79,10 @@ def test_the_short_answer_has_the_gain_over_dense_and_over_plain_regularization(
     regularized = runs({"dense": [0.57, 0.58, 0.59]}, variant="dropout=0.3")
     mixed = short_answer(pd.concat([plain, runs({"loss_gated": [0.60, 0.61, 0.62]}), regularized]))
     assert ", but over dense training with dropout `loss_gated` gains and `plateau` loses." in mixed
+    shorter = runs({"dense": [0.50, 0.54, 0.58]}, variant="epochs=25")
+    assert "dropout, and no gain over dense training for 25 instead of 50 epochs shows." in short_answer(
+        pd.concat([plain, runs({"dense": [0.59, 0.60, 0.61]}, variant="dropout=0.3"), shorter])
+    )
     assert "At the paper's own scale there are no runs yet" in text
     assert text.count(". ") == 1, "two sentences"
     assert "with dropout" not in short_answer(plain)

@@ -22,6 +22,9 @@ def short_answer(runs: pd.DataFrame) -> str:
         for row in effects(runs, preset).to_dict("records")
     ]
     against = [_told(one.rows, f"dense training {one.word}") for one in regularized(runs, preset)]
+    for place in range(1, len(against)):
+        if against[place - 1].startswith("but "):  # one "but" is enough
+            against[place] = against[place].replace("but ", "and ", 1)
     config = RunConfig(preset=preset, method="dense")
     told = [
         f"At the `{preset}` scale (WRN-{config.depth}-{config.width}, {config.train_images:,} training images) the two "
