@@ -111,7 +111,12 @@ class RunRecord(BaseModel):
 def run_identity(config: RunConfig, data_digest: str) -> str:
     """SHA-256 of configuration, source and data."""
     git_state()  # a run is identified when it begins: what is committed later did not make it
-    return hashlib.sha256(f"{config.digest()} {source_digest()} {data_digest}".encode()).hexdigest()
+    return identity_of(config.digest(), source_digest(), data_digest)
+
+
+def identity_of(configuration: str, source: str, data: str) -> str:
+    """SHA-256 of three digests."""
+    return hashlib.sha256(f"{configuration} {source} {data}".encode()).hexdigest()
 
 
 def finished_record(folder: Path, config: RunConfig, data_digest: str) -> RunRecord | None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from sparsecycle.config import RunConfig
 from sparsecycle.data import Cifar10
 from sparsecycle.evaluation import budget_area
 from sparsecycle.measures import Condition, Measures, calibration_error, read_arrays, summary_metrics
-from sparsecycle.records import RunRecord, find_records, load_runs, read_epochs, read_predictions
+from sparsecycle.records import RunRecord, find_records, identity_of, load_runs, read_epochs, read_predictions
 from sparsecycle.statistics import CLAIMS, RATIO, baseline_table, verdict_table
 
 
@@ -73,7 +73,7 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
             found, given = _measured(folder, measures, data, config.headline_budget)
             fitted = found["accuracy fitted/0.0"]
             recomputed |= found | {"train_accuracy": fitted, "gap": fitted - headline}
-            recorded |= given | {key: record.metrics[key] or 0.0 for key in ("train_accuracy", "gap")}
+            recorded |= given | {key: record.metrics.get(key) or 0.0 for key in ("train_accuracy", "gap")}
             columns |= {key: found[f"mean {key}"] for key in measures.metrics}
         columns["gap"] = (record.metrics.get("train_accuracy") or math.nan) - headline
         columns |= {f"accuracy_at_{budget}": value for budget, value in accuracies.items()}
@@ -86,7 +86,7 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
         yield VerifiedRun(name, record.identity, len(recomputed) + 1, tuple(problems), columns)
 
 
-def verify_claims(verified: Iterable[VerifiedRun], *folders: str | Path) -> tuple[int, list[str]]:
+def verify_claims(verified: Sequence[VerifiedRun], *folders: str | Path) -> tuple[int, list[str]]:
     """The tables of verdicts, baselines and ablations of every preset, from what was recomputed: numbers, and problems.
 
     What no prediction can give stays as recorded: training times, train accuracies (the gap's first part), and the best
@@ -148,15 +148,15 @@ def _wrong_identity(record: RunRecord) -> list[str]:
     if record.provenance.changed:
         return []  # it began with another source or configuration than it ended with
     configuration = hashlib.sha256(json.dumps(record.config, sort_keys=True).encode()).hexdigest()
-    parts = f"{configuration} {record.provenance.source_sha256} {record.provenance.data_sha256}"
-    right = hashlib.sha256(parts.encode()).hexdigest() == record.identity
-    return [] if right else ["its identity is not that of its configuration, source and data"]
+    made = identity_of(configuration, record.provenance.source_sha256, record.provenance.data_sha256)
+    return [] if made == record.identity else ["its identity is not that of its configuration, source and data"]
 
 
 def _equal(key: str, recorded: float, recomputed: float) -> bool:
-    """Alike but for rounding. What was measured on the training images later, maybe with other threads or on another
+    """Alike but for rounding.
 
-    device, may differ from what the run itself counted by the odd image.
+    What was measured on the training images later, maybe with other threads or on another device, may differ from what
+    the run itself counted by the odd image.
     """
     if math.isnan(recorded) and math.isnan(recomputed):
         return not key.startswith("accuracy")

@@ -22,31 +22,30 @@ def short_answer(runs: pd.DataFrame) -> str:
         for row in effects(runs, preset).to_dict("records")
     ]
     against = [_told(one.rows, f"dense training {one.word}") for one in regularized(runs, preset)]
-    for place in range(1, len(against)):
-        if against[place - 1].startswith("but "):  # one "but" is enough
-            against[place] = against[place].replace("but ", "and ", 1)
+    before = ["", *(conjunction for conjunction, _ in against)]  # the same one twice reads as "and"
+    clauses = [f"{'and' if one == last else one} {told}" for last, (one, told) in zip(before, against, strict=False)]
     config = RunConfig(preset=preset, method="dense")
     told = [
         f"At the `{preset}` scale (WRN-{config.depth}-{config.width}, {config.train_images:,} training images) the two "
         "reconstructed strategies change test accuracy over dense training by "
-        f"{', '.join([' and '.join(gains), *against])}."
+        f"{', '.join([' and '.join(gains), *clauses])}."
     ]
     if tier(runs, "paper").empty:
         told.append("At the paper's own scale there are no runs yet: its claim is neither confirmed nor refuted here.")
     return " ".join(told)
 
 
-def _told(rows: list[Row], baseline: str) -> str:
-    """What the intervals of the strategies against a baseline say, together where they agree."""
+def _told(rows: list[Row], baseline: str) -> tuple[str, str]:
+    """What the intervals of the strategies against a baseline say, together where they agree: conjunction, clause."""
     words = {treatment(row): "gain" if row["low"] > 0 else "lose" if row["high"] < 0 else "no" for row in rows}
     if set(words.values()) == {"gain"}:
-        return f"and they gain over {baseline} too"
+        return "and", f"they gain over {baseline} too"
     if set(words.values()) == {"lose"}:
-        return f"but they lose against {baseline}"
+        return "but", f"they lose against {baseline}"
     if set(words.values()) == {"no"}:
-        return f"but no gain over {baseline} shows"
+        return "but", f"no gain over {baseline} shows"
     each = {"gain": "gains", "lose": "loses", "no": "shows no gain"}
-    return f"but over {baseline} {' and '.join(f'`{name}` {each[word]}' for name, word in words.items())}"
+    return "but", f"over {baseline} {' and '.join(f'`{name}` {each[word]}' for name, word in words.items())}"
 
 
 def how_sure(runs: pd.DataFrame) -> str:
