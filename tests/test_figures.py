@@ -187,6 +187,13 @@ def test_labels_of_a_linked_table_lead_somewhere_and_cells_are_text() -> None:
     shown = linked_table(frame, {"C1": "#c1", "C2": "other.html#c2"})._repr_html_()
     assert '<a href="#c1">C1</a>' in shown and '<a href="other.html#c2">C2</a>' in shown
     assert "&lt;b&gt;" in shown and "<b>" not in shown
+    assert shown.count("<tr") == 3 and "<th>claim</th>" in shown, "one row of heads"
+
+
+def test_code_of_a_linked_table_stands_below_its_label() -> None:
+    frame = pd.DataFrame({"told": ["1"], "command": ["a > b"]}, index=pd.Index(["C1"], name="claim"))
+    shown = linked_table(frame, {"C1": "#c1"}, under="command")._repr_html_()
+    assert '<th><a href="#c1">C1</a><code>a &gt; b</code></th>' in shown and "command" not in shown
 
 
 def test_a_figure_without_alternative_text_is_refused() -> None:

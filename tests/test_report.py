@@ -120,9 +120,10 @@ def test_a_run_is_listed_with_its_command_and_a_diverged_one_as_such() -> None:
     broken = table.assign(run="classroom/dense-seed1", seed=1, test_accuracy=float("nan"), train_accuracy=float("nan"))
     listed = run_list(pd.concat([table, broken]))
     assert listed.loc["classroom/dense-seed0"].tolist() == [
-        0.5123, 1.0, 1800.0, ".venv/bin/sparsecycle run --preset classroom --method dense --seed 0", "0123456789"
+        "0.5123", "1.0000", "1800", "0123456789",
+        ".venv/bin/sparsecycle run --preset classroom --method dense --seed 0",
     ]  # fmt: skip
-    assert listed.loc["classroom/dense-seed1", "test_accuracy"] == "diverged"
+    assert listed.loc["classroom/dense-seed1", "test accuracy"] == "diverged"
 
 
 def test_every_claim_is_set_against_regularized_dense_training_too() -> None:

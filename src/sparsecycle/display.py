@@ -137,16 +137,22 @@ class linked_table:  # noqa: N801 (reads as what it puts on the page)
     Args:
         frame: to show.
         addresses: where labels lead; one that has none is no link.
+        under: a column whose texts are code, shown below the labels and not beside them.
     """
 
-    def __init__(self, frame: pd.DataFrame, addresses: Mapping[str, str]) -> None:
+    def __init__(self, frame: pd.DataFrame, addresses: Mapping[str, str], under: str | None = None) -> None:
         self.frame = frame
         self.addresses = addresses
+        self.under = under
 
     def _repr_html_(self) -> str:
         shown = self.frame.map(lambda value: html.escape(str(value)))
-        shown.index = pd.Index([self._linked(label) for label in self.frame.index], name=self.frame.index.name)
-        return shown.to_html(escape=False)
+        labels = [self._linked(label) for label in self.frame.index]
+        if self.under:
+            labels = [f"{label}<code>{text}</code>" for label, text in zip(labels, shown.pop(self.under), strict=True)]
+        shown.index = pd.Index(labels)
+        # The name of the labels as that of the columns: pandas gives it a row of its own otherwise.
+        return shown.rename_axis(columns=self.frame.index.name).to_html(escape=False)
 
     def _linked(self, label: str) -> str:
         text = html.escape(label)

@@ -50,11 +50,27 @@ def _role(method: str) -> str:
 
 
 def run_list(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a run, by its folder: accuracies as shares, wall seconds, the command that repeats it, the revision."""
-    shown = runs[["run", "test_accuracy", "train_accuracy", "wall_seconds"]].round({"wall_seconds": 0}).round(4)
-    shown = shown.astype(object).where(shown.notna(), "diverged")
-    command = [run_command(*labels) for labels in runs[["preset", "method", "seed", "variant"]].to_numpy().tolist()]
-    return shown.assign(command=command, revision=runs["git_revision"].str[:10]).set_index("run")
+    """`listed` rows of `load_runs`."""
+    labels = runs[["preset", "method", "seed", "variant"]].to_numpy().tolist()
+    return listed(runs, [run_command(*label) for label in labels])
+
+
+def listed(runs: pd.DataFrame, commands: list[str]) -> pd.DataFrame:
+    """A row a run, by its folder: accuracies as shares, wall seconds, the revision, the command that repeats it."""
+
+    def told(column: str, digits: int) -> list[str]:
+        return [f"{value:.{digits}f}" if value == value else "diverged" for value in runs[column]]
+
+    return pd.DataFrame(
+        {
+            "test accuracy": told("test_accuracy", 4),
+            "train accuracy": told("train_accuracy", 4),
+            "seconds": told("wall_seconds", 0),
+            "revision": runs["git_revision"].str[:10].tolist(),
+            "command": commands,
+        },
+        index=pd.Index(runs["run"], name="run"),
+    )
 
 
 def run_command(preset: str, method: str, seed: int, variant: str = "") -> str:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from sparsecycle.ablations import varied
 from sparsecycle.benchmarks.record import BenchmarkRecord
+from sparsecycle.report.tables import listed
 from sparsecycle.set_mlp.claims import LINEAR, exponent, set_verdict_table
 from sparsecycle.set_mlp.config import METHODS
 from sparsecycle.set_mlp.datasets import study_datasets
@@ -61,16 +62,9 @@ def _difference(row: dict[Any, Any]) -> str:
 
 
 def set_run_list(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a run, by its folder: accuracies as shares, wall seconds, the command that repeats it, the revision.
-
-    Args:
-        runs: rows of `load_set_runs`.
-    """
-    shown = runs[["run", "test_accuracy", "train_accuracy", "wall_seconds"]].round({"wall_seconds": 1}).round(4)
-    shown = shown.astype(object).where(shown.notna(), "diverged")
+    """`listed` rows of `load_set_runs`."""
     labels = runs[["dataset", "method", "seed", "variant"]].to_numpy().tolist()
-    command = [set_run_command(*label) for label in labels]
-    return shown.assign(command=command, revision=runs["git_revision"].str[:10]).set_index("run")
+    return listed(runs, [set_run_command(*label) for label in labels])
 
 
 def set_run_command(dataset: str, method: str, seed: int, variant: str = "") -> str:
