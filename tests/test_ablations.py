@@ -5,7 +5,7 @@ import math
 import pandas as pd
 import pytest
 
-from sparsecycle.ablations import ablation_table, specification_sentence, specifications, varied
+from sparsecycle.ablations import ablation_table, dense_choices, specification_sentence, specifications, varied
 from sparsecycle.statistics import baseline_table
 
 
@@ -46,6 +46,31 @@ def test_a_choice_that_dense_training_sees_needs_dense_runs_of_its_own() -> None
     row = ablation_table(both, "ablation").set_index("variant").loc["norm=batch"]
     assert row["gain"] == pytest.approx(-0.01)
     assert row["change"] == pytest.approx(-0.02)
+
+
+def test_a_choice_that_harms_dense_training_is_seen_against_dense_training_as_it_stands() -> None:
+    rows = [*PLAIN, ("dense", "learning_rate=0.4", [0.40, 0.41, 0.42]), ("plateau", "learning_rate=0.4", [0.45] * 3)]
+    table = ablation_table(runs(rows), "ablation")
+    row = table.set_index("variant").loc["learning_rate=0.4"]
+    assert row["gain"] == pytest.approx(0.04) and row["over_plain"] == pytest.approx(-0.06)
+    assert "Of the 2, 1 also lie above dense training as it stands" in specification_sentence(table)
+    dense = dense_choices(runs(rows), "ablation").set_index("variant")
+    assert dense.loc["learning_rate=0.4", "gain"] == pytest.approx(-0.1) and dense.loc["", "seeds"] == 3
+    assert math.isnan(dense.loc["", "gain"]) and dense_choices(pd.DataFrame(), "ablation").empty
+
+
+def test_several_overrides_are_counted_from_the_one_variant_that_lacks_one_of_them() -> None:
+    held = [("plateau", "max_hold=8", [0.53] * 3), ("plateau", "max_hold=8, patience=2", [0.55] * 3)]
+    table = ablation_table(runs([*PLAIN, *held]), "ablation").set_index("variant")
+    row = table.loc["max_hold=8, patience=2"]
+    assert (row["against"], row["change"]) == ("max_hold=8", pytest.approx(0.02))
+    two = [("plateau", name, [0.53] * 3) for name in ("decay=0.5", "floor=0.1", "decay=0.5, floor=0.1")]
+    table = ablation_table(runs([*PLAIN, *two]), "ablation").set_index("variant")
+    assert table.loc["decay=0.5, floor=0.1", "against"] == "", "two lack one: none is the reference"
+    assert table.loc["decay=0.5", "against"] == ""
+    same = [("plateau", name, [0.53] * 3) for name in ("max_hold=8", "max_hold=8, tolerance=0.5")]
+    table = ablation_table(runs([*PLAIN, *same]), "ablation").set_index("variant")
+    assert table.loc["max_hold=8, tolerance=0.5", "same_runs"] and not table.loc["max_hold=8", "same_runs"]
 
 
 def test_the_budget_of_the_evaluation_needs_no_runs_of_its_own() -> None:
@@ -137,7 +162,7 @@ def test_baselines_of_reviewers_are_compared_with_both_strategies() -> None:
     assert set(table.index) == {
         "loss_gated - dense dropout=0.1", "plateau - dense dropout=0.1", "plateau - plateau selection=random",
         "loss_gated - fixed keep_ratio=0.1", "plateau - fixed keep_ratio=0.1", "geometric - geometric selection=random",
-        "plateau - plateau max_hold=4", "plateau max_hold=4 - dense",
+        "plateau - plateau max_hold=4", "plateau max_hold=4 - dense", "dense dropout=0.1 - dense",
         "plateau - fixed keep_ratio=0.1, selection=random",
         "loss_gated - fixed keep_ratio=0.1, selection=random",
         "fixed keep_ratio=0.1 - fixed keep_ratio=0.1, selection=random",
@@ -146,6 +171,6 @@ def test_baselines_of_reviewers_are_compared_with_both_strategies() -> None:
     assert table.loc["plateau max_hold=4 - dense", "differences"] == pytest.approx((0.02, 0.02, 0.02))
     assert "replicated" not in "".join(table["verdict"])
     tested = table[table["verdict"] != "same runs"]
-    assert len(tested) == 10 and (tested["p_holm"] >= tested["p_value"]).all()
+    assert len(tested) == 11 and (tested["p_holm"] >= tested["p_value"]).all()
     held_out = runs(rows).assign(evaluated_on="validation")
     assert baseline_table(held_out, "ablation").empty

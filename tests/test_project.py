@@ -105,7 +105,7 @@ def test_ledger_rows_are_whole_and_their_values_come_from_the_configuration() ->
 
 def test_a_ledger_row_shows_what_varying_it_changed_and_only_its_own() -> None:
     effects = {"gain": 0.012, "change": -0.034, "change_low": -0.05, "change_high": 0.01, "seeds": 3}
-    effects |= {"excluded": 0, "same_runs": False}
+    effects |= {"excluded": 0, "same_runs": False, "against": ""}
     variants = ("", "scope=network", "floor=0.05", "headline_budget=0.25")
     ablations = pd.DataFrame([{"method": "plateau", "variant": variant, **effects} for variant in variants])
     text = "\n" + ledger_markdown(ROOT / "book" / "ledger.yaml", ablations)

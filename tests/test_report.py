@@ -10,7 +10,7 @@ from sparsecycle.benchmarks.record import load_benchmarks
 from sparsecycle.config import configure, parse_setting
 from sparsecycle.grid import Grid
 from sparsecycle.report.answers import answer, feedback_sentence, how_sure, short_answer
-from sparsecycle.report.comparisons import with_feedback, without_feedback
+from sparsecycle.report.comparisons import gate, regularized, with_feedback, without_feedback
 from sparsecycle.report.cost import compute_sentence, method_lines, step_sentence
 from sparsecycle.report.findings import (
     against_sentences,
@@ -18,6 +18,8 @@ from sparsecycle.report.findings import (
     condition_table,
     effect_sentences,
     gap_sentences,
+    gate_sentence,
+    unordered_sentences,
     weighting_sentences,
 )
 from sparsecycle.report.search import search_sentence, search_table
@@ -75,12 +77,12 @@ def test_the_short_answer_has_the_gain_over_dense_and_over_plain_regularization(
     text = against(0.59, 0.60, 0.61)
     assert "by +3.0 points (95 % interval +3.0 to +3.0, 3 seeds), but they lose against dense training with" in text
     assert ", and they gain over dense training with dropout too." in against(0.49, 0.50, 0.51)
-    assert "but no gain over dense training with dropout shows." in against(0.50, 0.54, 0.58)
+    assert "but they show no gain over dense training with dropout." in against(0.50, 0.54, 0.58)
     regularized = runs({"dense": [0.57, 0.58, 0.59]}, variant="dropout=0.3")
     mixed = short_answer(pd.concat([plain, runs({"loss_gated": [0.60, 0.61, 0.62]}), regularized]))
     assert ", but over dense training with dropout `loss_gated` gains and `plateau` loses." in mixed
     shorter = runs({"dense": [0.50, 0.54, 0.58]}, variant="epochs=25")
-    assert "dropout, and no gain over dense training for 25 instead of 50 epochs shows." in short_answer(
+    assert "dropout, and they show no gain over dense training for 25 instead of 50 epochs." in short_answer(
         pd.concat([plain, runs({"dense": [0.59, 0.60, 0.61]}, variant="dropout=0.3"), shorter])
     )
     assert "At the paper's own scale there are no runs yet" in text
@@ -93,7 +95,58 @@ def test_what_stands_behind_the_answer_is_said_point_by_point() -> None:
     text = how_sure(pd.concat([plain, runs({"dense": [0.59, 0.60, 0.61]}, variant="dropout=0.3")]))
     rule, dropout = text.splitlines()
     assert rule.endswith("training alone: C2 (`plateau`) *preliminary: replicated*.")
-    assert dropout == "- Over dense training with dropout, in points: `plateau` -6.0 (-6.0 to -6.0, 3 seeds)."
+    assert dropout == (
+        "- Over dense training with dropout, in points: `plateau` -6.0 (-6.0 to -6.0, 3 seeds). "
+        "That training itself gains +9.0 (+9.0 to +9.0, 3 seeds) over dense training as it stands."
+    )
+
+
+def test_an_open_difference_is_told_with_what_so_few_seeds_would_find() -> None:
+    plain = runs({"dense": [0.50, 0.51, 0.52], "plateau": [0.53, 0.54, 0.55]})
+    text = how_sure(pd.concat([plain, runs({"dense": [0.50, 0.54, 0.58]}, variant="dropout=0.3")]))
+    least = float(re.findall(r"So few seeds find a difference of ([\d.]+) points four times in five", text)[0])
+    [row] = regularized(pd.concat([plain, runs({"dense": [0.50, 0.54, 0.58]}, variant="dropout=0.3")]), "classroom")[
+        0
+    ].rows
+    assert least == round(100 * row["smallest_detectable_effect"], 1) > 3
+
+
+def test_how_far_the_answer_depends_on_reconstructions_is_told_from_the_ablations() -> None:
+    plain = runs({"dense": [0.50, 0.51, 0.52], "plateau": [0.53, 0.54, 0.55]}, preset="ablation")
+    bare = runs({"plateau": [0.40, 0.41, 0.42]}, preset="ablation", variant="final_dense_periods=0")
+    last = how_sure(pd.concat([plain, bare])).splitlines()[-1]
+    assert "of 2 ways to fill the gaps" in last and "1 gain over dense training on average, 1 of them" in last
+    assert last.endswith("Without the dense periods at the end, in points: `plateau` -10.0 (-10.0 to -10.0).")
+    assert "depends on choices" not in how_sure(runs({"dense": [0.5], "plateau": [0.5]}))
+
+
+def test_budgets_in_random_order_are_told_where_they_do_as_much() -> None:
+    columns = {"dense": 0.3, "plateau": 0.4, "random": 0.4}
+    methods = [runs({name: [0.5, 0.51, 0.52]}, budget_area=area) for name, area in columns.items()]
+    methods[-1]["budget_area"] += [0.01, -0.01, 0.0]
+    other = runs({"dense": [0.6] * 3}, budget_area=0.35, variant="dropout=0.3")
+    assert "in random order do as much: against `random`, `plateau` +0.0 (" in how_sure(pd.concat([*methods, other]))
+    methods[-1]["budget_area"] -= 0.05
+    assert "in random order" not in how_sure(pd.concat([*methods, other]))
+    [line] = unordered_sentences(pd.concat(methods), "classroom", "budget_area")
+    assert line.startswith("area under the accuracy-budget curve, against random: plateau +5.0 (")
+
+
+def test_the_gate_is_said_to_have_acted_where_budgets_differ_from_those_without_feedback() -> None:
+    fields = {"decay": 0.5, "floor": 0.2, "reset_to": 1.0, "warmup_periods": 0, "final_dense_periods": 1}
+    configurations = pd.DataFrame([fields | {"run": "a"}, fields | {"run": "b"}])
+
+    def run(name: str, budgets: list[float], losses: list[float]) -> pd.DataFrame:
+        rows = {"method": "loss_gated", "run": name, "period": range(5), "keep_ratio": budgets, "train_loss": losses}
+        return pd.DataFrame(rows)
+
+    blind = run("a", [1.0, 0.5, 0.25, 0.2, 1.0], [2.0, 1.5, 2.5, 1.0, 0.5])  # the last is dense whatever the rule
+    early = run("b", [1.0, 0.5, 1.0, 0.5, 1.0], [2.0, 3.0, 2.5, 1.0, 0.5])
+    found = gate(pd.concat([blind, early]), configurations)
+    assert (found.runs, found.acted, found.below) == (2, 1, 3 / 5)
+    assert gate_sentence(found) == "In 1 of 2 recorded runs of `loss_gated` did the loss end a cycle early."
+    told = gate_sentence(gate(blind, configurations))
+    assert told.startswith("In none of the 1 recorded runs of `loss_gated`") and "In 67% of their periods" in told
 
 
 def test_a_strategy_whose_constants_leave_it_no_choice_is_said_to_have_no_feedback() -> None:

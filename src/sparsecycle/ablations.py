@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -36,32 +37,58 @@ def ablation_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     were resumed with another source or configuration are left out.
 
     Columns: method, variant ("" for the preset as it stands), choice (the fields varied), gain, gain_low, gain_high
-    (over dense, fractions, 95 % interval), change, change_low, change_high (of the gain, against the preset's own),
-    seeds (pairs), excluded (seeds left out, because one of the two diverged or is missing), diverged (runs of the
-    strategy), verdict (of the gain), evaluation (whether the choice is the evaluation's), plausible (whether the paper
-    may have meant it), same_runs (whether every number is that of the preset as it stands: the choice never came to
-    bear). There are no p-values: with three seeds none can fall below 0.25.
+    (over dense, fractions, 95 % interval), change, change_low, change_high (of the gain, against that of the variant in
+    "against": the preset as it stands, or of a variant with several overrides the one recorded that lacks one of them),
+    over_plain, over_plain_low, over_plain_high (over dense training as it stands), seeds (pairs), excluded (seeds left
+    out, because one of the two diverged or is missing), diverged (runs of the strategy), verdict (of the gain),
+    evaluation (whether the choice is the evaluation's), plausible (whether the paper may have meant it), same_runs
+    (whether every number is that of "against": the choice never came to bear). There are no p-values: with three seeds
+    none can fall below 0.25.
     """
+    runs = _counted(runs, preset)
     if runs.empty:
         return pd.DataFrame()
-    runs = runs[(runs["preset"] == preset) & (runs["evaluated_on"] == "test")]
-    runs = runs[~runs["variant"].str.contains("resumed with")]
     rows = []
     for method in ADAPTIVE:
         plain = _gains(runs, method, "", "test_accuracy")
         if plain is None:
             continue
-        rows.append(_row(method, "", plain, plain, same=True))
-        for variant in sorted(set(runs.loc[runs["method"] == method, "variant"]) - {""}):
-            gains = _gains(runs, method, variant, "test_accuracy")
-            if gains is not None:
-                rows.append(_row(method, variant, gains, plain, same=_same(runs, method, variant)))
+        variants = sorted(set(runs.loc[runs["method"] == method, "variant"]) - {""})
+        found = {name: _gains(runs, method, name, "test_accuracy") for name in variants}
+        gains = {"": plain} | {name: gain for name, gain in found.items() if gain is not None}
+        for variant, gain in gains.items():
+            against = _reference(variant, gains.keys())
+            row = _row(method, variant, gain, gains[against], same=_same(runs, method, variant, against))
+            rows.append(row | {"against": against} | _over_plain(runs, method, variant))
         for variant, metric, dense_at in _evaluations(runs):
-            gains = _gains(runs, method, "", metric, dense_at)
-            if gains is not None:
-                row = _row(method, variant, gains, plain, same=False)
-                rows.append(row | {"evaluation": True, "verdict": ""})
+            measured = _gains(runs, method, "", metric, dense_at)
+            if measured is not None:
+                row = _row(method, variant, measured, plain, same=False)
+                rows.append(row | {"against": "", "evaluation": True, "verdict": ""})
     return pd.DataFrame(rows)
+
+
+def _counted(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
+    """The runs that can be compared: of the preset, on test images, each by one source and configuration."""
+    if runs.empty:
+        return runs
+    runs = runs[(runs["preset"] == preset) & (runs["evaluated_on"] == "test")]
+    return runs[~runs["variant"].str.contains("resumed with")]
+
+
+def _reference(variant: str, recorded: Collection[str]) -> str:
+    """What a change is counted from: of several overrides the one recorded variant that lacks one of them, if there is
+    just one such; else the preset as it stands."""
+    fields = varied(variant)
+    smaller = [name for name in recorded if name and varied(name).items() < fields.items()]
+    return smaller[0] if len(smaller) == 1 else ""
+
+
+def _over_plain(runs: pd.DataFrame, method: str, variant: str) -> dict[str, float]:
+    """The gain over dense training as it stands, whatever the choice does to dense training."""
+    arms = runs.assign(method=(runs["method"] + " " + runs["variant"]).str.strip())
+    gain = paired_difference(arms, f"{method} {variant}".strip(), "dense", "test_accuracy")
+    return {"over_plain": gain.mean, "over_plain_low": gain.low, "over_plain_high": gain.high}
 
 
 def _evaluations(runs: pd.DataFrame) -> Iterator[tuple[str, str, str | None]]:
@@ -80,27 +107,80 @@ def specifications(table: pd.DataFrame) -> pd.DataFrame:
     return table[table["plausible"] & ~table["evaluation"] & ~(table["same_runs"] & (table["variant"] != ""))]
 
 
+@dataclass(frozen=True)
+class Tally:
+    """How many of the reconstructions would have supported the claim, each strategy counted."""
+
+    readings: int
+    gaining: int  # over dense on average
+    above: int  # *replicated* by the rule
+    above_plain: int  # of these, also above dense training as it stands
+    below: int  # *reversed*
+    judged: int  # with the three seeds that the rule wants
+    failed: int  # without a pair, because training diverged
+    fallen: int  # with a run of the strategy that diverged
+
+
+def tally(table: pd.DataFrame) -> Tally:
+    """Counts over the `specifications` of an `ablation_table`."""
+    rows = specifications(table)
+    above = rows["verdict"].str.contains("replicated")
+    return Tally(
+        readings=len(rows),
+        gaining=int((rows["gain"] > 0).sum()),
+        above=int(above.sum()),
+        above_plain=int((above & (rows["over_plain_low"] > 0)).sum()),
+        below=int(rows["verdict"].str.contains("reversed").sum()),
+        judged=int((rows["seeds"] >= 3).sum()),
+        failed=int((rows["seeds"] == 0).sum()),
+        fallen=int(((rows["diverged"] > 0) & (rows["seeds"] > 0)).sum()),
+    )
+
+
 def specification_sentence(table: pd.DataFrame) -> str:
     """How many of the reconstructions would have supported the claim."""
-    rows = specifications(table)
-    gains, failed, judged = 100 * rows["gain"], int((rows["seeds"] == 0).sum()), int((rows["seeds"] >= 3).sum())
-    above, below = (int(rows["verdict"].str.contains(word).sum()) for word in ("replicated", "reversed"))
-    fallen = int(((rows["diverged"] > 0) & (rows["seeds"] > 0)).sum())
+    count, gains = tally(table), 100 * specifications(table)["gain"]
     told = [
-        f"{len(rows)} reconstructions, each strategy counted: {int((gains > 0).sum())} gain over dense on average, "
-        f"{above} of them *replicated* by the rule, all of them preliminary; {below} *reversed*. The gains run from "
-        f"{gains.min():+.1f} to {gains.max():+.1f} points."
+        f"{count.readings} reconstructions, each strategy counted: {count.gaining} gain over dense on average, "
+        f"{count.above} of them *replicated* by the rule, all of them preliminary; {count.below} *reversed*. The gains "
+        f"run from {gains.min():+.1f} to {gains.max():+.1f} points."
     ]
-    if failed:
-        told.append(f"{failed} have no pair left, because training diverged: they support nothing.")
-    if fallen:
-        told.append(f"In {fallen} a run of the strategy diverged; their gains are those of the other seeds.")
+    if count.above:
+        told.append(
+            f"Of the {count.above}, {count.above_plain} also lie above dense training as it stands; a choice that "
+            "harms dense training more than the strategy supports the claim for the wrong reason."
+        )
+    if count.failed:
+        told.append(f"{count.failed} have no pair left, because training diverged: they support nothing.")
+    if count.fallen:
+        told.append(f"In {count.fallen} a run of the strategy diverged; their gains are those of the other seeds.")
     told.append(
         "Each verdict is that of its interval alone: if nothing were gained anywhere, about "
-        f"{BY_CHANCE * judged:.1f} of {judged} intervals would still lie above zero; and those that share dense "
-        "runs rise and fall together."
+        f"{BY_CHANCE * count.judged:.1f} of {count.judged} intervals would still lie above zero; and those that share "
+        "dense runs rise and fall together."
     )
     return " ".join(told)
+
+
+def dense_choices(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
+    """What each choice does to dense training itself: a row a variant with means, and its gain over the preset's own.
+
+    Columns: variant ("" for the preset as it stands), test_accuracy, train_accuracy (means), seeds, gain, gain_low,
+    gain_high (fractions, 95 % interval, paired by seed; NaN for the preset's own).
+    """
+    dense = _counted(runs, preset)
+    dense = dense[(dense["method"] == "dense") & (dense["status"] == "complete")] if len(dense) else dense
+    rows = []
+    for variant, group in dense.groupby("variant") if len(dense) else ():
+        means = group[["test_accuracy", "train_accuracy"]].mean()
+        arms = dense.assign(method=dense["variant"])
+        gain = paired_difference(arms, str(variant), "", "test_accuracy") if variant else None
+        bounds = (gain.mean, gain.low, gain.high) if gain else (math.nan,) * 3
+        rows.append(
+            {"variant": variant, **means, "seeds": len(group)}
+            | dict(zip(("gain", "gain_low", "gain_high"), bounds, strict=True))
+        )
+    return pd.DataFrame(rows)
 
 
 def _gains(
@@ -118,9 +198,9 @@ def _gains(
     return paired_difference(pd.concat([matching, treated]), method, "dense", metric)
 
 
-def _same(runs: pd.DataFrame, method: str, variant: str) -> bool:
+def _same(runs: pd.DataFrame, method: str, variant: str, against: str) -> bool:
     own = runs[runs["method"] == method]
-    return same_runs(own.assign(method=own["variant"]), variant, "")
+    return same_runs(own.assign(method=own["variant"]), variant, against)
 
 
 def _row(method: str, variant: str, gain: Comparison, plain: Comparison, *, same: bool) -> dict[str, Any]:

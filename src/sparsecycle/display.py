@@ -152,7 +152,8 @@ class linked_table:  # noqa: N801 (reads as what it puts on the page)
             labels = [f"{label}<code>{text}</code>" for label, text in zip(labels, shown.pop(self.under), strict=True)]
         shown.index = pd.Index(labels)
         # The name of the labels as that of the columns: pandas gives it a row of its own otherwise.
-        return shown.rename_axis(columns=self.frame.index.name).to_html(escape=False)
+        shown.columns.name = self.frame.index.name
+        return shown.to_html(escape=False)
 
     def _linked(self, label: str) -> str:
         text = html.escape(label)

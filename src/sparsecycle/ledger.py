@@ -113,10 +113,15 @@ def _effect(row: dict[Any, Any]) -> str:
     excluded = f", {row['excluded']} left out" if row["excluded"] else ""
     if not row["seeds"]:
         return "diverged in every seed"
+    against = f"`{row['against']}`" if row["against"] else "it stands"
     if row["same_runs"]:
-        return f"as it stands, number for number ({row['seeds']} seeds)"
+        return f"as {against}, number for number ({row['seeds']} seeds)"
     interval = f"{100 * row['change_low']:+.1f} to {100 * row['change_high']:+.1f}, " if row["seeds"] > 1 else ""
-    return f"{100 * row['gain']:+.1f}, changed by {100 * row['change']:+.1f} ({interval}{row['seeds']} seeds{excluded})"
+    reference = f" from {against}" if row["against"] else ""
+    return (
+        f"{100 * row['gain']:+.1f}, changed{reference} by {100 * row['change']:+.1f} "
+        f"({interval}{row['seeds']} seeds{excluded})"
+    )
 
 
 def _values(field: str) -> str:

@@ -255,9 +255,13 @@ def _compare(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str) ->
     logs = runs.assign(**{metric: np.log(runs[metric].where(runs[metric] > 0))})
     result = paired_difference(logs, treatment, baseline, metric)
     # Times differ by what else the machine did, and no interval over seeds speaks of that.
-    without: dict[str, Any] = dict.fromkeys(("low", "high", "p_value", "smallest_detectable_effect"), math.nan)
     ratios = tuple(map(math.exp, result.differences))
-    return replace(result, differences=ratios, mean=math.exp(result.mean), **without)
+    return replace(_without_inference(result), differences=ratios, mean=math.exp(result.mean))
+
+
+def _without_inference(comparison: Comparison) -> Comparison:
+    nothing: dict[str, Any] = dict.fromkeys(("low", "high", "p_value", "smallest_detectable_effect"), math.nan)
+    return replace(comparison, **nothing)
 
 
 def same_runs(runs: pd.DataFrame, first: str, second: str) -> bool:
@@ -279,7 +283,8 @@ def verdict_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     also where smaller is better (unit "reduction"). C7 holds geometric means of treatment / baseline without an
     interval, and the verdict "measured": no rule was fixed for it. Where no effect of the paper's is known, the word
     for "replicated" is "supported". Where both methods made the same runs (`same_runs`) the verdict is "same runs",
-    without interval. Where no pair can be compared the verdict is "not measured", the numbers are NaN.
+    without interval and smallest detectable effect. Where no pair can be compared the verdict is "not measured", the
+    numbers are NaN.
 
     Raises InputError for a missing column and for two runs of one method and seed.
     """
@@ -304,7 +309,7 @@ def _verdict_row(runs: pd.DataFrame, claim: Claim, treatment: str, baseline: str
     word = "measured" if ratio else verdict(result, paper_effect=claim.paper_effect)
     if result.pairs and same_runs(runs, treatment, baseline):
         word = SAME_RUNS
-        result = replace(result, low=math.nan, high=math.nan, p_value=math.nan)
+        result = _without_inference(result)
     if claim.paper_effect is None:  # there is no number of the paper's to replicate
         word = word.replace("replicated", "supported")
     return {
@@ -331,10 +336,10 @@ def baseline_table(
 
     The questions of a reviewer: does plain regularization (dropout), another length of training, or another constant
     budget do as well, and is anything gained over as many values chosen at random (a control against the same one with
-    "selection=random": `geometric` and `fixed` keep the same path of budgets)? And what do variants of the strategies
-    themselves gain over dense training as it stands? Treatment and baseline are named by method and overrides. Columns
-    as of `verdict_table`, corrected by Holm over the whole table, and baseline_train_accuracy: whether it trained at
-    all.
+    "selection=random": `geometric` and `fixed` keep the same path of budgets)? And what do these variants of dense
+    training and of the strategies gain over dense training as it stands? Treatment and baseline are named by method and
+    overrides. Columns as of `verdict_table`, corrected by Holm over the whole table, and baseline_train_accuracy:
+    whether it trained at all.
     """
     if runs.empty:
         return pd.DataFrame()
@@ -366,7 +371,7 @@ def _reviewers_pairs(arms: list[str]) -> list[tuple[str, str]]:
             others = [one for one in overrides.split(", ") if one != _RANDOM]
             largest = f"{method} {', '.join(others)}".strip()
             pairs += [(largest, arm)] if largest in arms else []
-        elif method in ADAPTIVE and overrides and _RANDOM not in overrides:
+        elif method in (*ADAPTIVE, *_DENSE) and overrides and _RANDOM not in overrides:
             pairs += [(arm, "dense")] if "dense" in arms else []
     return pairs
 
@@ -383,6 +388,7 @@ def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
         ratio, measured = row["unit"] == RATIO, row["seeds"] > 0
         numbers = [amount(row[name], ratio) for name in ("mean", "low", "high")]
         interval = f"{numbers[1]} to {numbers[2]}" if math.isfinite(row["low"]) else ""
+        detectable = row["smallest_detectable_effect"]
         rows.append(
             {
                 "claim": row["claim"],
@@ -394,8 +400,9 @@ def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
                 "95 % interval": interval,
                 "seeds": row["seeds"],
                 "excluded": row["excluded"],
-                "p": "" if math.isnan(row["p_value"]) else f"{row['p_value']:.2f}",
-                "p (Holm)": "" if math.isnan(row["p_holm"]) else f"{row['p_holm']:.2f}",
+                "p": "" if math.isnan(row["p_value"]) else f"{row['p_value']:.3f}",
+                "p (Holm)": "" if math.isnan(row["p_holm"]) else f"{row['p_holm']:.3f}",
+                "detectable": "" if math.isnan(detectable) else f"{100 * detectable:.1f}",
             }
         )
         if "baseline_train_accuracy" in row:

@@ -1,14 +1,17 @@
 """What the strategies are set against beyond dense training: plain regularization, and themselves with feedback."""
 
+import math
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 from sparsecycle.ablations import varied
 from sparsecycle.config import RunConfig
 from sparsecycle.report.tiers import complete, tier
 from sparsecycle.report.wording import Row
-from sparsecycle.statistics import baseline_table, same_runs
+from sparsecycle.simulation import simulate
+from sparsecycle.statistics import ADAPTIVE, Comparison, baseline_table, paired_difference, same_runs
 
 
 @dataclass(frozen=True)
@@ -19,6 +22,7 @@ class Regularized:
     variant: str  # "dropout=0.1"
     runs: pd.DataFrame
     rows: list[Row]
+    over_dense: Row | None  # what it gains itself over dense training as it stands
 
 
 def regularized(
@@ -35,7 +39,8 @@ def regularized(
         if word and rows:
             arm = complete(runs[(runs["preset"] == preset) & (runs["evaluated_on"] == "test")])
             arm = arm[(arm["method"] == "dense") & (arm["variant"] == variant)]
-            found.append(Regularized(word, variant, arm, rows))
+            own = table[(table["comparison"] == f"{baseline} - dense") & (table["seeds"] > 0)].to_dict("records")
+            found.append(Regularized(word, variant, arm, rows, own[0] if own else None))
     return found
 
 
@@ -95,3 +100,45 @@ def with_feedback(runs: pd.DataFrame, preset: str) -> list[WithFeedback]:
             if _listens(longer) and row["seeds"]:
                 found.append(WithFeedback(method, variant, row, against))
     return found
+
+
+def against_unordered(runs: pd.DataFrame, preset: str, metric: str) -> list[Comparison]:
+    """The strategies of a preset against `random`, which sees as many budgets in no order, in one measure."""
+    chosen = complete(tier(runs, preset))
+    return [
+        paired_difference(chosen, method, "random", metric)
+        for method in ADAPTIVE
+        if {method, "random"} <= set(chosen["method"])
+    ]
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What the loss did to the budgets of `loss_gated`."""
+
+    runs: int
+    acted: int  # runs in which it ended a cycle before the floor
+    below: float  # share of the sparse periods whose loss was below that of the dense visit before them
+
+
+def gate(epochs: pd.DataFrame, configurations: pd.DataFrame) -> Gate:
+    """Whether the loss ever decided in the recorded runs of `loss_gated`, by setting its budgets against those of
+    `geometric` with the same constants.
+
+    Args:
+        epochs: of `load_epochs`.
+        configurations: of `load_configurations`, of the same folders.
+    """
+    settings = configurations.set_index("run").to_dict("index")
+    acted, below = 0, []
+    gated = epochs[epochs["method"] == "loss_gated"].sort_values("period")
+    for name, periods in gated.groupby("run"):
+        config = settings[name]
+        steered = periods.head(len(periods) - int(config["final_dense_periods"]))
+        cycle = {field: config[field] for field in ("decay", "floor", "reset_to")}
+        blind = simulate("geometric", cycle | {"warmup": int(config["warmup_periods"])}, list(steered["train_loss"]))
+        acted += not np.allclose(blind.budgets, steered["keep_ratio"])
+        dense = steered["train_loss"].where(steered["keep_ratio"] == config["reset_to"]).ffill()
+        sparse = steered["keep_ratio"] < config["reset_to"]
+        below += (steered["train_loss"] < dense)[sparse].tolist()
+    return Gate(gated["run"].nunique(), acted, float(np.mean(below)) if below else math.nan)

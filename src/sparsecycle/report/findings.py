@@ -5,7 +5,7 @@ import pandas as pd
 
 from sparsecycle.config import RunConfig
 from sparsecycle.figures import MEASURES
-from sparsecycle.report.comparisons import regularized
+from sparsecycle.report.comparisons import Gate, against_unordered, regularized
 from sparsecycle.report.tiers import complete, tier
 from sparsecycle.report.wording import effect, gain, treatment
 from sparsecycle.statistics import ADAPTIVE, CLAIMS, PAPER_ACCURACY, paired_difference
@@ -74,6 +74,26 @@ def weighting_sentences(runs: pd.DataFrame) -> list[str]:
             gains.append(f"{method} {effect(paired_difference(other, method, 'dense', metric))}")
         lines.append(f"{word}: {'; '.join(gains)}")
     return lines
+
+
+def unordered_sentences(runs: pd.DataFrame, preset: str, metric: str) -> list[str]:
+    """The strategies against `random`, which sees as many budgets in no order, a line each."""
+    return [
+        f"{MEASURES.get(metric, metric)}, against random: {one.treatment} {effect(one)}"
+        for one in against_unordered(runs, preset, metric)
+    ]
+
+
+def gate_sentence(found: Gate) -> str:
+    """Whether the loss ever decided in the recorded runs of `loss_gated`, and why not."""
+    if found.acted or not found.runs:
+        return f"In {found.acted} of {found.runs} recorded runs of `loss_gated` did the loss end a cycle early."
+    return (
+        f"In none of the {found.runs} recorded runs of `loss_gated`, ablations among them, did the loss end a cycle "
+        f"before the floor, whatever the tolerance. In {found.below:.0%} of their periods at smaller budgets it lay "
+        "below that of the dense visit before them: training goes on, and the reference stays. So these runs say what "
+        "a cycle does, and nothing about a gate."
+    )
 
 
 def _budget(column: str) -> float:
