@@ -84,6 +84,11 @@ def test_verify_of_the_shipped_runs_passes(capsys: pytest.CaptureFixture[str]) -
     assert told[-2].startswith("tables of claims, baselines and ablations: ")
 
 
+def test_verify_of_the_runs_before_the_search_passes(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(ROOT / "data" / "earlier")]) == 0
+    assert capsys.readouterr().out.count(": 11 numbers recomputed, all equal") == 9
+
+
 def test_data_check_reports_the_embedded_images(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "check"]) == 0
     assert "cifar10-mini: 5000 + 1000 images, sums as pinned" in capsys.readouterr().out

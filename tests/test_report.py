@@ -22,7 +22,7 @@ from sparsecycle.report.findings import (
     unordered_sentences,
     weighting_sentences,
 )
-from sparsecycle.report.search import search_sentence, search_table
+from sparsecycle.report.search import gains_by_seed, search_sentence, search_table
 from sparsecycle.report.tables import run_command, run_list
 from sparsecycle.statistics import verdict_table
 
@@ -209,9 +209,10 @@ def test_the_baseline_is_compared_with_the_papers() -> None:
 def test_all_recorded_compute_is_counted_diverged_runs_too() -> None:
     final = runs({"dense": [0.5, 0.5], "plateau": [0.5]})
     search = runs({"dense": [0.5]}, status="diverged", resumes=2)
-    sentence = compute_sentence(final, search)
-    assert sentence.startswith("4 recorded runs took 2.0 hours")
+    sentence = compute_sentence(final, search, runs({"dense": [0.5, 0.5]}))
+    assert sentence.startswith("6 recorded runs took 3.0 hours")
     assert "1.5 for the 3 final runs and ablations, 0.5 for the 1 runs" in sentence
+    assert "1.0 for 2 that this choice made obsolete" in sentence
     assert "1 of them diverged and 1 were interrupted and resumed" in sentence
 
 
@@ -259,6 +260,11 @@ def test_a_search_lists_what_was_varied_the_best_first() -> None:
     assert list(table.columns) == ["learning_rate", "validation accuracy", "train accuracy"]
     assert table["learning_rate"].tolist() == [0.2, 0.1]
     assert search_sentence(found) == "2 runs (2 of `dense`), 1.0 hours, each counted by its own clock."
+
+
+def test_gains_of_earlier_runs_are_told_seed_by_seed() -> None:
+    earlier = runs({"dense": [0.50, 0.52], "loss_gated": [0.51, 0.50], "plateau": [0.50, 0.53]})
+    assert gains_by_seed(earlier) == "`loss_gated` +1.0 and -2.0, `plateau` +0.0 and +1.0"
 
 
 def test_each_condition_is_paired_by_seed() -> None:

@@ -11,17 +11,22 @@ from sparsecycle.benchmarks.record import BenchmarkRecord, ratio
 from sparsecycle.benchmarks.targets import CLASSROOM
 
 
-def compute_sentence(runs: pd.DataFrame, search: pd.DataFrame) -> str:
-    """What all recorded runs took together, diverged ones included."""
-    both = pd.concat([runs, search])
-    final, searched = (frame["wall_seconds"].sum() / 3600 for frame in (runs, search))
-    diverged, resumed = int((both["status"] == "diverged").sum()), int((both["resumes"] > 0).sum())
+def compute_sentence(runs: pd.DataFrame, search: pd.DataFrame, earlier: pd.DataFrame) -> str:
+    """What all recorded runs took together, diverged ones included.
+
+    Args:
+        runs, search, earlier: rows of `load_runs`: the final ones, those that chose constants, and those that this
+            choice made obsolete.
+    """
+    every = pd.concat([runs, search, earlier])
+    final, searched, replaced = (frame["wall_seconds"].sum() / 3600 for frame in (runs, search, earlier))
+    diverged, resumed = int((every["status"] == "diverged").sum()), int((every["resumes"] > 0).sum())
     return (
-        f"{len(both)} recorded runs took {final + searched:.1f} hours, each counted by its own clock (some shared a "
-        f"machine): {final:.1f} for the {len(runs)} final runs and ablations, {searched:.1f} for the {len(search)} "
-        f"runs that chose constants. {diverged} of them diverged and {resumed} were interrupted and resumed; these are "
-        "counted. Trial runs while the code was written were not recorded and are not, nor are nine `classroom` "
-        "runs that the search for constants made obsolete."
+        f"{len(every)} recorded runs took {final + searched + replaced:.1f} hours, each counted by its own clock (some "
+        f"shared a machine): {final:.1f} for the {len(runs)} final runs and ablations, {searched:.1f} for the "
+        f"{len(search)} runs that chose constants, {replaced:.1f} for {len(earlier)} that this choice made obsolete. "
+        f"{diverged} of them diverged and {resumed} were interrupted and resumed; these are counted. Trial runs while "
+        "the code was written were not recorded and are not."
     )
 
 
