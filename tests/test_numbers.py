@@ -9,7 +9,9 @@ import yaml
 
 from conftest import ROOT
 from sparsecycle import load_runs
+from sparsecycle.ablations import ablation_table
 from sparsecycle.grid import Grid, progress
+from sparsecycle.ledger import ledger_markdown
 from sparsecycle.records import find_records, load_configurations
 from sparsecycle.report.comparisons import regularized, without_feedback
 from sparsecycle.statistics import NO_EFFECT, PAPER_ACCURACY, verdict_table
@@ -23,9 +25,11 @@ PAGES = sorted(
         *(ROOT / "README.md", ROOT / "data/README.md"),
     ]
 )
+LEDGERS = [ROOT / "book/ledger.yaml", ROOT / "book/set_ledger.yaml"]
 RECORDED = {  # studies that the chapters show, and the folders of their records
     "quick": "data/runs",
     "classroom": "data/runs",
+    "ablation": "data/runs",
     "search-optimizer": "data/search",
     "search-controllers": "data/search",
 }
@@ -34,6 +38,10 @@ RECORDED = {  # studies that the chapters show, and the folders of their records
 def prose(path: Path) -> str:
     """What people typed: no code, no front matter, nothing between the markers of generated parts."""
     text = path.read_text(encoding="utf-8")
+    if path.suffix == ".yaml":
+        rows = yaml.safe_load(text)
+        text = "\n".join(str(row.get(part, "")) for row in rows for part in ("choice", "known", "why", "not_varied"))
+        text += "\n".join(one for row in rows for one in row["alternatives"])
     if path.suffix == ".ipynb":
         cells = nbformat.reads(text, as_version=4).cells
         text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
@@ -42,7 +50,7 @@ def prose(path: Path) -> str:
     return text
 
 
-@pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*PAGES, *LEDGERS], ids=lambda path: path.name)
 def test_every_number_in_prose_is_known_and_none_is_a_result(path: Path) -> None:
     known = yaml.safe_load((ROOT / "tests/quoted_numbers.yaml").read_text(encoding="utf-8"))
     name = path.relative_to(ROOT).as_posix()
@@ -67,6 +75,11 @@ def test_the_papers_numbers_in_prose_are_those_of_the_code() -> None:
 def test_every_run_that_a_chapter_shows_is_recorded(study: str) -> None:
     runs = progress(Grid.read(ROOT / "workflow/grid.yaml").configurations(study), ROOT / RECORDED[study])
     assert {run.name: run.status for run in runs if run.status not in ("done", "diverged")} == {}
+
+
+def test_every_choice_of_the_ledger_was_varied_or_it_says_why_not() -> None:
+    text = ledger_markdown(LEDGERS[0], ablation_table(load_runs(ROOT / "data/runs"), "ablation"))
+    assert "*Ablation" in text and "not run yet" not in text
 
 
 def test_every_claim_of_the_classroom_study_was_measured() -> None:
