@@ -3,7 +3,6 @@
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -19,6 +18,7 @@ import torch
 import yaml
 
 from conftest import ROOT, same_run
+from processes import Command, call
 from sparsecycle import RunConfig, train
 from sparsecycle.batches import load_images
 from sparsecycle.checkpoints import checkpoint_files
@@ -37,21 +37,26 @@ OFTEN = ["--checkpoint-minutes", "0.0005"]  # every 30 ms: most of the time a ch
 
 
 def command(output_dir: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "sparsecycle.cli", *RUN, *more, "--output-dir", str(output_dir)]
+    return [*RUN, *more, "--output-dir", str(output_dir)]
 
 
-def call(output_dir: Path, *more: str, **options: Any) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(command(output_dir, *more), capture_output=True, text=True, **options)
+def program(*arguments: str) -> list[str]:
+    """The command line as a new process of Python."""
+    return [sys.executable, "-m", "sparsecycle.cli", *arguments]
 
 
-def told_in_one_sentence(done: "subprocess.CompletedProcess[str]", *parts: str) -> None:
+def run(output_dir: Path, *more: str) -> Command:
+    return call(command(output_dir, *more))
+
+
+def told_in_one_sentence(done: "Command | subprocess.CompletedProcess[str]", *parts: str) -> None:
     lines = [line for line in done.stderr.splitlines() if line.startswith("sparsecycle: ")]
     assert len(lines) == 1 and "Traceback" not in done.stderr, done.stderr
     for part in parts:
         assert part in lines[0]
 
 
-def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[Any]", pause: float = 0.005) -> None:
+def wait_for(condition: Callable[[], bool], process: "Command | subprocess.Popen[Any]", pause: float = 0.005) -> None:
     """Until it holds; the process must not have ended before."""
     end = time.monotonic() + 60
     while not condition():
@@ -64,7 +69,7 @@ def wait_for(condition: Callable[[], bool], process: "subprocess.Popen[Any]", pa
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run left alone."""
     folder = tmp_path_factory.mktemp("whole")
-    assert call(folder).returncode == 0
+    assert run(folder).returncode == 0
     return run_folder(CONFIG, folder)
 
 
@@ -72,7 +77,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def long_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A longer run left alone."""
     folder = tmp_path_factory.mktemp("long")
-    assert call(folder, *LONGER).returncode == 0
+    assert run(folder, *LONGER).returncode == 0
     return run_folder(LONG, folder)
 
 
@@ -84,7 +89,7 @@ def step_of(checkpoint: Path) -> int:
 def begun(tmp_path: Path) -> Path:
     """A run that was killed after its first period, with two checkpoints written."""
     folder = run_folder(CONFIG, tmp_path)
-    process = subprocess.Popen(command(tmp_path, *OFTEN), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = Command(command(tmp_path, *OFTEN))
     first = CONFIG.steps_per_period
     wait_for(lambda: sum(step_of(path) > first for path in checkpoint_files(folder)) == 2, process)
     process.kill()
@@ -109,8 +114,7 @@ def test_killed_at_twenty_moments(long_whole: Path, tmp_path: Path) -> None:
 
     for kill in range(20):
         before = checkpoint_files(folder)[:1]
-        resumed = command(tmp_path, *OFTEN, *LONGER)
-        process = subprocess.Popen(resumed, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        process = Command(command(tmp_path, *OFTEN, *LONGER))
         wait_for(lambda before=before: checkpoint_files(folder)[:1] != before, process)
         if kill % 2:
             wait_for(writing, process, pause=0.0002)
@@ -128,13 +132,12 @@ def test_killed_at_twenty_moments(long_whole: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_to_the_command(whole: Path, tmp_path: Path, number: signal.Signals) -> None:
     """It saves where it is, not only where the last period ended."""
-    process = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    process = Command(command(tmp_path))
     folder = run_folder(CONFIG, tmp_path)
     wait_for(lambda: (folder / "epochs.parquet").exists(), process)
     process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 128 + number
-    assert errors.strip() == "sparsecycle: interrupted; the same command goes on where this one stopped"
+    assert process.wait(timeout=60) == 128 + number
+    assert process.stderr.strip() == "sparsecycle: interrupted; the same command goes on where this one stopped"
     assert len(checkpoint_files(folder)) in (1, 2)
     goes_on(tmp_path, whole)
 
@@ -164,11 +167,7 @@ def test_signal_to_papermill(long_whole: Path, tmp_path: Path, number: signal.Si
 
 def test_full_disk(whole: Path, tmp_path: Path) -> None:
     """No file may grow beyond 200 kB: a checkpoint cannot be written."""
-
-    def limit() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))
-
-    done = call(tmp_path, preexec_fn=limit)
+    done = call(command(tmp_path), largest_file=200_000)
     assert done.returncode == 1
     told_in_one_sentence(done, "File too large", "what was recorded is whole")
     folder = run_folder(CONFIG, tmp_path)
@@ -181,7 +180,9 @@ def test_read_only_folder(whole: Path, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     runs.mkdir(mode=0o555)
     rights = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search"]
-    done = subprocess.run([*(rights if os.geteuid() == 0 else []), *command(runs)], capture_output=True, text=True)
+    done = subprocess.run(
+        [*(rights if os.geteuid() == 0 else []), *program(*command(runs))], capture_output=True, text=True
+    )
     assert done.returncode == 2
     told_in_one_sentence(done, "cannot be written", "choose another output_dir")
     runs.chmod(0o755)
@@ -205,7 +206,7 @@ DAMAGES = pytest.mark.parametrize("damage", [flip, truncate])
 def test_damaged_checkpoint(whole: Path, begun: Path, damage: Callable[[Path], None]) -> None:
     newest, older, *_ = checkpoint_files(begun)
     damage(newest)
-    done = call(begun.parents[1])
+    done = run(begun.parents[1])
     assert done.returncode == 0
     assert f"{newest} is damaged" in done.stderr and "skipped" in done.stderr and str(older) not in done.stderr
     same_run(whole, begun)
@@ -216,7 +217,7 @@ def test_every_checkpoint_damaged(whole: Path, begun: Path, damage: Callable[[Pa
     checkpoints = checkpoint_files(begun)  # three, where the kill came before the oldest was removed
     for path in checkpoints:
         damage(path)
-    done = call(begun.parents[1])
+    done = run(begun.parents[1])
     assert done.returncode == 0 and done.stderr.count("is damaged") == len(checkpoints) >= 2
     assert RunRecord.read(begun).provenance.resumes == 0
     same_run(whole, begun)
@@ -235,11 +236,9 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 def test_damaged_record(copy: Path, damage: Callable[[Path], None], name: str) -> None:
     damage(copy / name)
     content = {path.name: path.read_bytes() for path in copy.iterdir()}
-    done = subprocess.run(
-        [sys.executable, "-m", "sparsecycle.cli", "verify", str(copy.parents[1])], capture_output=True, text=True
-    )
+    done = call(["verify", str(copy.parents[1])])
     assert done.returncode in (1, 2) and name in done.stdout + done.stderr and "Traceback" not in done.stderr
-    call(copy.parents[1])
+    run(copy.parents[1])
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == content, "never repaired in silence"
 
 
@@ -248,7 +247,7 @@ def test_other_schema_version(copy: Path, version: Any) -> None:
     raw = json.loads((copy / "record.json").read_text(encoding="utf-8"))
     content = json.dumps(raw | {"schema_version": version})
     (copy / "record.json").write_text(content, encoding="utf-8")
-    done = call(copy.parents[1])
+    done = run(copy.parents[1])
     assert done.returncode == 2
     told_in_one_sentence(done, f"schema version {version!r}, but this library reads 1")
     assert (copy / "record.json").read_text(encoding="utf-8") == content
@@ -259,7 +258,7 @@ def test_damaged_image_file(tmp_path: Path, whole: Path, damage: Callable[[Path]
     data = tmp_path / "data"
     shutil.copytree(ROOT / "data" / "cifar10-mini", data / "cifar10-mini")
     damage(data / "cifar10-mini" / "train-02.webp")
-    done = call(tmp_path / "runs", "--data-dir", str(data))
+    done = run(tmp_path / "runs", "--data-dir", str(data))
     assert done.returncode == 2
     told_in_one_sentence(done, "train-02.webp")
     goes_on(tmp_path / "runs", whole)
@@ -294,12 +293,12 @@ def test_clock_that_jumps(whole: Path, tmp_path: Path, days: int) -> None:
 
 def test_loss_that_is_not_a_number(tmp_path: Path) -> None:
     spoilt = ["--set", "learning_rate=1e30", "--set", "clip_norm=null"]
-    done = call(tmp_path, *spoilt)
+    done = run(tmp_path, *spoilt)
     assert done.returncode == 0 and "diverged" in done.stdout
     (record,) = tmp_path.rglob("record.json")
     content = record.read_bytes()
     assert json.loads(content)["status"] == "diverged"
-    assert call(tmp_path, *spoilt).returncode == 0 and record.read_bytes() == content
+    assert run(tmp_path, *spoilt).returncode == 0 and record.read_bytes() == content
 
 
 SMALL_MEMORY = """
@@ -360,12 +359,12 @@ def test_what_torch_raises_where_a_gpu_s_memory_ends(tmp_path: Path, monkeypatch
 
 
 def test_two_writers(whole: Path, tmp_path: Path) -> None:
-    first = subprocess.Popen(command(tmp_path), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    first = Command(command(tmp_path))
     folder = run_folder(CONFIG, tmp_path)
     wait_for(lambda: (folder / "epochs.parquet").exists(), first)
     first.send_signal(signal.SIGSTOP)  # holds still, so that the second certainly meets it
     try:
-        second = call(tmp_path)
+        second = run(tmp_path)
     finally:
         first.send_signal(signal.SIGCONT)
     assert second.returncode == 2
@@ -438,19 +437,19 @@ def test_a_checkpoint_that_cannot_be_read_is_not_passed_over(begun: Path, monkey
     content = newest.read_bytes()
     newest.unlink()
     newest.mkdir()  # reading it fails as reading from a failing disk does
-    done = call(begun.parents[1])
+    done = run(begun.parents[1])
     assert done.returncode == 2
     told_in_one_sentence(done, str(newest), "cannot be read")
     newest.rmdir()
     newest.write_bytes(content)
-    assert call(begun.parents[1]).returncode == 0
+    assert run(begun.parents[1]).returncode == 0
 
 
 @pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv takes from root the right to write anywhere")
 def test_a_finished_run_can_be_read_from_a_folder_that_cannot_be_written(copy: Path) -> None:
     copy.chmod(0o555)
     rights = ["setpriv", "--inh-caps=-all", "--bounding-set=-dac_override,-dac_read_search"]
-    arguments = [*(rights if os.geteuid() == 0 else []), *command(copy.parents[1])]
+    arguments = [*(rights if os.geteuid() == 0 else []), *program(*command(copy.parents[1]))]
     done = subprocess.run(arguments, capture_output=True, text=True)
     assert done.returncode == 0 and "already finished" in done.stdout, done.stderr
 

@@ -1,0 +1,73 @@
+"""The command line in processes of its own, to be disturbed: forked from one process that has imported everything once.
+
+What `python -m sparsecycle.cli` does after its imports, without the seconds that they take each time.
+"""
+
+import multiprocessing
+import os
+import resource
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+_FORKED = multiprocessing.get_context("forkserver")
+_FORKED.set_forkserver_preload(["processes", "sparsecycle.training", "torch._inductor.config"])
+
+
+class Command:
+    """A command under way; `returncode` is None until it ended, and the negative number of the signal that killed it.
+
+    Args:
+        arguments: of `sparsecycle`.
+        largest_file: bytes beyond which no file may grow, as on a full disk.
+    """
+
+    def __init__(self, arguments: Sequence[str], *, largest_file: int | None = None) -> None:
+        self._folder = tempfile.TemporaryDirectory()
+        self._process = _FORKED.Process(target=_run, args=(list(arguments), self._folder.name, largest_file))
+        self._process.start()
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    @property
+    def stdout(self) -> str:
+        return (Path(self._folder.name) / "stdout").read_text(encoding="utf-8")
+
+    @property
+    def stderr(self) -> str:
+        return (Path(self._folder.name) / "stderr").read_text(encoding="utf-8")
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        assert self._process.pid
+        os.kill(self._process.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        assert self.returncode is not None, "the process did not end in time"
+        return self.returncode
+
+
+def call(arguments: Sequence[str], *, largest_file: int | None = None) -> Command:
+    """A command that has ended."""
+    command = Command(arguments, largest_file=largest_file)
+    command.wait()
+    return command
+
+
+def _run(arguments: list[str], folder: str, largest_file: int | None) -> None:
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        os.dup2(os.open(Path(folder) / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), number)
+    if largest_file is not None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
+    from sparsecycle.cli import main
+
+    sys.exit(main(arguments))
