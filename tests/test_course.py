@@ -25,6 +25,7 @@ from sparsecycle.scoring import FREE, LARGEST_MEAN_BUDGET
 
 sys.path.insert(0, str(ROOT / "course"))
 from make_forms import form
+from open_class import bring
 
 LESSONS = sorted((ROOT / "course").glob("lesson*.ipynb"))
 EXERCISE = re.compile(r"### Exercise (\d): ")
@@ -95,6 +96,15 @@ def test_a_form_is_clean(path: Path) -> None:
         for cell in form(nbformat.read(path, as_version=4), name).cells:
             assert "tags" not in cell.metadata and not cell.get("outputs")
             assert cell.cell_type == "code" or not re.search(r"\]\((?!https?:)|\{[a-z]+\}`", cell.source)
+
+
+def test_a_class_keeps_what_it_wrote_and_gets_what_is_missing(tmp_path: Path) -> None:
+    assert bring("student", tmp_path) == [f"{path.stem}-student.ipynb" for path in LESSONS]
+    written, lost = tmp_path / "lesson1_layer-student.ipynb", tmp_path / "lesson2_resets-student.ipynb"
+    written.write_text("what a student wrote", encoding="utf-8")
+    lost.unlink()
+    assert bring("student", tmp_path) == [lost.name] and written.read_text(encoding="utf-8") == "what a student wrote"
+    assert nbformat.read(lost, as_version=4).cells and not list(tmp_path.glob("*teacher*"))
 
 
 @pytest.mark.parametrize(

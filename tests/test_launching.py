@@ -1,5 +1,6 @@
 """Buttons for Binder and Colab, and the cell that finds the library where a lesson is opened."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -108,6 +109,24 @@ def test_beside_the_wheels_of_a_class_nothing_is_fetched(tmp_path: Path) -> None
     assert "--no-index" not in commands()
     (tmp_path / "wheels").mkdir()
     assert commands().count("--no-index --find-links wheels") == 2, "the lock, and the library itself"
+
+
+@pytest.mark.parametrize(("target", "form"), [("class", "student"), ("class-teacher", "teacher")])
+def test_a_class_opens_the_folder_that_its_forms_are_brought_to(target: str, form: str) -> None:
+    told = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    [folder] = re.findall(rf"open_class\.py {form} (\S+)", told)
+    page = (ROOT / "course/course.md").read_text(encoding="utf-8")
+    assert f"jupyter lab {folder}\n" in told and f"`{folder}`" in page
+    ignored = subprocess.run(["git", "check-ignore", "-q", f"{folder}/"], cwd=ROOT)
+    assert ignored.returncode == 0, "git would take what was written into it"
+
+
+def test_cleaning_leaves_what_a_class_wrote(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for folder in ("_build/extra/class", "my-class", "my-class-teacher"):
+        (tmp_path / folder).mkdir(parents=True)
+    subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"Makefile", "my-class", "my-class-teacher"}
 
 
 def test_the_kit_has_what_git_tracks_and_nothing_that_was_built(tmp_path: Path) -> None:
