@@ -56,7 +56,7 @@ class-teacher: $(READY)  ## the same with solutions, for teachers, in my-class-t
 	@$(BIN)/python course/open_class.py teacher my-class-teacher
 	@$(BIN)/jupyter lab my-class-teacher
 
-class-kit: $(READY)  ## for laptops without a network: a folder with the checkout and everything that `make class` needs
+class-kit: $(READY)  ## for laptops without a network: a folder with the checkout, all that `make class` needs, and the book if it is built
 	@$(BIN)/python course/make_kit.py
 
 pdf: $(READY)  ## the built book as one PDF, in _build/html
