@@ -15,6 +15,8 @@ import nbformat
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from nbclient import NotebookClient
 
 from conftest import ROOT
@@ -133,6 +135,20 @@ def test_a_class_keeps_what_it_wrote_and_gets_what_is_missing(tmp_path: Path) ->
 def test_answers_are_compared(answer: Any, expected: Any, told: str, capsys: pytest.CaptureFixture[str]) -> None:
     check(answer, expected, "Look again.")
     assert capsys.readouterr().out == told + "\n"
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(size=st.floats(1e-6, 1e6), sign=st.sampled_from([-1, 1]))
+def test_an_answer_rounded_to_four_digits_is_right(size: float, sign: int, capsys: pytest.CaptureFixture[str]) -> None:
+    check(float(f"{sign * size:.4g}"), sign * size, "Look again.")
+    assert capsys.readouterr().out == RIGHT + "\n"
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_where_an_exercise_asks_for_digits_it_asks_for_four(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    exercises = "\n".join(cell.source for cell in cells if EXERCISE.match(cell.source))
+    assert set(re.findall(r"(\w+) (?:digits|decimals)", exercises.lower())) == {"four"}
 
 
 def test_a_function_is_compared_case_by_case(capsys: pytest.CaptureFixture[str]) -> None:

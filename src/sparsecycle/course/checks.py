@@ -15,8 +15,8 @@ def check(answer: Any, expected: Any, hint: str) -> None:
 
     Args:
         answer: number, text, set, sequence or tensor; `...` stands for an exercise that was not done.
-        expected: what is right; numbers may differ by a thousandth, relatively. A set is compared with whatever holds
-            the same numbers.
+        expected: what is right; numbers may differ by a thousandth, relatively, which any that is rounded to four
+            digits does not exceed. A set is compared with whatever holds the same numbers.
         hint: what to look at again, one sentence.
     """
     print(_verdict(answer, expected, hint))
