@@ -186,7 +186,14 @@ def test_a_function_that_works_in_place_is_judged_by_what_it_was_given(capsys: p
 @pytest.mark.parametrize(
     ("rule", "told"),
     [
-        (lambda budget, loss, dense: max(0.1, budget / 2) if budget > 0.1 else 1.0, RIGHT),
+        (lambda budget, loss, dense: max(0.1, budget / 2) if budget > 0.1 and loss <= dense + 0.5 else 1.0, RIGHT),
+        # It only looks whether the loss is a number.
+        (
+            lambda budget, loss, dense: max(0.1, budget / 2) if budget > 0.1 and math.isfinite(loss) else 1.0,
+            "all lead to the same budgets",
+        ),
+        (lambda budget, loss, dense: max(0.1, budget / 2) if budget > 0.1 else 1.0, "all lead to the same budgets"),
+        (lambda *_: 1.0, "It never compresses"),
         (lambda budget, loss, dense: budget / 2, "which is not from 0.1 to 1"),
         (lambda budget, loss, dense: 0.1 if budget == 1 else 0.1 + budget / 2, "it grows to 0.15"),
         (lambda budget, loss, dense: 0.5, "There was no reset for 50 periods"),
