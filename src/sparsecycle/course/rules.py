@@ -1,31 +1,32 @@
 """The check for the exercise of the course that designs a controller."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from sparsecycle.course.checks import OPEN, RIGHT
 
-Rule = Callable[[float, float, float], Any]
+Rule = Callable[[float, float, float, float], Any]
 Losses = np.ndarray[Any, Any]
 HIGHEST = 3.0  # of the losses that are numbers, in nats
 
 
-def check_rule(rule: Rule, floor: float, *, patience: int = 50) -> None:
+def check_rule(rule: Rule, floors: Sequence[float], *, patience: int = 50) -> None:
     """Print whether a rule for the next budget is a controller that cannot go wrong.
 
     It keeps the bounds, never grows but by a reset to 1, and resets at last, whatever the losses. It compresses, and
     which budgets it chooses depends on the losses.
 
     Args:
-        rule: takes the budget, the loss of the period just trained at it and that of the last dense period; returns the
-            next budget.
-        floor: the smallest budget that is allowed.
+        rule: takes the budget, the loss of the period just trained at it, that of the last dense period, and the floor;
+            returns the next budget.
+        floors: smallest budgets that are allowed, tried one after the other.
         patience: periods within which a reset must come, whatever the losses.
     """
-    print(_told(rule, floor, patience))
+    told = (_told(rule, floor, patience) for floor in floors)
+    print(next((sentence for sentence in told if sentence != RIGHT), RIGHT))
 
 
 def _told(rule: Rule, floor: float, patience: int) -> str:
@@ -50,9 +51,9 @@ def _followed(rule: Rule, losses: Losses, floor: float, patience: int) -> list[f
     for loss in losses.tolist():
         if budget == 1:
             dense_loss = loss
-        told = f"With budget {budget:.3g}, loss {loss:.3g} and dense loss {dense_loss:.3g}"
+        told = f"With budget {budget:.3g}, loss {loss:.3g}, dense loss {dense_loss:.3g} and floor {floor:g}"
         try:
-            found = rule(budget, loss, dense_loss)
+            found = rule(budget, loss, dense_loss, floor)
         except Exception as error:
             return f"Not yet. {told} it stops: {type(error).__name__}, {error}"
         if (found is None or found is ...) and not path:
