@@ -1,13 +1,20 @@
 """Checks for the exercises of the course: in one line, whether an answer is right, and if not, where to look."""
 
 import copy
+import dis
+import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from sparsecycle.errors import shown
+
 RIGHT, OPEN = "Right.", "Not answered yet."
+NO_VALUE = "it gives no value: is a `return` missing?"
+IDLE = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}  # all that Python makes of a body that is `...`
+FEW = 16  # values of an array that a message writes out
 
 
 def check(answer: Any, expected: Any, hint: str) -> None:
@@ -26,7 +33,7 @@ def check_function(answer: Callable[..., Any], expected: Callable[..., Any], cas
     """Print whether a function gives what another one gives, case by case, and the first case where it does not.
 
     Args:
-        answer: the function of the exercise; one that returns `...` or None was not done.
+        answer: the function of the exercise; one whose body is `...` was not done.
         expected: the function to compare with.
         cases: arguments of each call.
     """
@@ -36,13 +43,25 @@ def check_function(answer: Callable[..., Any], expected: Callable[..., Any], cas
         try:
             found = answer(*copy.deepcopy(arguments))  # it may work in place
         except Exception as error:
-            print(f"Not yet. With {told} it stops: {type(error).__name__}, {error}")
+            print(f"Not yet. With {told} it stops: {shown(error)}")
             return
-        if found is None or not _same(found, wanted):
-            undone = found is None or found is ...
-            print(OPEN if undone else f"Not yet. With {told} it gives {_text(found)}, but should give {_text(wanted)}.")
+        if unwritten(answer, found):
+            print(OPEN)
+            return
+        if found is None:
+            print(f"Not yet. With {told} {NO_VALUE}")
+            return
+        if not _same(found, wanted):
+            print(f"Not yet. With {told} it gives {_text(found)}, but should give {_text(wanted)}.")
             return
     print(RIGHT)
+
+
+def unwritten(function: Callable[..., Any], given: Any) -> bool:
+    """Whether a function that gave this is still a stub: one that does nothing, not one that forgot its `return`."""
+    if given is None and inspect.isfunction(function):
+        return {step.opname for step in dis.get_instructions(function)} <= IDLE
+    return given is ...
 
 
 def _verdict(answer: Any, expected: Any, hint: str) -> str:
@@ -78,7 +97,9 @@ def _plain(value: Any) -> Any:
 def _text(value: Any) -> str:
     plain = _plain(value)
     if isinstance(plain, np.ndarray):
-        plain = plain.tolist()
+        if plain.ndim:
+            return f"an array of shape {plain.shape}" if plain.size > FEW else str(plain.tolist())
+        plain = plain.item()
     if isinstance(plain, float) and math.isfinite(plain):
         return f"{plain:.4g}"
-    return str(plain)
+    return shown(plain)

@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from sparsecycle.course.checks import OPEN, RIGHT
+from sparsecycle.course.checks import NO_VALUE, OPEN, RIGHT, unwritten
+from sparsecycle.errors import shown
 
 Rule = Callable[[float, float, float, float], Any]
 Losses = np.ndarray[Any, Any]
@@ -55,11 +56,13 @@ def _followed(rule: Rule, losses: Losses, floor: float, patience: int) -> list[f
         try:
             found = rule(budget, loss, dense_loss, floor)
         except Exception as error:
-            return f"Not yet. {told} it stops: {type(error).__name__}, {error}"
-        if (found is None or found is ...) and not path:
+            return f"Not yet. {told} it stops: {shown(error)}"
+        if unwritten(rule, found):
             return OPEN
+        if found is None:
+            return f"Not yet. {told} {NO_VALUE}"
         if not isinstance(found, int | float | np.number):
-            return f"Not yet. {told} it gives {found!r}, which is no number."
+            return f"Not yet. {told} it gives {shown(found)}, which is no number."
         if not floor <= found <= 1:
             return f"Not yet. {told} it gives {found!r}, which is not from {floor} to 1."
         if budget < found < 1:
