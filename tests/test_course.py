@@ -5,6 +5,7 @@ import re
 import sys
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import nbformat
 import pytest
@@ -102,3 +103,30 @@ def test_where_an_exercise_asks_for_digits_it_asks_for_four(path: Path) -> None:
     cells = nbformat.read(path, as_version=4).cells
     exercises = "\n".join(cell.source for cell in cells if EXERCISE.match(cell.source))
     assert set(re.findall(r"(\w+) (?:digits|decimals)", exercises.lower())) == {"four"}
+
+
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_the_teacher_s_page_has_every_answer_that_a_solution_writes_down(path: Path) -> None:
+    page = (ROOT / "course/teacher.md").read_text(encoding="utf-8")
+    number = path.stem.removeprefix("lesson")[0]
+    [part] = re.findall(rf"## Lesson {number}\n(.*?)\n## ", page, re.DOTALL)
+    told = [ast.literal_eval(piece) for piece in re.findall(r"`([^`]+)`", part) if is_literal(piece)]
+    cells = nbformat.read(path, as_version=4).cells
+    solutions = [cell.source for cell in cells if "solution" in cell.metadata.get("tags", [])]
+    written = [value for source in solutions for value in literals(source)]
+    assert written and [value for value in written if value not in told] == []
+
+
+def literals(source: str) -> list[Any]:
+    """What a solution assigns without computing it; of several names at once, one by one."""
+    values = [one.value for one in ast.parse(source).body if isinstance(one, ast.Assign)]
+    single = [part for value in values for part in (value.elts if isinstance(value, ast.Tuple) else [value])]
+    return [ast.literal_eval(value) for value in single if is_literal(ast.unparse(value))]
+
+
+def is_literal(source: str) -> bool:
+    try:
+        ast.literal_eval(source)
+    except (ValueError, SyntaxError):
+        return False
+    return True
