@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(w
 JUPYTERLAB := $(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(PIP) -c requirements.lock jupyterlab
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages class class-teacher class-kit pdf test lint types unit notebooks pages-check bench study paper measure record set-search readme outputs links audit clean
+.PHONY: help env book pages class class-teacher class-times class-kit pdf test lint types unit notebooks pages-check bench study paper measure record set-search readme outputs links audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -55,6 +55,9 @@ class-teacher: $(READY)  ## the same with solutions, for teachers, in my-class-t
 	@$(JUPYTERLAB)
 	@$(BIN)/python course/open_class.py teacher my-class-teacher
 	@$(BIN)/jupyter lab my-class-teacher
+
+class-times: $(READY)  ## how long the slowest cell of each lesson takes on this machine
+	@$(BIN)/python course/slowest_cells.py
 
 class-kit: $(READY)  ## for laptops without a network: a folder with the checkout, all that `make class` needs, and the book if it is built
 	@$(BIN)/python course/make_kit.py

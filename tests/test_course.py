@@ -17,6 +17,7 @@ from sparsecycle.course.checks import OPEN, RIGHT
 sys.path.insert(0, str(ROOT / "course"))
 from make_forms import form
 from open_class import bring
+from slowest_cells import slowest
 
 LESSONS = sorted((ROOT / "course").glob("lesson*.ipynb"))
 EXERCISE = re.compile(r"### Exercise (\d): ")
@@ -96,6 +97,19 @@ def test_a_class_keeps_what_it_wrote_and_gets_what_is_missing(tmp_path: Path) ->
     lost.unlink()
     assert bring("student", tmp_path) == [lost.name] and written.read_text(encoding="utf-8") == "what a student wrote"
     assert nbformat.read(lost, as_version=4).cells and not list(tmp_path.glob("*teacher*"))
+
+
+def test_the_slowest_cell_is_found_by_what_execution_wrote_down() -> None:
+    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title")])
+    for source, begin, end in (("first = 1", 0, 20), ("slow = 2\nmore", 20, 55), ("third = 3", 56, 58)):
+        told = {"iopub.execute_input": f"2026-01-01T00:00:{begin:02}.500Z"}
+        told["shell.execute_reply"] = f"2026-01-01T00:00:{end}.750Z"
+        made.cells.append(nbformat.v4.new_code_cell(source, metadata={"execution": told}))
+    assert slowest(made) == (35.25, "slow = 2")
+
+
+def test_the_execution_of_a_form_writes_its_times_down() -> None:
+    assert slowest(executed(LESSONS[0], "teacher"))[0] > 0
 
 
 @pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
