@@ -9,9 +9,10 @@ SHELL := /bin/bash
 KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=10000000000
 # Beside the wheels of `make class-kit` nothing is fetched.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(wildcard wheels),--no-index --find-links wheels)
+JUPYTERLAB := $(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(PIP) -c requirements.lock jupyterlab
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages class class-kit pdf test lint types unit notebooks pages-check bench study paper measure record set-search readme outputs links audit clean
+.PHONY: help env book pages class class-teacher class-times class-kit pdf test lint types unit notebooks pages-check bench study paper measure record set-search readme outputs links audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -45,12 +46,20 @@ pages: $(READY)  ## build the book from what is there; a warning or a failing no
 	@$(BIN)/jupyter-book build . --all -n -W --keep-going --toc _build/_toc.yml --quiet
 	@$(BIN)/python course/make_slides.py
 
-class: $(READY)  ## the lessons in JupyterLab, in the form for students and in that for teachers
-	@$(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(PIP) -c requirements.lock jupyterlab
-	@$(BIN)/python course/make_forms.py
-	@$(BIN)/jupyter lab _build/extra/class
+class: $(READY)  ## the lessons with gaps, for students, in JupyterLab; what you write into my-class stays there
+	@$(JUPYTERLAB)
+	@$(BIN)/python course/open_class.py student my-class
+	@$(BIN)/jupyter lab my-class
 
-class-kit: $(READY)  ## for laptops without a network: a folder with the checkout and everything that `make class` needs
+class-teacher: $(READY)  ## the same with solutions, for teachers, in my-class-teacher
+	@$(JUPYTERLAB)
+	@$(BIN)/python course/open_class.py teacher my-class-teacher
+	@$(BIN)/jupyter lab my-class-teacher
+
+class-times: $(READY)  ## how long the slowest cell of each lesson takes on this machine
+	@$(BIN)/python course/slowest_cells.py
+
+class-kit: $(READY)  ## for laptops without a network: a folder with the checkout, all that `make class` needs, and the book if it is built
 	@$(BIN)/python course/make_kit.py
 
 pdf: $(READY)  ## the built book as one PDF, in _build/html

@@ -1,5 +1,6 @@
 """Buttons for Binder and Colab, and the cell that finds the library where a lesson is opened."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -110,8 +111,52 @@ def test_beside_the_wheels_of_a_class_nothing_is_fetched(tmp_path: Path) -> None
     assert commands().count("--no-index --find-links wheels") == 2, "the lock, and the library itself"
 
 
+@pytest.mark.parametrize(("target", "form"), [("class", "student"), ("class-teacher", "teacher")])
+def test_a_class_opens_the_folder_that_its_forms_are_brought_to(target: str, form: str) -> None:
+    told = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    [folder] = re.findall(rf"open_class\.py {form} (\S+)", told)
+    page = (ROOT / "course/course.md").read_text(encoding="utf-8")
+    assert f"jupyter lab {folder}\n" in told and f"`{folder}`" in page
+    ignored = subprocess.run(["git", "check-ignore", "-q", f"{folder}/"], cwd=ROOT)
+    assert ignored.returncode == 0, "git would take what was written into it"
+
+
+def test_cleaning_leaves_what_a_class_wrote(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for folder in ("_build/extra/class", "my-class", "my-class-teacher"):
+        (tmp_path / folder).mkdir(parents=True)
+    subprocess.run(["make", "clean"], cwd=tmp_path, capture_output=True, check=True)
+    assert {path.name for path in tmp_path.iterdir()} == {"Makefile", "my-class", "my-class-teacher"}
+
+
 def test_the_kit_has_what_git_tracks_and_nothing_that_was_built(tmp_path: Path) -> None:
     make_kit.copy_checkout(tmp_path)
     for name in ("Makefile", "requirements.lock", "course/lesson1_layer.ipynb", "data/cifar10-mini/README.md"):
         assert (tmp_path / name).read_bytes() == (ROOT / name).read_bytes()
     assert not (tmp_path / ".venv").exists() and not (tmp_path / "_build").exists()
+
+
+def test_the_kit_has_the_book_where_it_is_built_and_says_so_where_not(tmp_path: Path) -> None:
+    kit = tmp_path / "_build" / "class-kit"
+    assert "`make pages` builds them" in make_kit.copy_book(tmp_path, kit) and not kit.exists()
+    for name in ("index.html", "class/slides/lesson1_layer.html", "book/playground.html"):
+        (tmp_path / "_build/html" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "_build/html" / name).write_text(name, encoding="utf-8")
+    assert "open _build/html/index.html" in make_kit.copy_book(tmp_path, kit)
+    for name in ("index.html", "class/slides/lesson1_layer.html", "book/playground.html"):
+        assert (kit / "_build/html" / name).read_text(encoding="utf-8") == name
+
+
+def test_the_kit_is_made_of_checkout_book_and_wheels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = tmp_path / "_build/html/index.html"
+    book.parent.mkdir(parents=True)
+    book.write_text("the book", encoding="utf-8")
+    monkeypatch.setattr(make_kit, "ROOT", tmp_path)
+    monkeypatch.setattr(make_kit, "KIT", tmp_path / "_build/class-kit")
+    monkeypatch.setattr(make_kit, "copy_checkout", lambda into: into.mkdir(parents=True))
+    monkeypatch.setattr(make_kit, "wheels", lambda into: into.mkdir())
+    make_kit.main()
+    assert sorted(path.name for path in (tmp_path / "_build/class-kit").iterdir()) == ["_build", "wheels"]
+    assert "The book is in it" in capsys.readouterr().out

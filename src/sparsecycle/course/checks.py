@@ -1,13 +1,20 @@
 """Checks for the exercises of the course: in one line, whether an answer is right, and if not, where to look."""
 
 import copy
+import dis
+import inspect
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
+from sparsecycle.errors import shown
+
 RIGHT, OPEN = "Right.", "Not answered yet."
+NO_VALUE = "it gives no value: is a `return` missing?"
+IDLE = {"RESUME", "NOP", "LOAD_CONST", "RETURN_VALUE", "RETURN_CONST"}  # all that Python makes of a body that is `...`
+FEW = 16  # values of an array that a message writes out
 
 
 def check(answer: Any, expected: Any, hint: str) -> None:
@@ -15,8 +22,8 @@ def check(answer: Any, expected: Any, hint: str) -> None:
 
     Args:
         answer: number, text, set, sequence or tensor; `...` stands for an exercise that was not done.
-        expected: what is right; numbers may differ by a thousandth, relatively. A set is compared with whatever holds
-            the same numbers.
+        expected: what is right; numbers may differ by a thousandth, relatively, which any that is rounded to four
+            digits does not exceed. A set is compared with whatever holds the same numbers.
         hint: what to look at again, one sentence.
     """
     print(_verdict(answer, expected, hint))
@@ -26,7 +33,7 @@ def check_function(answer: Callable[..., Any], expected: Callable[..., Any], cas
     """Print whether a function gives what another one gives, case by case, and the first case where it does not.
 
     Args:
-        answer: the function of the exercise; one that returns `...` or None was not done.
+        answer: the function of the exercise; one whose body is `...` was not done.
         expected: the function to compare with.
         cases: arguments of each call.
     """
@@ -36,13 +43,25 @@ def check_function(answer: Callable[..., Any], expected: Callable[..., Any], cas
         try:
             found = answer(*copy.deepcopy(arguments))  # it may work in place
         except Exception as error:
-            print(f"Not yet. With {told} it stops: {type(error).__name__}, {error}")
+            print(f"Not yet. With {told} it stops: {shown(error)}")
             return
-        if found is None or not _same(found, wanted):
-            undone = found is None or found is ...
-            print(OPEN if undone else f"Not yet. With {told} it gives {_text(found)}, but should give {_text(wanted)}.")
+        if unwritten(answer, found):
+            print(OPEN)
+            return
+        if found is None:
+            print(f"Not yet. With {told} {NO_VALUE}")
+            return
+        if not _same(found, wanted):
+            print(f"Not yet. With {told} it gives {_text(found)}, but should give {_text(wanted)}.")
             return
     print(RIGHT)
+
+
+def unwritten(function: Callable[..., Any], given: Any) -> bool:
+    """Whether a function that gave this is still a stub: one that does nothing, not one that forgot its `return`."""
+    if given is None and inspect.isfunction(function):
+        return {step.opname for step in dis.get_instructions(function)} <= IDLE
+    return given is ...
 
 
 def _verdict(answer: Any, expected: Any, hint: str) -> str:
@@ -78,59 +97,9 @@ def _plain(value: Any) -> Any:
 def _text(value: Any) -> str:
     plain = _plain(value)
     if isinstance(plain, np.ndarray):
-        plain = plain.tolist()
+        if plain.ndim:
+            return f"an array of shape {plain.shape}" if plain.size > FEW else str(plain.tolist())
+        plain = plain.item()
     if isinstance(plain, float) and math.isfinite(plain):
         return f"{plain:.4g}"
-    return str(plain)
-
-
-def check_rule(rule: Callable[[float, float, float], Any], floor: float, *, patience: int = 50) -> None:
-    """Print whether a rule for the next budget keeps the bounds, never grows but by a reset to 1, and resets at last.
-
-    Args:
-        rule: takes the budget, the loss of the period just trained at it and that of the last dense period; returns the
-            next budget.
-        floor: the smallest budget that is allowed.
-        patience: periods within which a reset must come, whatever the losses.
-    """
-    first = True
-    for losses in _sequences():
-        budget, dense_loss, since_reset = 1.0, math.nan, 0
-        for loss in losses.tolist():
-            if budget == 1:
-                dense_loss = loss
-            told = f"With budget {budget:.3g}, loss {loss:.3g} and dense loss {dense_loss:.3g}"
-            try:
-                found = rule(budget, loss, dense_loss)
-            except Exception as error:
-                print(f"Not yet. {told} it stops: {type(error).__name__}, {error}")
-                return
-            if (found is None or found is ...) and first:
-                print(OPEN)
-                return
-            first = False
-            if not isinstance(found, int | float | np.number):
-                print(f"Not yet. {told} it gives {found!r}, which is no number.")
-                return
-            if not floor <= found <= 1:
-                print(f"Not yet. {told} it gives {found!r}, which is not from {floor} to 1.")
-                return
-            if budget < found < 1:
-                print(f"Not yet. {told} it grows to {found:.3g}; the only way up is a reset to 1.")
-                return
-            since_reset = 0 if found == 1 else since_reset + 1
-            if since_reset > patience:
-                print(f"Not yet. There was no reset for {patience} periods, the last with budget {budget:.3g}.")
-                return
-            budget = float(found)
-    print(RIGHT)
-
-
-def _sequences() -> list[np.ndarray[Any, Any]]:
-    """Losses that a rule must bear: usual ones, and those of a training that breaks."""
-    rng, periods = np.random.default_rng(0), np.arange(200)
-    found = [rng.uniform(0, 3, 200), np.full(200, 1.0), np.linspace(3, 0, 200), np.linspace(0, 3, 200)]
-    found.append(np.full(200, math.nan))
-    for bad in (math.nan, math.inf, -math.inf):
-        found += [np.where(periods < 3, 1.0, bad), np.where(periods % 2, bad, 1.0)]
-    return found
+    return shown(plain)
