@@ -1,4 +1,4 @@
-"""A Sphinx extension that numbers the drawn figures of each page, and links them to code and runs.
+"""A Sphinx extension that numbers the drawn figures of each page, and links each to its code and its runs.
 
 `show(figure, caption, name="effects")` of the library names a figure; `` {fignum}`effects` `` in the text of the same
 page becomes "Figure 3", a link to it.
@@ -16,18 +16,35 @@ from sphinx.util.osutil import relative_uri
 
 logger = logging.getLogger(__name__)
 
-RUNS = "book/every_run.html#runs-"
-# Of pages whose figures are drawn from recorded runs: which of them.
-RECORDED = {
-    "book/index": "classroom",
-    "book/playground": "classroom",
-    "course/lesson3_curve": "classroom",
-    "notebooks/ablations": "ablation",
-    "notebooks/controllers": "classroom",
-    "notebooks/results": "classroom",
-    "notebooks/robustness": "classroom",
-    "notebooks/set_results": "set",
-}
+METHODS = ("dense", "loss_gated", "plateau", "geometric", "fixed", "random")
+
+
+def listed(*names: str) -> dict[str, str]:
+    """Links into the list of runs: to single ones ("quick/dense-seed0"), or to those of a preset ("quick")."""
+    return {name.rpartition("/")[2]: f"book/every_run.html#{name if '/' in name else f'runs-{name}'}" for name in names}
+
+
+SHIPPED = [f"classroom/{method}-seed0" for method in METHODS[:3]]  # networks in data/checkpoints
+SEED_0 = [f"classroom/{method}-seed0{'-keep_ratio=0.25' if method == 'fixed' else ''}" for method in METHODS]
+# What the figures of a page are drawn from: by their names, or in their order; under "" those that are not named here.
+DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
+    "book/index": {"gain": listed("classroom")},
+    "course/lesson1_layer": {"": listed(SHIPPED[0])},
+    "course/lesson2_resets": {"": listed(SHIPPED[0])},
+    "course/lesson3_curve": {"figure-1": listed("classroom"), "figure-2": listed("classroom/plateau-seed0")},
+    "notebooks/ablations": {"": listed("ablation", "ablation-varied")},
+    "notebooks/controllers": {"recorded": listed(*SEED_0), "losses": listed(*SEED_0)},
+    "notebooks/costs": {"": {"measured": "notebooks/costs.html#benchmark"}},
+    "notebooks/layer": {"": listed(SHIPPED[0])},
+    "notebooks/network": {"": listed(*SHIPPED)},
+    "notebooks/results": {
+        "": listed("classroom"),
+        "paths": listed(*SEED_0),
+        "baselines": listed("classroom", "classroom-varied"),
+    },
+    "notebooks/robustness": {"": listed(*SHIPPED)},
+    "notebooks/set_results": {"": listed("set"), "scaling": {"measured": "notebooks/set_results.html#set-benchmark"}},
+} | {f"book/runs/{method}-seed0": {"": listed(f"quick/{method}-seed0")} for method in METHODS[:4]}
 FIGURE = re.compile(
     r'<figure class="drawn"(?P<said>[^>]*)>(?P<drawing>.*?)(?:<figcaption>(?P<caption>.*?)</figcaption>)?</figure>',
     re.DOTALL,
@@ -51,22 +68,24 @@ def _from(app: Sphinx, name: str, address: str) -> str:
 
 def number_figures(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
     numbers: dict[str, int] = {}
+    sources = DRAWN_FROM.get(name, {})
     code = app.builder.get_target_uri("_modules/index").removesuffix("index.html")
 
     def numbered(found: re.Match[str]) -> str:
         said = dict(re.findall(r'data-(\w+)="([^"]*)"', found["said"]))
-        numbers[said.get("name", f"figure-{len(numbers) + 1}")] = number = len(numbers) + 1
-        links = []
+        number = len(numbers) + 1
+        title = said.get("name", f"figure-{number}")
+        numbers[title] = number
+        links = {}
         if "code" in said:
             module, _, function = said["code"].rpartition(".")
-            links.append(("code", f"{code}{module.replace('.', '/')}.html#{function}"))
-        if name in RECORDED:
-            links.append(("runs", RUNS + RECORDED[name]))
-        listed = " · ".join(f'<a href="{_from(app, name, address)}">{text}</a>' for text, address in links)
+            links["code"] = f"{code}{module.replace('.', '/')}.html#{function}"
+        links |= sources.get(title, sources.get("", {}))
+        shown = " · ".join(f'<a href="{_from(app, name, address)}">{text}</a>' for text, address in links.items())
         return (
             f'<figure class="drawn" id="figure-{number}">{found["drawing"]}<figcaption>'
             f'<span class="figure-number">Figure {number}.</span> {found["caption"] or ""} '
-            f'<span class="figure-links">{listed}</span></figcaption></figure>'
+            f'<span class="figure-links">{shown}</span></figcaption></figure>'
         )
 
     def referenced(found: re.Match[str]) -> str:

@@ -89,6 +89,7 @@ def test_a_record_is_read_back_and_the_newest_of_a_device_counts(tmp_path: Path)
     (newest,) = load_benchmarks(tmp_path)
     assert newest == made_up_record("2026-01-03T00:00:00+00:00", factor=3)
     assert load_benchmarks(tmp_path / "none") == []
+    assert (tmp_path / newest.file).exists() and newest.file == "cpu-2026-01-03T000000.json"
 
 
 def test_a_damaged_record_is_named(tmp_path: Path) -> None:

@@ -196,6 +196,14 @@ def test_code_of_a_linked_table_stands_below_its_label() -> None:
     assert '<th><a href="#c1">C1</a><code>a &gt; b</code></th>' in shown and "command" not in shown
 
 
+def test_a_row_of_a_linked_table_can_be_led_to() -> None:
+    frame = pd.DataFrame({"told": ["1", "2"]}, index=pd.Index(["a/b-seed0", "c"], name="run"))
+    shown = linked_table(frame, {"c": "c.html"}, ids=True)._repr_html_()
+    assert '<th><span id="a/b-seed0">a/b-seed0</span></th>' in shown
+    assert '<th><span id="c"><a href="c.html">c</a></span></th>' in shown
+    assert "id=" not in linked_table(frame, {})._repr_html_()
+
+
 def test_a_figure_without_alternative_text_is_refused() -> None:
     with pytest.raises(ValueError, match="no alternative text"):
         show(Figure())

@@ -14,6 +14,7 @@ import glossary_links
 from conftest import ROOT
 from page_checks import dead_links, failed_outputs, parsed, pictures_without_words, sources_outside, tags
 from sparsecycle import load_runs
+from sparsecycle.config import PRESETS
 from sparsecycle.report.answers import answer, how_sure, short_answer
 from sparsecycle.set_mlp.records import load_set_runs
 from sparsecycle.set_mlp.report import set_run_list
@@ -142,6 +143,59 @@ def test_figures_are_numbered_and_lead_to_the_code_that_drew_them(name: str) -> 
             continue  # executed when they were recorded, before figures said what drew them
         [code] = [str(link["href"]) for link in caption.select("a") if link.get_text() == "code"]
         assert re.search(r"/_modules/sparsecycle/.*\.html#\w+", code)
+
+
+def drawn_from(name: str) -> list[list[str]]:
+    """For each figure of a page, what its links beside that to the code say."""
+    figures = tags(built(name), "article figure.drawn")
+    return [[link.get_text() for link in figure.select(".figure-links a")][1:] for figure in figures]
+
+
+SEED_0 = ["dense-seed0", "loss_gated-seed0", "plateau-seed0", "geometric-seed0", "fixed-seed0-keep_ratio=0.25"]
+SEED_0.append("random-seed0")
+
+
+@pytest.mark.parametrize(
+    ("name", "sources"),
+    [
+        ("book/method", [[]]),
+        ("course/lesson2_resets", [["dense-seed0"]] * 2),
+        ("course/lesson3_curve", [["classroom"], ["plateau-seed0"]]),
+        ("notebooks/controllers", [[], [], SEED_0, SEED_0]),  # the first two are of made-up losses
+        ("notebooks/costs", [["measured"]] * 3),
+        ("notebooks/layer", [["dense-seed0"]] * 2),
+        ("notebooks/robustness", [SEED_0[:3]]),
+        ("notebooks/set_method", [[]] * 6),  # trained in the page
+    ],
+)
+def test_a_figure_leads_to_what_it_is_drawn_from_and_to_nothing_else(name: str, sources: list[list[str]]) -> None:
+    assert drawn_from(name) == sources
+
+
+@pytest.mark.parametrize("name", ["book/index", "notebooks/ablations", "notebooks/results"])
+def test_a_figure_of_a_preset_leads_to_the_runs_of_the_preset_that_the_page_is_of(name: str) -> None:
+    article = built(name).select_one("article")
+    assert article
+    told = re.search(rf"\b({'|'.join(PRESETS)}) (preset|scale)\b", article.get_text())
+    assert told and all(names[0] == told[1] or names == SEED_0 for names in drawn_from(name))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_runs_that_a_figure_leads_to_are_recorded_and_stand_there(name: str) -> None:
+    for link in tags(built(name), ".figure-links a[href*='every_run.html']"):
+        target = built("book/every_run").find(id=urlsplit(str(link["href"])).fragment)
+        assert target, link["href"]
+        if target.find_parent("table"):
+            assert (ROOT / "data/runs" / target.get_text() / "record.json").exists()
+            assert target.get_text().endswith(f"/{link.get_text()}")
+            continue
+        table = target.find_next("table")
+        assert isinstance(table, Tag)
+        preset, _, varied = link.get_text().partition("-")
+        names = [str(row.get("id")) for row in table.select("th span[id]")]
+        assert names and all(name.startswith(f"{preset}/") for name in names)
+        as_it_stands = re.compile(r"seed\d+(-keep_ratio=0\.25)?$")  # `fixed` has no budget of its own
+        assert all(bool(as_it_stands.search(name)) != bool(varied) for name in names)
 
 
 @pytest.mark.parametrize("name", ["book/index", *(name for name in PAGES if name.startswith("notebooks/"))])

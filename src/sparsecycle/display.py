@@ -138,12 +138,16 @@ class linked_table:  # noqa: N801 (reads as what it puts on the page)
         frame: to show.
         addresses: where labels lead; one that has none is no link.
         under: a column whose texts are code, shown below the labels and not beside them.
+        ids: whether each label is also the id of its row's head, so that other pages can lead there.
     """
 
-    def __init__(self, frame: pd.DataFrame, addresses: Mapping[str, str], under: str | None = None) -> None:
+    def __init__(
+        self, frame: pd.DataFrame, addresses: Mapping[str, str], under: str | None = None, *, ids: bool = False
+    ) -> None:
         self.frame = frame
         self.addresses = addresses
         self.under = under
+        self.ids = ids
 
     def _repr_html_(self) -> str:
         shown = self.frame.map(lambda value: html.escape(str(value)))
@@ -157,7 +161,9 @@ class linked_table:  # noqa: N801 (reads as what it puts on the page)
 
     def _linked(self, label: str) -> str:
         text = html.escape(label)
-        return f'<a href="{html.escape(self.addresses[label])}">{text}</a>' if label in self.addresses else text
+        if label in self.addresses:
+            text = f'<a href="{html.escape(self.addresses[label])}">{text}</a>'
+        return f'<span id="{html.escape(label)}">{text}</span>' if self.ids else text
 
     def __repr__(self) -> str:
         return repr(self.frame)

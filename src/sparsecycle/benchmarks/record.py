@@ -63,10 +63,15 @@ class BenchmarkRecord(BaseModel):
         made = self.environment
         return made["device"] if made["device"] != "cpu" else f"{made['cpu']}, {made['threads']} threads"
 
+    @property
+    def file(self) -> str:
+        """Its name in a folder of records: the device, and when it was begun."""
+        kind = "cpu" if self.environment["device"] == "cpu" else "-".join(self.environment["device"].lower().split())
+        return f"{kind}-{self.started.replace(':', '').replace('+0000', '')}.json"
+
     def write(self, folder: Path) -> Path:
         """Write a file of its own, whole or not at all."""
-        kind = "cpu" if self.environment["device"] == "cpu" else "-".join(self.environment["device"].lower().split())
-        path = folder / f"{kind}-{self.started.replace(':', '').replace('+0000', '')}.json"
+        path = folder / self.file
         folder.mkdir(parents=True, exist_ok=True)
         content = {"schema_version": self.schema_version} | self.model_dump(mode="json", exclude_defaults=True)
         write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
