@@ -176,8 +176,10 @@ def test_a_figure_leads_to_what_it_is_drawn_from_and_to_nothing_else(name: str, 
 def test_a_figure_of_a_preset_leads_to_the_runs_of_the_preset_that_the_page_is_of(name: str) -> None:
     article = built(name).select_one("article")
     assert article
-    told = re.search(rf"\b({'|'.join(PRESETS)}) (preset|scale)\b", article.get_text())
-    assert told and all(names[0] == told[1] or names == SEED_0 for names in drawn_from(name))
+    names = "|".join(PRESETS)
+    told = re.search(rf"preset ({names})\b|\b({names}) (?:preset|scale)", article.get_text())
+    assert told
+    assert all(links[0] == (told[1] or told[2]) or links == SEED_0 for links in drawn_from(name))
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -23,6 +23,7 @@ from sparsecycle.report.answers import answer
 from sparsecycle.report.tables import results_table, tiers_table
 from sparsecycle.report.tiers import effects, shown_tier, tier
 from sparsecycle.statistics import verdict_table
+from test_numbers import PAGES, prose
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
@@ -62,6 +63,11 @@ def test_the_readme_says_what_the_records_say() -> None:
         changed = with_part(readme, part, "something else")
         assert changed != readme and "something else" in changed
     assert "0.8797" in results_table(runs) and "`quick`" in results_table(runs)
+
+
+def test_a_named_configuration_is_a_preset_and_nothing_else() -> None:
+    said = {path.name: prose(path) for path in PAGES} | {"the table in the README": results_table(load_runs())}
+    assert [name for name, text in said.items() if re.search(r"\btiers?\b", text, re.IGNORECASE)] == []
 
 
 def test_without_paper_runs_the_answer_says_so_first() -> None:

@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
 
     compare = commands.add_parser("compare", help="table of runs, and the verdict on each claim")
     compare.add_argument("folders", nargs="*", help="folders of runs (default: data/runs of the checkout)")
-    compare.add_argument("--preset", default="quick", help="tier whose claims are judged (default: quick)")
+    compare.add_argument("--preset", default="quick", help="preset whose claims are judged (default: quick)")
     compare.add_argument("--no-claims", action="store_true", help="only the table of runs")
     compare.add_argument(
         "--against", metavar="METHOD", help="score the runs against the recorded ones of this method, seed by seed"

@@ -12,9 +12,9 @@ from sparsecycle.statistics import ADAPTIVE, PAPER_ACCURACY, paired_difference
 
 
 def results_table(runs: pd.DataFrame) -> str:
-    """Markdown: the paper's numbers, then for each tier and method seeds, accuracy, gain over dense, time, command."""
+    """Markdown: the paper's numbers, then by preset and method seeds, accuracy, gain over dense, time, command."""
     lines = [
-        "| tier | method | seeds | test accuracy | gain over dense, points | minutes a run | images/s | command |",
+        "| preset | method | seeds | test accuracy | gain over dense, points | minutes a run | images/s | command |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for method, accuracy in PAPER_ACCURACY.items():

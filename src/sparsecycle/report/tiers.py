@@ -26,7 +26,7 @@ def effects(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
 
 
 def shown_tier(runs: pd.DataFrame) -> str:
-    """The largest tier that compares a strategy with dense over at least three seeds, or else "quick"."""
+    """The largest preset that compares a strategy with dense over at least three seeds, or else "quick"."""
     for preset in ("paper", "classroom"):
         rows = effects(runs, preset)
         if not rows.empty and rows["seeds"].min() >= 3:
