@@ -14,8 +14,8 @@ def compute_table(studies: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     Args:
         studies: by name, rows of `load_runs` or `load_set_runs`; those without runs are left out.
 
-    Columns: study, runs, hours (wall time, each run by its own clock), diverged, resumed, machine, threads, torch,
-    revisions (how many of the source), clean (runs from a tree without changes).
+    Columns: study, runs, hours (wall time, each run by its own clock), diverged, resumed, clean (runs from a tree
+    without changes), revisions (how many of the source), machine, threads, torch.
     """
     rows = []
     for name, runs in studies.items():
@@ -34,14 +34,14 @@ def _sums(runs: pd.DataFrame) -> dict[str, object]:
         "diverged": int((runs["status"] == "diverged").sum()),
         "resumed": int((runs["resumes"] > 0).sum()),
         "clean": int(runs["git_clean"].eq(True).sum()),
+        "revisions": int(runs["git_revision"].nunique()),
     }
 
 
 def _made_by(runs: pd.DataFrame) -> dict[str, object]:
     machines = runs["cpu"].where(runs["device"] == "cpu", runs["device"])
     listed = {"machine": machines, "threads": runs["threads"], "torch": runs["torch"]}
-    texts = {name: ", ".join(sorted({str(value) for value in values})) for name, values in listed.items()}
-    return texts | {"revisions": runs["git_revision"].nunique()}
+    return {name: ", ".join(sorted({str(value) for value in values})) for name, values in listed.items()}
 
 
 def build_versions() -> pd.DataFrame:
