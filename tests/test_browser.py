@@ -205,6 +205,37 @@ def test_figures_are_legible_in_the_dark(engine: Browser, watch: Watch) -> None:
     assert light > 500 > 200 > dark
 
 
+@pytest.mark.parametrize("name", ["book/ledger", "book/playground", "notebooks/costs"])
+def test_a_dark_page_is_printed_in_dark_ink_on_white(engine: Browser, watch: Watch, name: str) -> None:
+    page = opened(engine, watch, (BUILT / f"{name}.html").as_uri(), color_scheme="dark")
+    on_screen = page.evaluate(INK_AND_PAPER)
+    page.emulate_media(media="print")
+    printed = page.evaluate(INK_AND_PAPER)
+    bars = page.eval_on_selector_all(
+        ".play-track > span", "all => all.map(one => getComputedStyle(one).backgroundColor)"
+    )
+    close(page)
+    assert on_screen["ink"] != [0, 0, 0] and on_screen["paper"] != [255, 255, 255]
+    assert printed == {"ink": [0, 0, 0], "paper": [255, 255, 255]}
+    assert not bars or len(set(bars)) > 1, "bars keep their colours"
+
+
+# The lightest ink of the words and drawings of a page, and the darkest ground below them.
+INK_AND_PAPER = """() => {
+    const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const sum = (colour) => colour[0] + colour[1] + colour[2];
+    const seen = [...document.querySelectorAll('article, article *')]
+        .filter(one => one.getClientRects().length && !one.closest('.play-track'));
+    const inks = seen.map(one => parts(getComputedStyle(one).color));
+    const papers = [document.body, ...seen].map(one => parts(getComputedStyle(one).backgroundColor));
+    const opaque = papers.filter(colour => colour[3] !== 0);
+    return {
+        ink: inks.reduce((a, b) => (sum(a) >= sum(b) ? a : b)).slice(0, 3),
+        paper: opaque.reduce((a, b) => (sum(a) <= sum(b) ? a : b)).slice(0, 3),
+    };
+}"""
+
+
 def test_on_a_phone_the_sidebar_opens(engine: Browser, watch: Watch) -> None:
     page = opened(
         engine, watch, (BUILT / "book/index.html").as_uri(), viewport={"width": 390, "height": 800}, has_touch=True
