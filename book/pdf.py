@@ -1,4 +1,4 @@
-"""The whole book as one PDF, from the built pages. Run by `make pdf`.
+"""The whole book as one PDF, from the built pages, and a link to it on the first of them. Run by `make pdf`.
 
 The articles follow each other in the order of the contents, links between them lead to places in the PDF, and its
 outline has every heading. What needs a reader's hand, the playground and folded code, is left out.
@@ -6,6 +6,7 @@ outline has every heading. What needs a reader's hand, the playground and folded
 
 import logging
 import posixpath
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ import browser
 ROOT = Path(__file__).parents[1]
 BUILT = ROOT / "_build" / "html"
 SHEET = ROOT / "_build" / "print.html"
+TARGET = BUILT / "cycling-through-sparsity.pdf"
+FIRST = BUILT / "book" / "index.html"
 LEFT_OUT = ("book/playground",)
 UNPRINTED = "a.headerlink, details.hide, .figure-links, script.play-data, a.viewcode-link, a:has(.viewcode-link)"
 STYLE = """
@@ -85,7 +88,7 @@ def write_pdf(target: Path) -> None:
     Raises:
         SystemExit: no book, or no browser.
     """
-    if not (BUILT / "book" / "index.html").exists():
+    if not FIRST.exists():
         raise SystemExit("there is no built book: make pages")
     engine = browser.found()
     if engine is None:
@@ -177,6 +180,12 @@ def _lead(link: Tag, name: str) -> None:
         link.unwrap()
 
 
+def with_link(page: str) -> str:
+    """The first page, its words on one file a link to the PDF. A build without one has no link that could be dead."""
+    return re.sub(r'<span id="one-file">(.*?)</span>', rf'<a id="one-file" href="../{TARGET.name}">\1</a>', page)
+
+
 if __name__ == "__main__":
-    write_pdf(BUILT / "cycling-through-sparsity.pdf")
-    print(f"written: {BUILT / 'cycling-through-sparsity.pdf'}")
+    write_pdf(TARGET)
+    FIRST.write_text(with_link(FIRST.read_text(encoding="utf-8")), encoding="utf-8")
+    print(f"written: {TARGET}")

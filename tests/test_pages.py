@@ -11,6 +11,7 @@ import yaml
 from bs4 import BeautifulSoup, Tag
 
 import glossary_links
+import pdf
 from conftest import ROOT
 from page_checks import dead_links, failed_outputs, parsed, pictures_without_words, sources_outside, tags
 from sparsecycle import load_runs
@@ -106,6 +107,14 @@ def test_the_first_page_gives_the_answer_of_the_records() -> None:
     shown = " ".join(built("book/index").get_text().split())
     for sentence in " ".join(plain.split()).split(". "):
         assert html.unescape(sentence).replace("'", "’").rstrip(".") in shown.replace("'", "’")
+
+
+def test_the_first_page_leads_to_the_pdf_once_it_is_made() -> None:
+    page = (BUILT / "book/index.html").read_text(encoding="utf-8")
+    linked = pdf.with_link(page)
+    [link] = tags(BeautifulSoup(linked, "html.parser"), "article a[href$='.pdf']")
+    assert (BUILT / "book" / str(link["href"])).resolve() == pdf.TARGET
+    assert pdf.with_link(linked) == linked
 
 
 def test_results_hold_every_claim_and_its_number_leads_to_a_figure() -> None:
