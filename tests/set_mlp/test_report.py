@@ -7,12 +7,13 @@ import pandas as pd
 from conftest import ROOT
 from sparsecycle.benchmarks.record import BenchmarkRecord, Measurement
 from sparsecycle.config import parse_setting
-from sparsecycle.set_mlp.claims import set_verdict_table
+from sparsecycle.set_mlp.claims import COMPETITIVE, LINEAR, set_verdict_table
 from sparsecycle.set_mlp.config import METHODS, configure_set
 from sparsecycle.set_mlp.datasets import study_datasets
 from sparsecycle.set_mlp.report import (
     SPLITS,
     as_they_stand,
+    exponent_rule,
     exponent_sentence,
     readable_set_verdicts,
     set_answer,
@@ -92,6 +93,13 @@ def test_the_answer_names_each_claim_with_its_interval() -> None:
     assert "`set_pruned` with 50% of the hidden neurons left against `set`, test accuracy: -3.0 points" in text
     assert text.count("*replicated*") == 3
     assert "*reversed*" in text
+
+
+def test_the_rule_for_the_exponent_is_told_with_the_bounds_of_the_code() -> None:
+    bounds = f"within {LINEAR[0]:g} and {LINEAR[1]:g}, else *not replicated*"
+    assert bounds in exponent_rule()
+    paper = (ROOT / "book" / "paper.md").read_text(encoding="utf-8")
+    assert bounds in paper and COMPETITIVE == 0.01 and "above a loss of one point" in paper
 
 
 def test_the_exponent_and_the_largest_network_are_told() -> None:

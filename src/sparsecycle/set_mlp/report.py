@@ -117,6 +117,15 @@ def exponent_sentence(record: BenchmarkRecord) -> str:
     )
 
 
+def exponent_rule() -> str:
+    """The rule for claim D3, with the bounds of the code."""
+    low, high = LINEAR
+    return (
+        f"D3 is *replicated* where the 95 % interval of the exponent lies within {low:g} and {high:g}, else *not "
+        "replicated*: a rule that was fixed before any result."
+    )
+
+
 def speed_sentences(record: BenchmarkRecord) -> list[str]:
     """How much faster the kernels are than plain scipy, by shape of network: an epoch and its two parts, medians."""
     table = record.table()
