@@ -45,17 +45,27 @@ def _anchors(file: Path) -> frozenset[str]:
 
 
 def pictures_without_words(soup: BeautifulSoup, *, recorded: bool = False) -> list[str]:
-    """Images without alternative text, and drawings whose text is no sentence with what was found, a number in it.
+    """Of a page or a deck, images and drawings whose words are no sentence with what was found, a number in it.
+
+    The picture that a network is shown has nothing to find in it: words are enough.
 
     Args:
         recorded: whether the page was executed long ago, when a drawing without a reset had no number to say.
     """
-    silent = [str(image.get("src")) for image in tags(soup, "article img") if not str(image.get("alt") or "").strip()]
-    for drawing in tags(soup, "article figure.drawn svg"):
+    silent = []
+    for image in tags(soup, ":is(article, .reveal) img"):
+        said = str(image.get("alt") or "").strip()
+        if not (said if "play-picture" in (image.get("class") or []) else _says_a_finding(said)):
+            silent.append(str(image.get("src")))
+    for drawing in tags(soup, ":is(article, .reveal) figure.drawn svg"):
         said = str(drawing.get("aria-label"))
-        if drawing.get("role") != "img" or len(said) <= 30 or not (recorded or re.search(r"\d", said)):
+        if drawing.get("role") != "img" or len(said) <= 30 or not (recorded or _says_a_finding(said)):
             silent.append(f"a drawing that says {said!r}")
     return silent
+
+
+def _says_a_finding(words: str) -> bool:
+    return len(words) > 30 and re.search(r"\d", words) is not None
 
 
 def failed_outputs(article: Tag) -> list[str]:
@@ -75,6 +85,14 @@ def sources_outside(soup: BeautifulSoup) -> list[str]:
 def images_not_shown(page: Page) -> list[str]:
     shown: list[str] = page.eval_on_selector_all("img", "all => all.filter(i => !i.naturalWidth).map(i => i.src)")
     return shown
+
+
+def charts_without_words(page: Page) -> list[str]:
+    """Charts of the playground, as its scripts have drawn them, without a role or without words on what they show."""
+    charts: list[list[str | None]] = page.eval_on_selector_all(
+        ".playground svg", "all => all.map(one => [one.getAttribute('role'), one.getAttribute('aria-label')])"
+    )
+    return [f"a chart that is {role} and says {said!r}" for role, said in charts if not (role and said)]
 
 
 def barriers(page: Page, *rules: str) -> list[str]:

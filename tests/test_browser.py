@@ -19,7 +19,7 @@ from pypdf import PdfReader
 
 import browser as chromium
 from conftest import ROOT
-from page_checks import barriers, images_not_shown, pixels_too_wide
+from page_checks import barriers, charts_without_words, images_not_shown, pixels_too_wide
 from sparsecycle import load_runs
 from sparsecycle.exporting import export_run
 from sparsecycle.report.answers import short_answer
@@ -142,7 +142,7 @@ def test_what_only_a_browser_sees_would_be_seen(engine: Browser, tmp_path: Path)
     broken = tmp_path / "broken.html"
     broken.write_text("""<!DOCTYPE html><html><head><title>Broken</title></head><body><main>
         <img src="missing.png"> <a href="#down" style="color: #ddd; background: #fff">down</a> <input>
-        <p style="width: 900px">wide</p></main></body></html>""")
+        <p style="width: 900px">wide</p> <div class="playground"><svg role="img"></svg></div></main></body></html>""")
     page = engine.new_page(viewport={"width": 390, "height": 800})
     page.goto(broken.as_uri())
     faults = barriers(page)
@@ -150,6 +150,7 @@ def test_what_only_a_browser_sees_would_be_seen(engine: Browser, tmp_path: Path)
     assert [fault.split(":")[0] for fault in barriers(page, "color-contrast")] == ["color-contrast"]
     assert images_not_shown(page) == [(tmp_path / "missing.png").as_uri()]
     assert pixels_too_wide(page) > 500
+    assert charts_without_words(page) == ["a chart that is img and says None"]
     page.close()
 
 
@@ -343,6 +344,7 @@ def test_without_python_the_controllers_show_what_was_computed(engine: Browser, 
         page.keyboard.press("Home")
         page.wait_for_function("([told, before]) => told.textContent !== before", arg=[told.element_handle(), before])
     assert "Computed when the book was built" in told.inner_text()
+    assert charts_without_words(page) == []
     assert knobs["decay"].input_value() == start, "computed is one knob at a time"
     page.locator(f"{CONTROLLERS} .play-losses").click()
     assert "this book was built without pyodide" in told.inner_text()
@@ -373,6 +375,7 @@ def test_your_run_is_seen_among_ours(engine: Browser, watch: Watch, tmp_path: Pa
     dropped = {path.name: path.read_bytes().hex() for path in (run / "record.json", run / "epochs.parquet")}
     page.evaluate(DROP, [RUNS, dropped])
     charts.nth(2).wait_for()
+    assert charts_without_words(page) == []
     assert charts.nth(1).inner_html() == by_json, "parquet and JSON say the same"
     close(page)
     assert watch.faults == []
@@ -412,8 +415,6 @@ def test_a_deck_shows_each_slide_whole_from_disk(engine: Browser, watch: Watch, 
     page = opened(engine, watch, address, viewport={"width": 1280, "height": 760})
     page.wait_for_function("window.Reveal && Reveal.isReady()")
     assert barriers(page) == []
-    said = page.eval_on_selector_all("figure.drawn svg", "all => all.map(one => one.getAttribute('aria-label'))")
-    assert said and all(len(words) > 30 for words in said)
     total = page.evaluate("Reveal.getTotalSlides()")
     exercises = page.eval_on_selector_all(
         "section h2", "all => all.filter(h => /^Exercise \\d/.test(h.textContent)).length"

@@ -48,6 +48,13 @@ def test_every_picture_has_alternative_text_that_says_what_it_shows(name: str) -
     assert pictures_without_words(built(name), recorded=name.startswith("book/runs/")) == []
 
 
+@pytest.mark.parametrize("name", [name.removeprefix("course/") for name in CHAPTERS if name.startswith("course/")])
+def test_every_picture_of_a_deck_says_what_it_shows(name: str) -> None:
+    deck = parsed(BUILT / "class" / "slides" / f"{name}.html")
+    assert deck.select(".reveal figure.drawn svg")
+    assert pictures_without_words(deck) == []
+
+
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapters_show_figures_and_no_empty_or_failed_output(name: str) -> None:
     article = built(name).select_one("article")
@@ -64,13 +71,16 @@ def test_a_page_that_is_broken_on_purpose_is_found_out(tmp_path: Path) -> None:
     broken = tmp_path / "broken.html"
     broken.write_text("""<article>
         <a href="missing.html">out</a> <a href="#nowhere">down</a> <a href="broken.html#here">here</a> <b id="here"></b>
-        <img src="missing.png">
+        <img src="missing.png"> <img src="missing.png" alt="Accuracy against budget, by method">
+        <img class="play-picture" src="#" alt="a frog">
         <figure class="drawn"><svg role="img" aria-label="A curve that goes up and down"/></figure>
         <div class="cell_output"> </div> <div class="cell_output">Traceback (most recent call last)</div>
         <script src="https://example.org/out.js"></script>
     </article>""")
-    assert dead_links(broken) == ["there is no missing.html", "broken.html has no #nowhere", "there is no missing.png"]
+    dead = ["there is no missing.html", "broken.html has no #nowhere", *["there is no missing.png"] * 2]
+    assert dead_links(broken) == dead
     assert pictures_without_words(parsed(broken)) == [
+        "missing.png",
         "missing.png",
         "a drawing that says 'A curve that goes up and down'",
     ]

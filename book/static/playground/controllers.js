@@ -99,12 +99,12 @@ document.addEventListener("DOMContentLoaded", () => {
       lossPanel.setAttribute("aria-valuetext", `period ${cursor + 1}: ${shown === null ? "diverged" : `${shown.toFixed(2)} nats`}`);
 
       budgetPanel.replaceChildren();
+      budgetPanel.setAttribute("aria-label", seen ? `budget by period: ${summary(seen.budgets)}` : "no budgets yet");
       if (!seen) return;
       const low = Math.min(0.1, ...seen.budgets);
       const marks = [1, 0.5, 0.2, 0.1, 0.05, 0.02].filter((budget) => budget >= low * 0.99);
       const below = play.chart(budgetPanel, 170, x, { from: low * 0.9, to: 1.05, log: true, ticks: marks });
       below.line(seen.budgets.flatMap((budget, period) => [[period, budget], [period + 1, budget]]), { stroke: colour });
-      budgetPanel.setAttribute("aria-label", `budget by period: ${summary(seen.budgets)}`);
     }
 
     /* Python is brought when somebody begins to play: it is large. */

@@ -73,7 +73,8 @@ class controller_board(Board):  # noqa: N801 (reads as what it puts on the page)
             + f'</div><div class="play-knobs">{knobs}</div>'
             '<div class="play-panel"><span>Training loss, nats: draw into it, or use the arrow keys</span>'
             '<svg class="play-losses" tabindex="0" role="slider" aria-label="training loss by period"></svg></div>'
-            '<div class="play-panel"><span>Budget</span><svg class="play-budgets" role="img"></svg></div>'
+            '<div class="play-panel"><span>Budget</span>'
+            '<svg class="play-budgets" role="img" aria-label="budget by period"></svg></div>'
             '<p class="play-told" role="status">This board needs JavaScript.</p>' + data_element(self.data()) + "</div>"
         )
 
