@@ -120,6 +120,8 @@ record: $(READY)  ## for maintainers: make the runs of the book that are missing
 	@mkdir -p data/checkpoints/classroom
 	@for method in $(METHODS); do \
 		cp data/runs/classroom/$$method-seed0/model.safetensors data/checkpoints/classroom/$$method-seed0.safetensors; \
+		$(PAPERMILL) book/runs/classroom-$$method-seed0.ipynb \
+			-p preset classroom -p method $$method -p seed 0 -p output_dir data/runs || exit 1; \
 	done
 	@for study in study ablation; do \
 		$(KEEP_MEMORY) $(BIN)/sparsecycle set study $$study --output-dir data/runs --jobs 2 || exit 1; \

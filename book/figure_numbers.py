@@ -24,6 +24,7 @@ def listed(*names: str) -> dict[str, str]:
     return {name.rpartition("/")[2]: f"book/every_run.html#{name if '/' in name else f'runs-{name}'}" for name in names}
 
 
+QUICK = [f"quick/{method}-seed0" for method in METHODS[:4]]
 SHIPPED = [f"classroom/{method}-seed0" for method in METHODS[:3]]  # networks in data/checkpoints
 SEED_0 = [f"classroom/{method}-seed0{'-keep_ratio=0.25' if method == 'fixed' else ''}" for method in METHODS]
 # What the figures of a page are drawn from: by their names, or in their order; under "" those that are not named here.
@@ -44,7 +45,7 @@ DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
     },
     "notebooks/robustness": {"": listed(*SHIPPED)},
     "notebooks/set_results": {"": listed("set"), "scaling": {"measured": "notebooks/set_results.html#set-benchmark"}},
-} | {f"book/runs/{method}-seed0": {"": listed(f"quick/{method}-seed0")} for method in METHODS[:4]}
+} | {f"book/runs/{run.removeprefix('quick/').replace('/', '-')}": {"": listed(run)} for run in [*QUICK, *SHIPPED]}
 FIGURE = re.compile(
     r'<figure class="drawn"(?P<said>[^>]*)>(?P<drawing>.*?)(?:<figcaption>(?P<caption>.*?)</figcaption>)?</figure>',
     re.DOTALL,

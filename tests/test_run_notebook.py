@@ -31,6 +31,16 @@ def test_it_trains_draws_and_writes_the_run(tmp_path: Path) -> None:
     assert sum('<figure class="drawn"' in bundle.get("text/html", "") for bundle in bundles) == 4
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "book/runs").glob("classroom-*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_from_the_record_says_what_it_says_and_trained_nothing(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    told = [out.text for cell in notebook.cells for out in cell.get("outputs", []) if out.output_type == "stream"]
+    run = path.stem.replace("-", "/", 1)
+    summary, files = told
+    assert summary == RunRecord.read(ROOT / "data/runs" / run).summary() + "\n", "no progress bar beside it"
+    assert files.startswith(f"in data/runs/{run}/: epochs.parquet")
+
+
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
