@@ -21,7 +21,8 @@ METHODS = ("dense", "loss_gated", "plateau", "geometric", "fixed", "random")
 
 def listed(*names: str) -> dict[str, str]:
     """Links into the list of runs: to single ones ("quick/dense-seed0"), or to those of a preset ("quick")."""
-    return {name.rpartition("/")[2]: f"book/every_run.html#{name if '/' in name else f'runs-{name}'}" for name in names}
+    single = {name.rpartition("/")[2]: f"book/every_run.html#{name}" for name in names if "/" in name}
+    return single | {f"runs of {name}": f"book/every_run.html#runs-{name}" for name in names if "/" not in name}
 
 
 QUICK = [f"quick/{method}-seed0" for method in METHODS[:4]]

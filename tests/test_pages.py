@@ -192,7 +192,7 @@ SEED_0.append("random-seed0")
         ("book/method", [[]]),
         ("book/runs/plateau-seed0", [["plateau-seed0"]] * 4),
         ("course/lesson2_resets", [["dense-seed0"]] * 2),
-        ("course/lesson3_curve", [["classroom"], ["plateau-seed0"]]),
+        ("course/lesson3_curve", [["runs of classroom"], ["plateau-seed0"]]),
         ("notebooks/controllers", [[], [], SEED_0, SEED_0]),  # the first two are of made-up losses
         ("notebooks/costs", [["measured"]] * 3),
         ("notebooks/layer", [["dense-seed0"]] * 2),
@@ -211,7 +211,7 @@ def test_a_figure_of_a_preset_leads_to_the_runs_of_the_preset_that_the_page_is_o
     names = "|".join(PRESETS)
     told = re.search(rf"preset ({names})\b|\b({names}) (?:preset|scale)", article.get_text())
     assert told
-    assert all(links[0] == (told[1] or told[2]) or links == SEED_0 for links in drawn_from(name))
+    assert all(links[0] == f"runs of {told[1] or told[2]}" or links == SEED_0 for links in drawn_from(name))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -225,7 +225,7 @@ def test_runs_that_a_figure_leads_to_are_recorded_and_stand_there(name: str) -> 
             continue
         table = target.find_next("table")
         assert isinstance(table, Tag)
-        preset, _, varied = link.get_text().partition("-")
+        preset, _, varied = link.get_text().removeprefix("runs of ").partition("-")
         names = [str(row.get("id")) for row in table.select("th span[id]")]
         assert names and all(name.startswith(f"{preset}/") for name in names)
         as_it_stands = re.compile(r"seed\d+(-keep_ratio=0\.25)?$")  # `fixed` has no budget of its own

@@ -65,7 +65,7 @@ class BenchmarkRecord(BaseModel):
 
     @property
     def file(self) -> str:
-        """Its name in a folder of records: the device, and when it was begun."""
+        """The name of its file, after the device and when it was begun."""
         kind = "cpu" if self.environment["device"] == "cpu" else "-".join(self.environment["device"].lower().split())
         return f"{kind}-{self.started.replace(':', '').replace('+0000', '')}.json"
 
