@@ -108,7 +108,7 @@ measure: $(READY)  ## measure the finished runs in runs/: compressed, disturbed,
 
 record: $(READY)  ## for maintainers: make the runs of the book that are missing in data/runs (hours), and measure them
 	@for seed in 0 1 2; do for method in $(METHODS) geometric; do \
-		$(PAPERMILL) book/runs/$$method-seed$$seed.ipynb --stderr-file >(cat >&2) \
+		[ -f data/runs/quick/$$method-seed$$seed/record.json ] || $(PAPERMILL) book/runs/$$method-seed$$seed.ipynb --stderr-file >(cat >&2) \
 			-p preset quick -p method $$method -p seed $$seed -p output_dir data/runs || exit 1; \
 	done; done
 	@rm -f book/runs/*-seed[1-9].ipynb

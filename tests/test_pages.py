@@ -16,10 +16,9 @@ from conftest import ROOT
 from page_checks import dead_links, failed_outputs, parsed, pictures_without_words, sources_outside, tags
 from sparsecycle import load_runs
 from sparsecycle.config import PRESETS
-from sparsecycle.records import RunRecord
+from sparsecycle.records import RunRecord, find_records
 from sparsecycle.report.answers import answer, how_sure, short_answer
 from sparsecycle.set_mlp.records import load_set_runs
-from sparsecycle.set_mlp.report import set_run_list
 
 BUILT = ROOT / "_build" / "html"
 
@@ -150,7 +149,8 @@ def test_every_recorded_run_is_listed_with_its_command() -> None:
     page = built("book/every_run")
     rows = {str(row.select("th")[0].contents[0].get_text()): row.get_text(" ") for row in tags(page, "tbody tr")}
     runs, companion = load_runs(), load_set_runs()
-    assert set(rows) == set(runs["run"]) | (set(set_run_list(companion).index) if len(companion) else set())
+    searched = {name for _, _, name in find_records(ROOT / "data/search")}
+    assert set(rows) == set(runs["run"]) | searched | set(companion["run"] if len(companion) else ())
     executed = {link.get_text(): str(link["href"]) for link in tags(page, "tbody th a")}
     assert len(executed) == len(list((ROOT / "book/runs").glob("*.ipynb")))
     for name, address in executed.items():

@@ -1,6 +1,7 @@
 """Sentences and tables that say what the records say."""
 
 import re
+import shlex
 
 import pandas as pd
 import pytest
@@ -9,6 +10,7 @@ from conftest import ROOT
 from sparsecycle.benchmarks.record import load_benchmarks
 from sparsecycle.config import configure, parse_setting
 from sparsecycle.grid import Grid
+from sparsecycle.records import find_records
 from sparsecycle.report.answers import answer, feedback_sentence, how_sure, short_answer
 from sparsecycle.report.comparisons import gate, regularized, with_feedback, without_feedback
 from sparsecycle.report.cost import compute_sentence, method_lines, step_sentence
@@ -22,7 +24,7 @@ from sparsecycle.report.findings import (
     unordered_sentences,
     weighting_sentences,
 )
-from sparsecycle.report.search import gains_by_seed, search_sentence, search_table
+from sparsecycle.report.search import gains_by_seed, search_list, search_sentence, search_table
 from sparsecycle.report.tables import run_command, run_list
 from sparsecycle.statistics import verdict_table
 
@@ -260,6 +262,19 @@ def test_a_search_lists_what_was_varied_the_best_first() -> None:
     assert list(table.columns) == ["learning_rate", "validation accuracy", "train accuracy"]
     assert table["learning_rate"].tolist() == [0.2, 0.1]
     assert search_sentence(found) == "2 runs (2 of `dense`), 1.0 hours, each counted by its own clock."
+
+
+def test_the_commands_of_the_search_make_the_configurations_that_were_searched() -> None:
+    folder = ROOT / "data/search"
+    listed = search_list(folder)
+    for _, record, name in find_records(folder):
+        words = shlex.split(listed.loc[name, "command"])
+        given = dict(zip(words[2::2], words[3::2], strict=True))
+        settings = [
+            parse_setting(text) for option, text in zip(words[2::2], words[3::2], strict=True) if option == "--set"
+        ]
+        config = configure(given["--preset"], given["--method"], int(given["--seed"]), dict(settings))
+        assert {key: config.model_dump(mode="json")[key] for key in record.config} == record.config
 
 
 def test_gains_of_earlier_runs_are_told_seed_by_seed() -> None:

@@ -1,8 +1,13 @@
 """What the search for constants tried, and what it found."""
 
+from pathlib import Path
+
 import pandas as pd
 
+from sparsecycle.config import RunConfig
 from sparsecycle.figures import METHODS
+from sparsecycle.records import find_records, load_runs, variant_of
+from sparsecycle.report.tables import run_list
 from sparsecycle.statistics import ADAPTIVE, paired_difference
 
 SEARCHED = (
@@ -16,6 +21,17 @@ SEARCHED = (
     "tolerance",
     "max_hold",
 )
+
+
+def search_list(folder: Path) -> pd.DataFrame:
+    """`run_list` of the searches in a folder: validation accuracies, and commands by what the presets are today."""
+    runs = load_runs(folder)
+    variants = {}
+    for _, record, _ in find_records(folder):
+        config = RunConfig(**record.config)
+        variants[record.identity] = variant_of(record.config, config.overrides())
+    listed = run_list(runs.assign(variant=runs["identity"].map(variants)))
+    return listed.rename(columns={"test accuracy": "validation accuracy"})
 
 
 def search_sentence(search: pd.DataFrame) -> str:
