@@ -86,13 +86,11 @@ def unordered_sentences(runs: pd.DataFrame, preset: str, metric: str) -> list[st
 
 def gate_sentence(found: Gate) -> str:
     """Whether the loss ever decided in the recorded runs of `loss_gated`, and why not."""
-    if found.acted or not found.runs:
-        return f"In {found.acted} of {found.runs} recorded runs of `loss_gated` did the loss end a cycle early."
     return (
-        f"In none of the {found.runs} recorded runs of `loss_gated`, ablations among them, did the loss end a cycle "
-        f"before the floor, whatever the tolerance. In {found.below:.0%} of their periods at smaller budgets it lay "
-        "below that of the dense visit before them: training goes on, and the reference stays. So these runs say what "
-        "a cycle does, and nothing about a gate."
+        f"In {found.acted or 'none'} of the {found.runs} recorded runs of `loss_gated`, ablations among them, did the "
+        f"loss end a cycle before the floor. In {found.below:.0%} of their periods at smaller budgets it lay below "
+        "that of the dense visit before them: training goes on, and the reference stays. So these runs say what a "
+        "cycle does, and next to nothing about a gate."
     )
 
 
