@@ -21,8 +21,12 @@ METHODS = ("dense", "loss_gated", "plateau", "geometric", "fixed", "random")
 
 def listed(*names: str) -> dict[str, str]:
     """Links into the list of runs: to single ones ("quick/dense-seed0"), or to those of a preset ("quick")."""
-    single = {name.rpartition("/")[2]: f"book/every_run.html#{name}" for name in names if "/" in name}
-    return single | {f"runs of {name}": f"book/every_run.html#runs-{name}" for name in names if "/" not in name}
+    links = {}
+    for name in names:
+        text, place = (name.rpartition("/")[2], name) if "/" in name else (f"runs of {name}", f"runs-{name}")
+        page = "set_runs" if name.startswith("set") else "every_run"
+        links[text.replace("-varied", ", varied")] = f"book/{page}.html#{place}"
+    return links
 
 
 QUICK = [f"quick/{method}-seed0" for method in METHODS[:4]]
@@ -35,16 +39,14 @@ DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
     "course/lesson2_resets": {"": listed(SHIPPED[0])},
     "course/lesson3_curve": {"figure-1": listed("classroom"), "figure-2": listed("classroom/plateau-seed0")},
     "notebooks/ablations": {"": listed("ablation", "ablation-varied")},
+    "notebooks/budgets": {"": listed("classroom")},
     "notebooks/controllers": {"recorded": listed(*SEED_0), "losses": listed(*SEED_0)},
-    "notebooks/costs": {"": {"measured": "notebooks/costs.html#benchmark"}},
+    "notebooks/controls": {"": listed("classroom"), "baselines": listed("classroom", "classroom-varied")},
+    "notebooks/costs": {"": {"measured": "notebooks/costs.html#benchmark"}, "time": listed("classroom")},
     "notebooks/layer": {"": listed(SHIPPED[0])},
     "notebooks/network": {"": listed(*SHIPPED)},
-    "notebooks/results": {
-        "": listed("classroom"),
-        "paths": listed(*SEED_0),
-        "baselines": listed("classroom", "classroom-varied"),
-    },
-    "notebooks/robustness": {"": listed(*SHIPPED)},
+    "notebooks/results": {"": listed("classroom"), "paths": listed(*SEED_0)},
+    "notebooks/robustness": {"": listed("classroom"), "budgets": listed(*SHIPPED)},
     "notebooks/set_results": {"": listed("set"), "scaling": {"measured": "notebooks/set_results.html#set-benchmark"}},
 } | {f"book/runs/{run.removeprefix('quick/').replace('/', '-')}": {"": listed(run)} for run in [*QUICK, *SHIPPED]}
 FIGURE = re.compile(

@@ -135,11 +135,10 @@ def test_the_first_page_leads_to_the_pdf_once_it_is_made() -> None:
 
 
 def test_results_hold_every_claim_and_its_number_leads_to_a_figure() -> None:
-    page = built("notebooks/results")
     for claim in ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"):
-        [link] = {str(tag["href"]) for tag in tags(page, "th a") if tag.get_text() == claim}
-        assert link == f"#{claim.lower()}"
-        target = page.find(id=link[1:])
+        [link] = {str(tag["href"]) for tag in tags(built("notebooks/results"), "th a") if tag.get_text() == claim}
+        page, _, anchor = link.rpartition("#")
+        target = built(f"notebooks/{page.removesuffix('.html') or 'results'}").find(id=anchor)
         assert target
         section = target if target.name == "section" else target.find_parent("section") or target.find_next("section")
         assert isinstance(section, Tag) and claim in section.get_text() and section.select("figure.drawn")
@@ -148,9 +147,9 @@ def test_results_hold_every_claim_and_its_number_leads_to_a_figure() -> None:
 def test_every_recorded_run_is_listed_with_its_command() -> None:
     page = built("book/every_run")
     rows = {str(row.select("th")[0].contents[0].get_text()): row.get_text(" ") for row in tags(page, "tbody tr")}
-    runs, companion = load_runs(), load_set_runs()
+    runs = load_runs()
     searched = {name for _, _, name in find_records(ROOT / "data/search")}
-    assert set(rows) == set(runs["run"]) | searched | set(companion["run"] if len(companion) else ())
+    assert set(rows) == set(runs["run"]) | searched
     executed = {link.get_text(): str(link["href"]) for link in tags(page, "tbody th a")}
     assert len(executed) == len(list((ROOT / "book/runs").glob("*.ipynb")))
     for name, address in executed.items():
@@ -161,6 +160,17 @@ def test_every_recorded_run_is_listed_with_its_command() -> None:
         shown = "diverged" if run.status == "diverged" else f"{run.test_accuracy:.4f}"
         assert f" {shown} " in line
         assert f"--preset {run.preset} --method {run.method} --seed {run.seed}" in line
+
+
+def test_every_recorded_run_of_the_companion_is_listed_with_its_command() -> None:
+    page = built("book/set_runs")
+    rows = {str(row.select("th")[0].contents[0].get_text()): row.get_text(" ") for row in tags(page, "tbody tr")}
+    runs = load_set_runs(ROOT / "data/runs", ROOT / "data/search")
+    assert set(rows) == set(runs["run"])
+    for run in runs.itertuples():
+        shown = "diverged" if run.status == "diverged" else f"{run.test_accuracy:.4f}"
+        line = rows[str(run.run)]
+        assert f" {shown} " in line and f"--dataset {run.dataset} --method {run.method} --seed {run.seed}" in line
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -194,9 +204,9 @@ SEED_0.append("random-seed0")
         ("course/lesson2_resets", [["dense-seed0"]] * 2),
         ("course/lesson3_curve", [["runs of classroom"], ["plateau-seed0"]]),
         ("notebooks/controllers", [[], [], SEED_0, SEED_0]),  # the first two are of made-up losses
-        ("notebooks/costs", [["measured"]] * 3),
+        ("notebooks/costs", [["runs of classroom"], *[["measured"]] * 3]),
         ("notebooks/layer", [["dense-seed0"]] * 2),
-        ("notebooks/robustness", [SEED_0[:3]]),
+        ("notebooks/robustness", [*[["runs of classroom"]] * 4, SEED_0[:3]]),
         ("notebooks/set_method", [[]] * 6),  # trained in the page
     ],
 )
@@ -204,7 +214,10 @@ def test_a_figure_leads_to_what_it_is_drawn_from_and_to_nothing_else(name: str, 
     assert drawn_from(name) == sources
 
 
-@pytest.mark.parametrize("name", ["book/index", "notebooks/ablations", "notebooks/results"])
+OF_A_PRESET = [f"notebooks/{name}" for name in ("ablations", "budgets", "controls", "results")]
+
+
+@pytest.mark.parametrize("name", ["book/index", *OF_A_PRESET])
 def test_a_figure_of_a_preset_leads_to_the_runs_of_the_preset_that_the_page_is_of(name: str) -> None:
     article = built(name).select_one("article")
     assert article
@@ -216,8 +229,9 @@ def test_a_figure_of_a_preset_leads_to_the_runs_of_the_preset_that_the_page_is_o
 
 @pytest.mark.parametrize("name", PAGES)
 def test_runs_that_a_figure_leads_to_are_recorded_and_stand_there(name: str) -> None:
-    for link in tags(built(name), ".figure-links a[href*='every_run.html']"):
-        target = built("book/every_run").find(id=urlsplit(str(link["href"])).fragment)
+    for link in tags(built(name), ".figure-links :is(a[href*='every_run.html'], a[href*='set_runs.html'])"):
+        address = urlsplit(str(link["href"]))
+        target = parsed((BUILT / f"{name}.html").parent.joinpath(address.path).resolve()).find(id=address.fragment)
         assert target, link["href"]
         if target.find_parent("table"):
             assert (ROOT / "data/runs" / target.get_text() / "record.json").exists()
@@ -225,7 +239,7 @@ def test_runs_that_a_figure_leads_to_are_recorded_and_stand_there(name: str) -> 
             continue
         table = target.find_next("table")
         assert isinstance(table, Tag)
-        preset, _, varied = link.get_text().removeprefix("runs of ").partition("-")
+        preset, _, varied = link.get_text().removeprefix("runs of ").partition(", ")
         names = [str(row.get("id")) for row in table.select("th span[id]")]
         assert names and all(name.startswith(f"{preset}/") for name in names)
         as_it_stands = re.compile(r"seed\d+(-keep_ratio=0\.25)?$")  # `fixed` has no budget of its own

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,8 @@ from sparsecycle.config import RunConfig
 from sparsecycle.data import Cifar10
 from sparsecycle.evaluation import budget_area
 from sparsecycle.measures import Condition, Measures, calibration_error, read_arrays, summary_metrics
-from sparsecycle.records import RunRecord, find_records, identity_of, load_runs, read_epochs, read_predictions
+from sparsecycle.provenance import Provenance
+from sparsecycle.records import find_records, identity_of, load_runs, read_epochs, read_predictions
 from sparsecycle.statistics import CLAIMS, RATIO, baseline_table, verdict_table
 
 
@@ -49,7 +50,12 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
         if record.status == "diverged":
             whole = len(read_epochs(folder)) == RunConfig(**record.config).periods
             problems = ["it is recorded as diverged, but all of its periods are there"] if whole else []
-            yield VerifiedRun(name, record.identity, 1, (*problems, *_wrong_identity(record)))
+            yield VerifiedRun(
+                name,
+                record.identity,
+                1,
+                (*problems, *wrong_identity(record.identity, record.config, record.provenance)),
+            )
             continue
         config = RunConfig(**record.config)
         data = load_images(config, data_dir)
@@ -82,7 +88,7 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
             for key, value in recomputed.items()
             if not _equal(key, recorded.get(key, math.nan), value)
         ]
-        problems += _wrong_identity(record)
+        problems += wrong_identity(record.identity, record.config, record.provenance)
         yield VerifiedRun(name, record.identity, len(recomputed) + 1, tuple(problems), columns)
 
 
@@ -144,12 +150,13 @@ def _alike(one: Any, other: Any) -> bool:
     return bool(one == other)
 
 
-def _wrong_identity(record: RunRecord) -> list[str]:
-    if record.provenance.changed:
+def wrong_identity(identity: str, config: Mapping[str, Any], provenance: Provenance) -> list[str]:
+    """What is wrong with a recorded identity, if anything."""
+    if provenance.changed:
         return []  # it began with another source or configuration than it ended with
-    configuration = hashlib.sha256(json.dumps(record.config, sort_keys=True).encode()).hexdigest()
-    made = identity_of(configuration, record.provenance.source_sha256, record.provenance.data_sha256)
-    return [] if made == record.identity else ["its identity is not that of its configuration, source and data"]
+    configuration = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+    made = identity_of(configuration, provenance.source_sha256, provenance.data_sha256)
+    return [] if made == identity else ["its identity is not that of its configuration, source and data"]
 
 
 def _equal(key: str, recorded: float, recomputed: float) -> bool:

@@ -24,7 +24,7 @@ def folder(tmp_path: Path, record: SetRecord) -> Path:
 def test_a_finished_run_agrees_with_itself(tmp_path: Path, record: SetRecord) -> None:
     [(name, checked, problems)] = verify_set_runs(tmp_path)
     assert (name, problems) == (record.name(), [])
-    assert checked == 8
+    assert checked == 10
 
 
 @pytest.mark.parametrize("name", ["test_accuracy", "best_test_accuracy", "train_accuracy", "gap", "neurons_left"])
@@ -53,11 +53,25 @@ def test_predictions_and_labels_that_were_changed_together_are_found(tmp_path: P
     assert problems == ["the labels are not those of digits, split by seed 0"]
 
 
+def test_an_identity_that_is_not_the_configuration_s_is_found(tmp_path: Path, record: SetRecord) -> None:
+    relabelled = record.model_copy(update={"config": record.config | {"zeta": 0.2}})
+    relabelled.write(folder(tmp_path, record))
+    [(_, _, problems)] = verify_set_runs(tmp_path)
+    assert problems == ["its identity is not that of its configuration, source and data"]
+
+
+def test_a_run_that_is_called_diverged_and_did_not_is_found(tmp_path: Path, record: SetRecord) -> None:
+    empty = dict.fromkeys(record.metrics)
+    record.model_copy(update={"status": "diverged", "metrics": empty}).write(folder(tmp_path, record))
+    [(_, _, problems)] = verify_set_runs(tmp_path)
+    assert problems == ["it is recorded as diverged, which its last loss contradicts"]
+
+
 def test_the_command_verifies_these_runs_too(
     tmp_path: Path, record: SetRecord, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["verify", str(tmp_path)]) == 0
-    assert f"{record.name()}: 8 numbers recomputed, all equal" in capsys.readouterr().out
+    assert f"{record.name()}: 10 numbers recomputed, all equal" in capsys.readouterr().out
     record.model_copy(update={"flops": 1}).write(folder(tmp_path, record))
     assert main(["verify", str(tmp_path)]) == 1
     assert "flops is recorded as 1" in capsys.readouterr().out

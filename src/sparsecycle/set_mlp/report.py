@@ -2,6 +2,7 @@
 
 import math
 import shlex
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -12,6 +13,8 @@ from sparsecycle.report.tables import listed
 from sparsecycle.set_mlp.claims import LINEAR, exponent, set_verdict_table
 from sparsecycle.set_mlp.config import METHODS
 from sparsecycle.set_mlp.datasets import study_datasets
+from sparsecycle.set_mlp.records import find_set_records, load_set_runs
+from sparsecycle.set_mlp.search import SEARCHED
 
 MEASURES = {"test_accuracy": "test accuracy", "gap": "train-test gap"}
 SPLITS = 5  # of the study, by dataset and method
@@ -65,6 +68,15 @@ def set_run_list(runs: pd.DataFrame) -> pd.DataFrame:
     """`listed` rows of `load_set_runs`."""
     labels = runs[["dataset", "method", "seed", "variant"]].to_numpy().tolist()
     return listed(runs, [set_run_command(*label) for label in labels])
+
+
+def set_search_list(folder: str | Path) -> pd.DataFrame:
+    """`set_run_list` of the runs of a search, with commands that name what was searched, whatever the constants are."""
+    runs = load_set_runs(folder)
+    configurations = {record.identity: record.config for _, record in find_set_records(folder)}
+    searched = [configurations[identity] for identity in runs["identity"]]
+    variants = [", ".join(f"{name}={config[name]}" for name in SEARCHED) for config in searched]
+    return set_run_list(runs.assign(variant=variants))
 
 
 def set_run_command(dataset: str, method: str, seed: int, variant: str = "") -> str:

@@ -8,13 +8,14 @@ import numpy as np
 
 from sparsecycle.set_mlp.datasets import Dataset, is_at_hand, load_dataset, split_dataset
 from sparsecycle.set_mlp.records import SetRecord, find_set_records
+from sparsecycle.verification import wrong_identity
 
 
 def verify_set_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, int, list[str]]]:
     """For every finished run below the folders: its name, how many numbers were recomputed, and what disagrees.
 
-    Recomputed: test accuracy, best test accuracy, gap, share of neurons left, parameters and operations; and the labels
-    from the dataset, where its file is at hand.
+    Recomputed: the identity, from configuration, source and data; test accuracy, best test accuracy, gap, share of
+    neurons left, parameters and operations; and the labels from the dataset, where its file is at hand.
 
     Raises:
         InputError: a missing folder, a damaged record, or a dataset that is not the pinned one.
@@ -30,9 +31,12 @@ def verify_set_runs(*folders: str | Path, data_dir: str | Path | None = None) ->
             for number, (given, value) in found.items()
             if not math.isclose(given, value, rel_tol=1e-12)
         ]
+        problems += wrong_identity(record.identity, record.config, record.provenance)
+        if math.isfinite(record.history["train_loss"][-1]) != (record.status == "complete"):
+            problems.append(f"it is recorded as {record.status}, which its last loss contradicts")
         if name in datasets and split_dataset(datasets[name], seed).test_labels.tolist() != record.labels:
             problems.append(f"the labels are not those of {name}, split by seed {seed}")
-        yield record.name(), len(found) + (name in datasets), problems
+        yield record.name(), len(found) + 2 + (name in datasets), problems
 
 
 def _recomputed(record: SetRecord) -> dict[str, tuple[float, float]]:
