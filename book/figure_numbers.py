@@ -32,6 +32,7 @@ def listed(*names: str) -> dict[str, str]:
 QUICK = [f"quick/{method}-seed0" for method in METHODS[:4]]
 SHIPPED = [f"classroom/{method}-seed0" for method in METHODS[:3]]  # networks in data/checkpoints
 SEED_0 = [f"classroom/{method}-seed0{'-keep_ratio=0.25' if method == 'fixed' else ''}" for method in METHODS]
+YALE = [f"set/Yale/{method}-seed0" for method in ("dense", "static", "set", "set_pruned")]
 # What the figures of a page are drawn from: by their names, or in their order; under "" those that are not named here.
 DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
     "book/index": {"gain": listed("classroom")},
@@ -47,7 +48,14 @@ DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
     "notebooks/network": {"": listed(*SHIPPED)},
     "notebooks/results": {"": listed("classroom"), "paths": listed(*SEED_0)},
     "notebooks/robustness": {"": listed("classroom"), "budgets": listed(*SHIPPED)},
-    "notebooks/set_results": {"": listed("set"), "scaling": {"measured": "notebooks/set_results.html#set-benchmark"}},
+    "notebooks/set_results": {
+        "": listed("set"),
+        "training": listed(*YALE),
+        "neurons": listed(*YALE[1:]),
+        "degrees": listed(YALE[3]),
+        "features": listed(YALE[2]),
+        "scaling": {"measured": "notebooks/set_results.html#set-benchmark"},
+    },
 } | {f"book/runs/{run.removeprefix('quick/').replace('/', '-')}": {"": listed(run)} for run in [*QUICK, *SHIPPED]}
 FIGURE = re.compile(
     r'<figure class="drawn"(?P<said>[^>]*)>(?P<drawing>.*?)(?:<figcaption>(?P<caption>.*?)</figcaption>)?</figure>',

@@ -194,6 +194,7 @@ def drawn_from(name: str) -> list[list[str]]:
 
 SEED_0 = ["dense-seed0", "loss_gated-seed0", "plateau-seed0", "geometric-seed0", "fixed-seed0-keep_ratio=0.25"]
 SEED_0.append("random-seed0")
+YALE = ["dense-seed0", "static-seed0", "set-seed0", "set_pruned-seed0"]
 
 
 @pytest.mark.parametrize(
@@ -208,6 +209,7 @@ SEED_0.append("random-seed0")
         ("notebooks/layer", [["dense-seed0"]] * 2),
         ("notebooks/robustness", [*[["runs of classroom"]] * 4, SEED_0[:3]]),
         ("notebooks/set_method", [[]] * 6),  # trained in the page
+        ("notebooks/set_results", [["runs of set"]] * 3 + [YALE, YALE[1:], YALE[3:], YALE[2:3], ["measured"]]),
     ],
 )
 def test_a_figure_leads_to_what_it_is_drawn_from_and_to_nothing_else(name: str, sources: list[list[str]]) -> None:
@@ -234,7 +236,8 @@ def test_runs_that_a_figure_leads_to_are_recorded_and_stand_there(name: str) -> 
         target = parsed((BUILT / f"{name}.html").parent.joinpath(address.path).resolve()).find(id=address.fragment)
         assert target, link["href"]
         if target.find_parent("table"):
-            assert (ROOT / "data/runs" / target.get_text() / "record.json").exists()
+            folder = ROOT / "data/runs" / target.get_text()
+            assert (folder / "record.json").exists() or (folder / "set.json").exists()
             assert target.get_text().endswith(f"/{link.get_text()}")
             continue
         table = target.find_next("table")

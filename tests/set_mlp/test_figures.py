@@ -62,6 +62,16 @@ def test_curves_say_where_each_method_ends(records: dict[str, SetRecord]) -> Non
     assert "and 25 hidden neurons" in text
 
 
+def test_neurons_are_those_of_each_layer(records: dict[str, SetRecord]) -> None:
+    figure = run_figures.neurons_by_layer([records["set"], records["set_pruned"]])
+    left = records["set_pruned"].neurons_left
+    assert f"set_pruned {left[0]}, {left[1]}." in check(figure)
+    for axes, layer in zip(figure.axes, (1, 2), strict=True):
+        assert [int(line.get_ydata()[-1]) for line in axes.lines] == [
+            records[method].neurons_left[layer - 1] for method in ("set", "set_pruned")
+        ]
+
+
 def test_degrees_are_those_of_the_record(records: dict[str, SetRecord]) -> None:
     record = records["set_pruned"]
     figure = run_figures.degree_distribution(record)

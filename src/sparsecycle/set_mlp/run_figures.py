@@ -51,6 +51,30 @@ def run_curves(records: Sequence[SetRecord]) -> Figure:
 
 
 @styled
+def neurons_by_layer(records: Sequence[SetRecord]) -> Figure:
+    """Neurons left in each hidden layer against epoch, those with connections on both sides: a panel a layer.
+
+    Args:
+        records: of networks with as many hidden layers, one run a method.
+    """
+    layers = len(records[0].neurons)
+    figure = Figure(figsize=(8, 3.0))
+    panels = np.atleast_1d(figure.subplots(1, layers, sharey=True))
+    for layer, axes in enumerate(panels, start=1):
+        for record in records:
+            colour, _, line = METHODS[record.config["method"]]
+            axes.plot(record.history["epoch"], record.history[f"neurons_left_{layer}"], line, color=colour)
+        axes.set_title(f"hidden layer {layer}", fontsize=11)
+        axes.set_xlabel("epoch")
+    panels[0].set_ylabel("neurons left")
+    panels[0].set_ylim(bottom=0)
+    add_legend(figure, [record.config["method"] for record in records])
+    ends = (f"{record.config['method']} {', '.join(map(str, record.neurons_left))}" for record in records)
+    figure.set_label(f"Neurons left in hidden layers 1 to {layers}, at the end: {'; '.join(ends)}.")
+    return figure
+
+
+@styled
 def degree_distribution(record: SetRecord) -> Figure:
     """How many connections the hidden neurons have, both sides: a line for each epoch that was noted.
 
