@@ -9,6 +9,7 @@ positive one means that the treatment is better.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from itertools import product
 from typing import Any, TypeVar
 
@@ -139,7 +140,26 @@ def _require(runs: pd.DataFrame, *columns: str) -> None:
 
 def compare_pairs(names: tuple[str, str, str], differences: dict[Pair, float], reasons: dict[Pair, str]) -> Comparison:
     """The numbers of a comparison: names are (treatment, baseline, metric), the rest is by seed or by dataset."""
-    values = np.array(list(differences.values()), dtype=np.float64)
+    values = tuple(map(float, differences.values()))
+    mean, low, high, p_value, detectable = _numbers(values)
+    return Comparison(
+        *names,
+        pairs=tuple(differences),
+        differences=values,
+        mean=mean,
+        low=low,
+        high=high,
+        p_value=p_value,
+        smallest_detectable_effect=detectable,
+        excluded=tuple(reasons),
+        reasons=tuple(reasons.values()),
+    )
+
+
+@cache  # pages, tables and their verification ask for the same comparisons again and again
+def _numbers(differences: tuple[float, ...]) -> tuple[float, ...]:
+    """Of a `Comparison`: mean, low, high, p_value, smallest_detectable_effect."""
+    values = np.array(differences, dtype=np.float64)
     n = len(values)
     low, high = mean_interval(values)
     p_value = 1.0 if n else math.nan  # of one pair, both flips are as extreme as what was seen
@@ -152,18 +172,8 @@ def compare_pairs(names: tuple[str, str, str], differences: dict[Pair, float], r
         # The noncentral t with this power above the critical value; below its negative lies less than 1e-6.
         shift = special.nctdtrinc(n - 1, 1 - POWER, stats.t.ppf(0.975, n - 1))
         detectable = shift * np.std(values, ddof=1) / math.sqrt(n)
-    return Comparison(
-        *names,
-        pairs=tuple(differences),
-        differences=tuple(differences.values()),
-        mean=float(np.mean(values)) if n else math.nan,
-        low=float(low),
-        high=float(high),
-        p_value=float(p_value),
-        smallest_detectable_effect=float(detectable),
-        excluded=tuple(reasons),
-        reasons=tuple(reasons.values()),
-    )
+    mean = float(np.mean(values)) if n else math.nan
+    return mean, float(low), float(high), float(p_value), float(detectable)
 
 
 def _outcomes(runs: pd.DataFrame, method: str, metric: str) -> dict[int, float | str]:
