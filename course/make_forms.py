@@ -1,7 +1,8 @@
 """The two forms of each lesson, from one notebook: with exercises to fill in, and with solutions. Run by `make pages`.
 
-A cell tagged `student` is the stub of an exercise, one tagged `solution` its solution; a form has one of the two. Links
-to other pages of the book lead nowhere from a file that was downloaded: their words stay.
+A cell tagged `student` is the stub of an exercise, one tagged `solution` its solution; a form has one of the two. What
+finds the library, and what checks an answer and has the hint, is folded. Links to other pages of the book lead nowhere
+from a file that was downloaded: their words stay.
 """
 
 import re
@@ -12,6 +13,7 @@ import nbformat
 HERE = Path(__file__).parent
 TARGET = HERE.parent / "_build" / "extra" / "class"  # what is in `extra` goes into the book as it is
 LINK = re.compile(r"\[([^\]]+)\]\((?!https?:)[^)]+\)")
+FOLDED = {"bootstrap", "check"}
 WITHOUT = {"student": "solution", "teacher": "student"}  # form: the cells that it lacks
 
 
@@ -20,7 +22,8 @@ def form(lesson: nbformat.NotebookNode, name: str) -> nbformat.NotebookNode:
     made = nbformat.from_dict(lesson)
     made.cells = [cell for cell in made.cells if WITHOUT[name] not in cell.metadata.get("tags", [])]
     for cell in made.cells:
-        cell.metadata.pop("tags", None)
+        if FOLDED & set(cell.metadata.pop("tags", [])):
+            cell.metadata["jupyter"] = {"source_hidden": True}
         if cell.cell_type == "markdown":
             cell.source = LINK.sub(r"\1 (in the book)", cell.source)
         if cell.cell_type == "code":

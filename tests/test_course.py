@@ -62,6 +62,15 @@ def test_the_student_form_runs_to_its_end_and_has_no_solution(path: Path) -> Non
                 assert value not in text, f"{path.stem} shows {value}"
 
 
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+def test_hints_are_folded_and_what_is_to_be_filled_in_is_not(path: Path) -> None:
+    for cell in form(nbformat.read(path, as_version=4), "student").cells:
+        if cell.cell_type == "code":
+            folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+            checks = bool(re.search(r"^check(_\w+)?\(", cell.source, re.MULTILINE))
+            assert folded == (checks or "ADDRESS" in cell.source), cell.source
+
+
 def answers_in(solution: str) -> list[str]:
     """What a solution assigns last to each name, as its source says it; functions are compared whole."""
     last = ast.parse(solution).body
