@@ -7,21 +7,25 @@ import pandas as pd
 from conftest import ROOT
 from sparsecycle.benchmarks.record import BenchmarkRecord, Measurement
 from sparsecycle.config import parse_setting
-from sparsecycle.set_mlp.claims import COMPETITIVE, LINEAR, set_verdict_table
+from sparsecycle.set_mlp.claims import CLAIMS, COMPETITIVE, LINEAR, set_verdict_table
 from sparsecycle.set_mlp.config import METHODS, configure_set
 from sparsecycle.set_mlp.datasets import study_datasets
 from sparsecycle.set_mlp.report import (
+    SLOWER,
     SPLITS,
     as_they_stand,
+    divergence_sentence,
     exponent_rule,
     exponent_sentence,
     readable_set_verdicts,
     set_answer,
     set_run_command,
     set_run_list,
+    slower_sentence,
     speed_sentences,
     study_sentence,
 )
+from sparsecycle.set_mlp.search import load_search
 from sparsecycle.set_mlp.study import SetStudies
 
 
@@ -93,6 +97,32 @@ def test_the_answer_names_each_claim_with_its_interval() -> None:
     assert "`set_pruned` with 50% of the hidden neurons left against `set`, test accuracy: -3.0 points" in text
     assert text.count("*replicated*") == 3
     assert "*reversed*" in text
+
+
+def test_what_diverged_runs_do_to_a_claim_is_told_beside_it() -> None:
+    frame = runs(set=0.05, set_pruned=0.05)
+    frame.loc[(frame["dataset"] == study_datasets()[0]) & frame["method"].isin(["set", "set_pruned"]), "status"] = (
+        "diverged"
+    )
+    told = [divergence_sentence(frame, claim) for claim in CLAIMS]
+    lost = f"`set` on {study_datasets()[0]}. Over the other 14 datasets the difference is +5.5 points"
+    assert lost in told[0] and told[1] == "", "the gap leaves such runs out anyway"
+    assert f"`set_pruned` and `set` on {study_datasets()[0]}." in told[2] and "+0.0 points" in told[2]
+    assert set_answer(frame, None).count("count as zero") == 2
+    assert "count as zero" not in set_answer(runs(), None)
+
+
+def test_the_arm_with_the_smaller_rate_is_compared_with_dense_as_it_stands() -> None:
+    slower = runs(seeds=2, set=0.03).query("method == 'set'").assign(variant=SLOWER)
+    assert slower_sentence(runs()) == ""
+    text = set_answer(pd.concat([runs(), slower]), None)
+    assert f"With `{SLOWER}`" in text and "it is +3.5 points" in text and "0 of 30 runs diverged" in text
+
+
+def test_the_smaller_rate_is_that_of_the_search_below_the_one_that_it_chose() -> None:
+    rates = sorted(set(load_search(ROOT / "data/search/set")["learning_rate"]))
+    chosen = {configure_set("digits", method, 0, {}).learning_rate for method in ("set", "set_pruned")}
+    assert chosen == {rates[rates.index(float(SLOWER.split("=")[1])) + 1]}
 
 
 def test_the_rule_for_the_exponent_is_told_with_the_bounds_of_the_code() -> None:

@@ -86,6 +86,13 @@ def compare_over_datasets(runs: pd.DataFrame, claim: SetClaim) -> tuple[Comparis
     return comparison, p_value
 
 
+def diverged_on(runs: pd.DataFrame, *methods: str) -> list[str]:
+    """The datasets on which a run of one of the methods diverged."""
+    return sorted(
+        set(runs.loc[runs["method"].isin(methods) & (runs["status"] == "diverged"), "dataset"]), key=str.lower
+    )
+
+
 def set_verdict(comparison: Comparison, claim: SetClaim) -> str:
     """As `statistics.verdict`, with datasets in place of seeds; where there is a margin, "replicated" means that the
     interval lies above -margin, "reversed" that it lies below."""
