@@ -14,6 +14,9 @@ from sparsecycle.grid import Grid, progress
 from sparsecycle.ledger import ledger_markdown
 from sparsecycle.records import find_records, load_configurations
 from sparsecycle.report.comparisons import regularized, without_feedback
+from sparsecycle.set_mlp.claims import diverged_on
+from sparsecycle.set_mlp.records import load_set_runs
+from sparsecycle.set_mlp.report import as_they_stand
 from sparsecycle.statistics import NO_EFFECT, PAPER_ACCURACY, verdict_table
 
 UNITS = r"%|(?:percentage )?points?\b|seconds?\b|minutes?\b|hours?\b|times\b|nats\b|MB\b|images?/s|lines\b"
@@ -112,3 +115,5 @@ def test_words_that_were_typed_about_the_records_are_still_true() -> None:
     assert trained.drop("fixed")["max"].max() < 0.5, "with random survivors at small budgets it hardly learned"
     assert trained.loc["fixed", "min"] > 0.9, "at half of the activations it did"
     assert {one.variant for one in regularized(runs, "classroom")} == {"dropout=0.3", "epochs=25"}
+    companion = as_they_stand(load_set_runs(ROOT / "data/runs"))
+    assert diverged_on(companion, "set") and not diverged_on(companion, "dense"), "SET diverged on some datasets"
