@@ -15,8 +15,9 @@ from sparsecycle.ledger import ledger_markdown
 from sparsecycle.records import find_records, load_configurations
 from sparsecycle.report.comparisons import regularized, without_feedback
 from sparsecycle.set_mlp.claims import diverged_on
-from sparsecycle.set_mlp.records import load_set_runs
+from sparsecycle.set_mlp.records import load_set_runs, set_run_name
 from sparsecycle.set_mlp.report import as_they_stand
+from sparsecycle.set_mlp.study import SetStudies
 from sparsecycle.statistics import NO_EFFECT, PAPER_ACCURACY, verdict_table
 
 UNITS = r"%|(?:percentage )?points?\b|seconds?\b|minutes?\b|hours?\b|times\b|nats\b|MB\b|images?/s|lines\b"
@@ -78,6 +79,13 @@ def test_the_papers_numbers_in_prose_are_those_of_the_code() -> None:
 def test_every_run_that_a_chapter_shows_is_recorded(study: str) -> None:
     runs = progress(Grid.read(ROOT / "workflow/grid.yaml").configurations(study), ROOT / RECORDED[study])
     assert {run.name: run.status for run in runs if run.status not in ("done", "diverged")} == {}
+
+
+def test_every_run_of_the_companion_s_study_and_search_is_recorded() -> None:
+    studies = SetStudies.read(ROOT / "workflow/set.yaml")
+    declared = {set_run_name(config) for config in studies.configurations("study")}
+    assert declared <= set(load_set_runs(ROOT / "data/runs")["run"])
+    assert len(load_set_runs(ROOT / "data/search")) == len(studies.configurations("search"))
 
 
 def test_every_choice_of_the_ledger_was_varied_or_it_says_why_not() -> None:
