@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sparsecycle.set_mlp.datasets import Dataset, is_at_hand, load_dataset, split_dataset
+from sparsecycle.set_mlp.datasets import Dataset, collection, is_at_hand, load_dataset, split_dataset
 from sparsecycle.set_mlp.records import SetRecord, find_set_records
 from sparsecycle.verification import wrong_identity
 
@@ -25,7 +25,8 @@ def verify_set_runs(*folders: str | Path, data_dir: str | Path | None = None) ->
         name, seed = record.config["dataset"], record.config["seed"]
         if name not in datasets and is_at_hand(name, data_dir):
             datasets[name] = load_dataset(name, data_dir)
-        found = _recomputed(record)
+        classes = collection()[name].classes if name in collection() else datasets[name].classes
+        found = _recomputed(record, classes)
         problems = [
             f"{number} is recorded as {given}, the record's parts give {value}"
             for number, (given, value) in found.items()
@@ -39,19 +40,19 @@ def verify_set_runs(*folders: str | Path, data_dir: str | Path | None = None) ->
         yield record.name(), len(found) + 2 + (name in datasets), problems
 
 
-def _recomputed(record: SetRecord) -> dict[str, tuple[float, float]]:
+def _recomputed(record: SetRecord, classes: int) -> dict[str, tuple[float, float]]:
     """By name what is recorded, and what its parts give."""
     history, metrics = record.history, record.metrics
     numbers: dict[str, tuple[float | None, float]] = {"flops": (record.flops, sum(history["flops"]))}
     if record.status == "complete":
         accuracy = float((np.array(record.predictions) == record.labels).mean())
-        classes = record.parameters - sum(record.connections) - sum(record.neurons_left)
+        parameters = sum(record.connections) + sum(record.neurons_left) + classes
         numbers |= {
             "test_accuracy": (metrics["test_accuracy"], accuracy),
             "best_test_accuracy": (metrics["best_test_accuracy"], max(history["test_accuracy"])),
             "train_accuracy": (metrics["train_accuracy"], history["train_accuracy"][-1]),
             "gap": (metrics["gap"], history["train_accuracy"][-1] - accuracy),
             "neurons_left": (metrics["neurons_left"], sum(record.neurons_left) / sum(record.neurons)),
-            "parameters of the last layer's biases": (classes, len(set(record.labels))),
+            "parameters": (record.parameters, parameters),
         }
     return {name: (math.nan if given is None else given, value) for name, (given, value) in numbers.items()}
