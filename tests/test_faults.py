@@ -190,7 +190,7 @@ def test_read_only_folder(whole: Path, tmp_path: Path) -> None:
 
 
 def flip(path: Path) -> None:
-    """One bit: of a record in its test accuracy (predictions give no loss and no time), of other files in the middle."""
+    """One bit: of a record in its test accuracy (predictions give no losses or times), of other files in the middle."""
     content = bytearray(path.read_bytes())
     record = path.name == "record.json"
     content[content.index(b'"test_accuracy": 0.') + len('"test_accuracy": 0.') if record else len(content) // 2] ^= 1
