@@ -14,7 +14,9 @@ from sparsecycle.grid import Grid, progress
 from sparsecycle.ledger import ledger_markdown
 from sparsecycle.records import find_records, load_configurations
 from sparsecycle.report.comparisons import regularized, without_feedback
+from sparsecycle.set_mlp.ablations import set_ablation_table
 from sparsecycle.set_mlp.claims import diverged_on
+from sparsecycle.set_mlp.ledger import set_ledger_markdown
 from sparsecycle.set_mlp.records import load_set_runs, set_run_name
 from sparsecycle.set_mlp.report import as_they_stand
 from sparsecycle.set_mlp.study import SetStudies
@@ -81,9 +83,9 @@ def test_every_run_that_a_chapter_shows_is_recorded(study: str) -> None:
     assert {run.name: run.status for run in runs if run.status not in ("done", "diverged")} == {}
 
 
-def test_every_run_of_the_companion_s_study_and_search_is_recorded() -> None:
+def test_every_run_of_the_companion_is_recorded() -> None:
     studies = SetStudies.read(ROOT / "workflow/set.yaml")
-    declared = {set_run_name(config) for config in studies.configurations("study")}
+    declared = {set_run_name(config) for name in ("study", "ablation") for config in studies.configurations(name)}
     assert declared <= set(load_set_runs(ROOT / "data/runs")["run"])
     assert len(load_set_runs(ROOT / "data/search")) == len(studies.configurations("search"))
 
@@ -91,6 +93,11 @@ def test_every_run_of_the_companion_s_study_and_search_is_recorded() -> None:
 def test_every_choice_of_the_ledger_was_varied_or_it_says_why_not() -> None:
     text = ledger_markdown(LEDGERS[0], ablation_table(load_runs(ROOT / "data/runs"), "ablation"))
     assert "*Ablation" in text and "not run yet" not in text
+
+
+def test_every_choice_of_the_companion_s_ledger_was_varied_or_it_says_why_not() -> None:
+    text = set_ledger_markdown(LEDGERS[1], set_ablation_table(load_set_runs(ROOT / "data/runs")))
+    assert "*Ablation*" in text and "not run yet" not in text
 
 
 def test_every_claim_of_the_classroom_study_was_measured() -> None:

@@ -143,7 +143,7 @@ def specification_sentence(table: pd.DataFrame) -> str:
     told = [
         f"{count.readings} reconstructions, each strategy counted: {count.gaining} gain over dense on average, "
         f"{count.above} of them *replicated* by the rule, all of them preliminary; {count.below} *reversed*. The gains "
-        f"run from {gains.min():+.1f} to {gains.max():+.1f} points."
+        f"run from {gains.min():+z.1f} to {gains.max():+z.1f} points."
     ]
     if count.above:
         told.append(

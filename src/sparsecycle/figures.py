@@ -121,9 +121,9 @@ def _effect_sentence(label: str, numbers: tuple[float, float, float, float], see
     what = label.replace("\n", ", ")
     if ratio:
         return f"{what} takes {mean:.2f} times as long ({seeds} seeds)"
-    interval = f"95 % interval {low:+.2f} to {high:+.2f}, " if np.isfinite(low) else ""
-    reported = f"; the paper reports {paper:+.2f}" if np.isfinite(paper) else ""
-    return f"{what} gains {mean:+.2f} points ({interval}{seeds} seeds{reported})"
+    interval = f"95 % interval {low:+z.2f} to {high:+z.2f}, " if np.isfinite(low) else ""
+    reported = f"; the paper reports {paper:+z.2f}" if np.isfinite(paper) else ""
+    return f"{what} gains {mean:+z.2f} points ({interval}{seeds} seeds{reported})"
 
 
 @styled
@@ -343,8 +343,8 @@ def specification_curve(table: pd.DataFrame) -> Figure:
     _method_legend(figure, rows)
     above = int((rows["gain_low"] > 0).sum())
     figure.set_label(
-        f"Gain over dense of {len(rows)} reconstructions, from {100 * rows['gain'].min():+.1f} to "
-        f"{100 * rows['gain'].max():+.1f} points; {int((rows['gain'] > 0).sum())} are positive, {above} with an "
+        f"Gain over dense of {len(rows)} reconstructions, from {100 * rows['gain'].min():+z.1f} to "
+        f"{100 * rows['gain'].max():+z.1f} points; {int((rows['gain'] > 0).sum())} are positive, {above} with an "
         "interval above zero."
     )
     return figure
@@ -491,7 +491,7 @@ def loss_around_resets(epochs: pd.DataFrame) -> Figure:
         jumps = run["train_loss"].diff().to_numpy()[resets]
         axes.plot(run["epoch"].to_numpy()[resets], run["train_loss"].to_numpy()[resets], "v", color=colour)
         if len(jumps):
-            sentences.append(f"{method} changes by {jumps.mean():+.2f} nats on average in the period after a reset")
+            sentences.append(f"{method} changes by {jumps.mean():+z.2f} nats on average in the period after a reset")
     axes.set_xlabel("epoch (triangles: first period after a reset)")
     axes.set_ylabel("training loss (nats)")
     _method_legend(figure, epochs)

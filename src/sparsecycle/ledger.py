@@ -116,10 +116,10 @@ def _effect(row: dict[Any, Any]) -> str:
     against = f"`{row['against']}`" if row["against"] else "it stands"
     if row["same_runs"]:
         return f"as {against}, number for number ({row['seeds']} seeds)"
-    interval = f"{100 * row['change_low']:+.1f} to {100 * row['change_high']:+.1f}, " if row["seeds"] > 1 else ""
+    interval = f"{100 * row['change_low']:+z.1f} to {100 * row['change_high']:+z.1f}, " if row["seeds"] > 1 else ""
     reference = f" from {against}" if row["against"] else ""
     return (
-        f"{100 * row['gain']:+.1f}, changed{reference} by {100 * row['change']:+.1f} "
+        f"{100 * row['gain']:+z.1f}, changed{reference} by {100 * row['change']:+z.1f} "
         f"({interval}{row['seeds']} seeds{excluded})"
     )
 

@@ -71,6 +71,6 @@ def sampling_sentence(preset: str, treatment: str, baseline: str, *folders: str 
     seeds, images = differences.shape
     error, low, high = (100 * number for number in crossed_interval(differences))
     return (
-        f"{treatment} - {baseline}: {100 * differences.mean():+.2f} points; standard error over {seeds} seeds and "
-        f"{images:,} test images, both as samples, {error:.2f}; 95 % interval {low:+.2f} to {high:+.2f}."
+        f"{treatment} - {baseline}: {100 * differences.mean():+z.2f} points; standard error over {seeds} seeds and "
+        f"{images:,} test images, both as samples, {error:.2f}; 95 % interval {low:+z.2f} to {high:+z.2f}."
     )

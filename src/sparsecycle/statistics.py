@@ -391,7 +391,7 @@ def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     factor for C7."""
 
     def amount(value: float, ratio: bool) -> str:
-        return f"{value:.2f}x" if ratio else f"{100 * value:+.2f}"
+        return f"{value:.2f}x" if ratio else f"{100 * value:+z.2f}"
 
     rows = []
     for row in table.to_dict("records"):

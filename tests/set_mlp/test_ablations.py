@@ -1,6 +1,7 @@
 """Ablations of the companion study and their ledger: hand-worked, from rows as `load_set_runs` gives them."""
 
 import re
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -46,7 +47,25 @@ def test_only_seeds_count_that_both_have_and_a_diverged_run_is_right_on_no_sampl
     )
     found = set_ablation_table(runs).iloc[0]
     assert found["change"] == pytest.approx((0.1 - 0.5) / 2)
-    assert (found["datasets"], found["left_out"], found["diverged"]) == (2, 0, 1)
+    assert (found["datasets"], found["left_out"], found["diverged"], found["diverged_as_it_stands"]) == (2, 0, 1, 0)
+    assert (found["change_stable"], found["stable"]) == (pytest.approx(0.1), 1)
+
+
+def test_a_dataset_without_divergence_is_one_where_neither_diverged_on_a_split_that_counts() -> None:
+    lost: dict[str, Any] = {"accuracy": float("nan"), "status": "diverged"}
+    runs = pd.DataFrame(
+        [
+            *(row("a", "", 0.5), row("a", "", seed=1, **lost), row("a", "epsilon=5", 0.6)),
+            *(row("b", "", **lost), row("b", "epsilon=5", 0.8)),
+            *(row("c", "", 0.5), row("c", "epsilon=5", 0.7)),
+        ]
+    )
+    found = set_ablation_table(runs).iloc[0]
+    assert found["change"] == pytest.approx((0.1 + 0.8 + 0.2) / 3)
+    assert (found["change_stable"], found["stable"]) == (pytest.approx(0.15), 2)
+    assert (found["diverged"], found["diverged_as_it_stands"]) == (0, 1)
+    text = set_ledger_markdown(LEDGER, set_ablation_table(runs))
+    assert "3 datasets); 0 runs diverged, 1 as it stands; +15.0 (" in text and "2 datasets without)" in text
 
 
 def test_without_runs_there_is_no_table() -> None:

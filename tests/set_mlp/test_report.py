@@ -7,6 +7,7 @@ import pandas as pd
 from conftest import ROOT
 from sparsecycle.benchmarks.record import BenchmarkRecord, Measurement
 from sparsecycle.config import parse_setting
+from sparsecycle.set_mlp.ablations import set_ablation_table
 from sparsecycle.set_mlp.claims import CLAIMS, COMPETITIVE, LINEAR, set_verdict_table
 from sparsecycle.set_mlp.config import METHODS, configure_set
 from sparsecycle.set_mlp.datasets import study_datasets
@@ -17,6 +18,7 @@ from sparsecycle.set_mlp.report import (
     divergence_sentence,
     exponent_rule,
     exponent_sentence,
+    readable_set_ablations,
     readable_set_verdicts,
     set_answer,
     set_run_command,
@@ -114,9 +116,25 @@ def test_what_diverged_runs_do_to_a_claim_is_told_beside_it() -> None:
 
 def test_the_arm_with_the_smaller_rate_is_compared_with_dense_as_it_stands() -> None:
     slower = runs(seeds=2, set=0.03).query("method == 'set'").assign(variant=SLOWER)
-    assert slower_sentence(runs()) == ""
-    text = set_answer(pd.concat([runs(), slower]), None)
-    assert f"With `{SLOWER}`" in text and "it is +3.5 points" in text and "0 of 30 runs diverged" in text
+    assert [slower_sentence(runs(), claim) for claim in CLAIMS] == ["", "", ""]
+    told = [slower_sentence(pd.concat([runs(), slower]), claim) for claim in CLAIMS]
+    assert f"With `{SLOWER}`" in told[0] and "it is +3.5 points" in told[0] and "0 of 30 runs with it" in told[0]
+    assert told[0] in set_answer(pd.concat([runs(), slower]), None) and told[1] == "", "the claim, not the gap"
+
+
+def test_pruning_at_the_smaller_rate_is_compared_with_set_at_that_rate() -> None:
+    slower = runs(set=0.03, set_pruned=0.02).query("method in ['set', 'set_pruned']").assign(variant=SLOWER)
+    told = slower_sentence(pd.concat([runs(set=0.09), slower]), CLAIMS[2])
+    assert "it is -1.0 points (-1.0 to -1.0, 15 datasets; 0 of 150 runs with it diverged)" in told
+
+
+def test_changes_are_shown_over_all_datasets_and_over_those_where_no_run_diverged() -> None:
+    frame = runs(seeds=1).query("method == 'set'").assign(parameters=100)
+    varied = frame.assign(variant="zeta=0.1", test_accuracy=frame["test_accuracy"] - 0.0004)
+    frame.loc[frame["dataset"] == study_datasets()[0], "status"] = "diverged"
+    [row] = readable_set_ablations(set_ablation_table(pd.concat([frame, varied]))).to_dict("records")
+    assert (row["change elsewhere"], row["on"], row["datasets"]) == ("+0.0 (+0.0 to +0.0)", 14, 15)
+    assert row["change"].startswith("+5.3 (") and (row["diverged"], row["as it stands"]) == (0, 1)
 
 
 def test_the_smaller_rate_is_that_of_the_search_below_the_one_that_it_chose() -> None:

@@ -25,7 +25,7 @@ def short_answer(runs: pd.DataFrame) -> str:
     """The answer in two sentences: what is gained over dense training, plain or regularized, and what is open."""
     preset = shown_tier(runs)
     gains = [
-        f"{100 * row['mean']:+.1f} points (95 % interval {bounds(row)}, {row['seeds']} seeds)"
+        f"{100 * row['mean']:+z.1f} points (95 % interval {bounds(row)}, {row['seeds']} seeds)"
         for row in effects(runs, preset).to_dict("records")
     ]
     against = [_told(one.rows, f"dense training {one.word}") for one in regularized(runs, preset)]
@@ -98,7 +98,7 @@ def _reconstructions(runs: pd.DataFrame) -> list[str]:
     )
     rows = table[table["variant"] == "final_dense_periods=0"].to_dict("records")
     ends = [
-        f"`{row['method']}` {100 * row['gain']:+.1f} ({100 * row['gain_low']:+.1f} to {100 * row['gain_high']:+.1f})"
+        f"`{row['method']}` {100 * row['gain']:+z.1f} ({100 * row['gain_low']:+z.1f} to {100 * row['gain_high']:+z.1f})"
         for row in rows
     ]
     return [f"{told} Without the dense periods at the end, in points: {' and '.join(ends)}." if ends else told]
@@ -126,7 +126,7 @@ def _small_budgets(runs: pd.DataFrame, preset: str) -> list[str]:
         return []
     told = (
         "What they keep against all of these is accuracy at small budgets: over all budgets "
-        f"{min(gains):+.1f} to {max(gains):+.1f} points on average."
+        f"{min(gains):+z.1f} to {max(gains):+z.1f} points on average."
     )
     unordered = against_unordered(runs, preset, "budget_area")
     if unordered and all(one.low <= 0 <= one.high for one in unordered):
@@ -162,13 +162,13 @@ def _tier_answer(runs: pd.DataFrame, preset: str) -> str:
         interval = f" (95 % interval {bounds(row)})" if row["low"] == row["low"] else ""
         seeds = f"{row['seeds']} seed{'s' if row['seeds'] > 1 else ''}"
         sentences.append(
-            f"{ROLES[method].capitalize()}, reconstructed as `{method}`: {100 * row['mean']:+.1f} points against dense"
+            f"{ROLES[method].capitalize()}, reconstructed as `{method}`: {100 * row['mean']:+z.1f} points against dense"
             f"{interval} over {seeds}: *{row['verdict']}*."
         )
         if method in silent:
             sentences.append(f"Here `{method}` {silent[method]}.")
     for one in regularized(runs, preset):
-        against = " and ".join(f"`{treatment(row)}` {100 * row['mean']:+.1f} ({bounds(row)})" for row in one.rows)
+        against = " and ".join(f"`{treatment(row)}` {100 * row['mean']:+z.1f} ({bounds(row)})" for row in one.rows)
         sentences.append(
             f"Dense training {one.word} (`{one.variant}`, chosen on held-out images) "
             f"reaches {one.runs['test_accuracy'].mean():.3f} over {len(one.runs)} seeds; against that: {against}."

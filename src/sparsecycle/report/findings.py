@@ -15,7 +15,7 @@ def effect_sentences(rows: pd.DataFrame) -> list[str]:
     """One line for each row of a verdict table that was measured: effect, interval, seeds, p, verdict, power."""
     lines = []
     for row in rows[rows["seeds"] > 0].to_dict("records"):
-        bounds = f", 95 % interval {100 * row['low']:+.2f} to {100 * row['high']:+.2f}"
+        bounds = f", 95 % interval {100 * row['low']:+z.2f} to {100 * row['high']:+z.2f}"
         interval = bounds if row["low"] == row["low"] else ""
         p = f", sign-flip p = {row['p_value']:.3f}" if row["p_value"] == row["p_value"] else ""
         least = row["smallest_detectable_effect"]
@@ -26,7 +26,7 @@ def effect_sentences(rows: pd.DataFrame) -> list[str]:
         )
         lines.append(
             f"{row['claim']} {row['comparison']}, {MEASURES.get(row['measure'], row['measure'])}: "
-            f"{100 * row['mean']:+.2f} points{interval}, {row['seeds']} seeds{p}: {row['verdict']}.{power}"
+            f"{100 * row['mean']:+z.2f} points{interval}, {row['seeds']} seeds{p}: {row['verdict']}.{power}"
         )
     return lines
 
@@ -52,8 +52,8 @@ def gap_sentences(runs: pd.DataFrame) -> list[str]:
                 for metric in ("gap", "train_accuracy", "test_accuracy")
             )
             lines.append(
-                f"{method}: the gap changes by {gap:+.1f} points, train accuracy by {train:+.1f}, test accuracy by "
-                f"{test:+.1f}."
+                f"{method}: the gap changes by {gap:+z.1f} points, train accuracy by {train:+z.1f}, test accuracy by "
+                f"{test:+z.1f}."
             )
     return lines
 
@@ -104,10 +104,10 @@ def drop_sentences(runs: pd.DataFrame, metric: str) -> list[str]:
     for method in ADAPTIVE:
         if metric in runs and {method, "dense"} <= set(runs["method"]):
             one = paired_difference(runs, method, "dense", metric, larger_is_better=False)
-            bounds = f", 95 % interval {100 * one.low:+.2f} to {100 * one.high:+.2f}" if len(one.pairs) > 1 else ""
+            bounds = f", 95 % interval {100 * one.low:+z.2f} to {100 * one.high:+z.2f}" if len(one.pairs) > 1 else ""
             own = 100 * runs.loc[runs["method"] == method, metric].mean()
             lines.append(
-                f"{method} loses {own:.1f} points of its own accuracy, against dense {100 * one.mean:+.2f}{bounds}, "
+                f"{method} loses {own:.1f} points of its own accuracy, against dense {100 * one.mean:+z.2f}{bounds}, "
                 f"{len(one.pairs)} seeds."
             )
     return lines

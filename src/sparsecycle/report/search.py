@@ -62,6 +62,7 @@ def gains_by_seed(runs: pd.DataFrame) -> str:
     """Each strategy's gain over dense training in points, seed by seed: of runs too few or too early to judge by."""
     told = []
     for method in ADAPTIVE:
-        gains = [f"{100 * gain:+.1f}" for gain in paired_difference(runs, method, "dense", "test_accuracy").differences]
+        differences = paired_difference(runs, method, "dense", "test_accuracy").differences
+        gains = [f"{100 * gain:+z.1f}" for gain in differences]
         told.append(f"`{method}` {', '.join(gains[:-1])} and {gains[-1]}")
     return ", ".join(told)

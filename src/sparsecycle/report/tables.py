@@ -18,7 +18,7 @@ def results_table(runs: pd.DataFrame) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for method, accuracy in PAPER_ACCURACY.items():
-        gain = "" if method == "dense" else f"{100 * (accuracy - PAPER_ACCURACY['dense']):+.2f}"
+        gain = "" if method == "dense" else f"{100 * (accuracy - PAPER_ACCURACY['dense']):+z.2f}"
         lines.append(f"| the paper's report | {ROLES[method]} | 1 | {accuracy:.4g} | {gain} | | | |")
     for preset in TIERS:
         chosen = tier(runs, preset)
@@ -35,9 +35,9 @@ def _method_line(chosen: pd.DataFrame, group: pd.DataFrame, preset: str, method:
     group = complete(group)
     if method != "dense":
         result = paired_difference(chosen, method, "dense", "test_accuracy")
-        gain = f"{100 * result.mean:+.2f}"
+        gain = f"{100 * result.mean:+z.2f}"
         if len(result.pairs) > 1:
-            gain += f" ({100 * result.low:+.2f} to {100 * result.high:+.2f})"
+            gain += f" ({100 * result.low:+z.2f} to {100 * result.high:+z.2f})"
     command = f"`{run_command(preset, method, 0)}`"
     return (
         f"| `{preset}` | {_role(method)} | {seeds} | {group['test_accuracy'].mean():.4f} | {gain} "

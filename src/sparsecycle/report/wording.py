@@ -17,14 +17,14 @@ def treatment(row: Row) -> str:
 
 def bounds(row: Row) -> str:
     """The 95 % interval in points; a row of one seed has none."""
-    return f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+    return f"{100 * row['low']:+z.1f} to {100 * row['high']:+z.1f}"
 
 
 def effect(one: Comparison) -> str:
     """The difference in points with its interval."""
-    return f"{100 * one.mean:+.1f} ({100 * one.low:+.1f} to {100 * one.high:+.1f})"
+    return f"{100 * one.mean:+z.1f} ({100 * one.low:+z.1f} to {100 * one.high:+z.1f})"
 
 
 def gain(row: Row) -> str:
     """The difference in points with its interval and seeds."""
-    return f"{100 * row['mean']:+.1f} ({bounds(row)}, {row['seeds']} seeds)"
+    return f"{100 * row['mean']:+z.1f} ({bounds(row)}, {row['seeds']} seeds)"

@@ -55,7 +55,15 @@ def _ablation_lines(row: dict[str, Any], ablations: pd.DataFrame) -> list[str]:
 
 def _effect(row: dict[Any, Any]) -> str:
     if not row["datasets"]:
-        return "diverged on every dataset"
-    aside = [f"{row[name]} {word}" for name, word in (("left_out", "left out"), ("diverged", "runs diverged"))]
-    told = ", ".join([f"{row['datasets']} datasets", *(text for text in aside if not text.startswith("0 "))])
-    return f"{100 * row['change']:+.1f} ({100 * row['low']:+.1f} to {100 * row['high']:+.1f}, {told})"
+        return "no dataset has both"
+    left_out = f", {row['left_out']} left out" if row["left_out"] else ""
+    told = _change(row, "", f"{row['datasets']} datasets{left_out}")
+    if row["diverged"] + row["diverged_as_it_stands"]:
+        told += f"; {row['diverged']} runs diverged, {row['diverged_as_it_stands']} as it stands"
+        told += "; " + _change(row, "_stable", f"{row['stable']} datasets without") if row["stable"] else ""
+    return told
+
+
+def _change(row: dict[Any, Any], suffix: str, over: str) -> str:
+    change, low, high = (f"{100 * row[name + suffix]:+z.1f}" for name in ("change", "low", "high"))
+    return f"{change} ({low} to {high}, {over})"

@@ -185,7 +185,7 @@ def _matrix(axes: Axes, layer: SparseLinear) -> None:
     limit = max(1.0, float(np.nanmax(np.abs(cells), initial=0)))
     axes.imshow(cells, cmap="PuOr_r", vmin=-1.6 * limit, vmax=1.6 * limit)
     for row, column in zip(*np.nonzero(~np.isnan(cells)), strict=True):
-        axes.text(column, row, f"{cells[row, column]:+.1f}", ha="center", va="center", fontsize=9, color="black")
+        axes.text(column, row, f"{cells[row, column]:+z.1f}", ha="center", va="center", fontsize=9, color="black")
     axes.set_xticks(range(shape[1]), [str(number) for number in range(1, shape[1] + 1)])
     axes.set_yticks(range(shape[0]), [str(number) for number in range(1, shape[0] + 1)])
     axes.set_xlabel("neuron before the layer")

@@ -40,8 +40,8 @@ def gains_by_dataset(table: pd.DataFrame) -> Figure:
         axes.set_xlabel(f"gain: {measure}\n(percentage points)", fontsize=10)
         axes.set_title(row["comparison"], fontsize=11)
         said.append(
-            f"{row['comparison']}, {measure}: {100 * row['mean']:+.1f} points (95 % interval "
-            f"{100 * row['low']:+.1f} to {100 * row['high']:+.1f}, {row['datasets']} datasets)"
+            f"{row['comparison']}, {measure}: {100 * row['mean']:+z.1f} points (95 % interval "
+            f"{100 * row['low']:+z.1f} to {100 * row['high']:+z.1f}, {row['datasets']} datasets)"
         )
     panels[0].set_yticks(range(len(names)), names)
     figure.set_label("Gains by dataset and in the mean: " + "; ".join(said) + ".")
