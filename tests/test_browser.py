@@ -221,6 +221,18 @@ def test_a_dark_page_is_printed_in_dark_ink_on_white(engine: Browser, watch: Wat
     assert not bars or len(set(bars)) > 1, "bars keep their colours"
 
 
+@pytest.mark.parametrize("name", ["notebooks/results", "notebooks/set_results", "notebooks/costs"])
+def test_no_column_of_a_table_is_cut_on_paper(engine: Browser, watch: Watch, name: str) -> None:
+    page = opened(engine, watch, (BUILT / f"{name}.html").as_uri(), viewport={"width": 710, "height": 1000})  # of A4
+    page.emulate_media(media="print")
+    wider = page.eval_on_selector_all(
+        ".bd-content table",
+        "all => all.map(one => one.getBoundingClientRect().right - document.documentElement.clientWidth)",
+    )
+    close(page)
+    assert wider and max(wider) <= 0
+
+
 # The lightest ink of the words and drawings of a page, and the darkest ground below them.
 INK_AND_PAPER = """() => {
     const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
