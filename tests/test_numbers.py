@@ -18,7 +18,7 @@ from sparsecycle.set_mlp.ablations import set_ablation_table
 from sparsecycle.set_mlp.claims import diverged_on
 from sparsecycle.set_mlp.ledger import set_ledger_markdown
 from sparsecycle.set_mlp.records import load_set_runs, set_run_name
-from sparsecycle.set_mlp.report import as_they_stand
+from sparsecycle.set_mlp.report import SLOWER, as_they_stand
 from sparsecycle.set_mlp.study import SetStudies
 from sparsecycle.statistics import NO_EFFECT, PAPER_ACCURACY, verdict_table
 
@@ -130,5 +130,7 @@ def test_words_that_were_typed_about_the_records_are_still_true() -> None:
     assert trained.drop("fixed")["max"].max() < 0.5, "with random survivors at small budgets it hardly learned"
     assert trained.loc["fixed", "min"] > 0.9, "at half of the activations it did"
     assert {one.variant for one in regularized(runs, "classroom")} == {"dropout=0.3", "epochs=25"}
-    companion = as_they_stand(load_set_runs(ROOT / "data/runs"))
+    companion = load_set_runs(ROOT / "data/runs")
+    assert not diverged_on(companion[companion["variant"] == SLOWER], "set", "set_pruned"), "not at the smaller rate"
+    companion = as_they_stand(companion)
     assert diverged_on(companion, "set") and not diverged_on(companion, "dense"), "SET diverged on some datasets"
