@@ -178,7 +178,7 @@ def _numbers(differences: tuple[float, ...]) -> tuple[float, ...]:
 
 def _outcomes(runs: pd.DataFrame, method: str, metric: str) -> dict[int, float | str]:
     """For each seed the metric's value, or why there is none."""
-    rows = runs[runs["method"] == method]
+    rows = runs.loc[runs["method"] == method, ["seed", "status", metric]]
     if rows.empty:
         known = ", ".join(sorted(set(runs["method"]))) or "none"
         raise InputError(f"no run of method {method!r}; methods with runs: {known}")
@@ -279,7 +279,7 @@ def same_runs(runs: pd.DataFrame, first: str, second: str) -> bool:
     numbers = ["test_accuracy", "gap", "budget_area"]
     if not {"seed", *numbers} <= set(runs.columns):
         return False
-    one, other = (runs[runs["method"] == name].set_index("seed")[numbers] for name in (first, second))
+    one, other = (runs.loc[runs["method"] == name, ["seed", *numbers]].set_index("seed") for name in (first, second))
     shared = one.index.intersection(other.index)
     return len(shared) > 0 and np.array_equal(one.loc[shared], other.loc[shared], equal_nan=True)
 

@@ -46,6 +46,7 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
     Raises:
         InputError: a missing folder, a damaged file, or images that are not there.
     """
+    at_hand: dict[tuple[str, int, int, int], Cifar10] = {}
     for folder, record, name in find_records(*folders):
         if record.status == "diverged":
             whole = len(read_epochs(folder)) == RunConfig(**record.config).periods
@@ -58,7 +59,10 @@ def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Ite
             )
             continue
         config = RunConfig(**record.config)
-        data = load_images(config, data_dir)
+        kind = (config.dataset, config.train_images, config.test_images, config.holdout_images)
+        if kind not in at_hand:
+            at_hand[kind] = load_images(config, data_dir)
+        data = at_hand[kind]
         labels = data.test_labels.numpy()
         predictions = read_predictions(folder)
         accuracies = {budget: float((predictions[budget] == labels).mean()) for budget in config.budgets}
