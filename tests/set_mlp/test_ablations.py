@@ -65,7 +65,7 @@ def test_a_dataset_without_divergence_is_one_where_neither_diverged_on_a_split_t
     assert (found["change_stable"], found["stable"]) == (pytest.approx(0.15), 2)
     assert (found["diverged"], found["diverged_as_it_stands"]) == (0, 1)
     text = set_ledger_markdown(LEDGER, set_ablation_table(runs))
-    assert "3 datasets); 0 runs diverged, 1 as it stands; +15.0 (" in text and "2 datasets without)" in text
+    assert "3 datasets); 0 runs diverged, 1 as it stands; +15.0 (" in text and "the 2 datasets where none did)" in text
 
 
 def test_without_runs_there_is_no_table() -> None:

@@ -60,7 +60,7 @@ def _effect(row: dict[Any, Any]) -> str:
     told = _change(row, "", f"{row['datasets']} datasets{left_out}")
     if row["diverged"] + row["diverged_as_it_stands"]:
         told += f"; {row['diverged']} runs diverged, {row['diverged_as_it_stands']} as it stands"
-        told += "; " + _change(row, "_stable", f"{row['stable']} datasets without") if row["stable"] else ""
+        told += "; " + _change(row, "_stable", f"the {row['stable']} datasets where none did") if row["stable"] else ""
     return told
 
 

@@ -180,16 +180,29 @@ def readable_set_ablations(table: pd.DataFrame) -> pd.DataFrame:
             "method": table["method"],
             "variant": table["variant"],
             "change": changes(""),
-            "datasets": table["datasets"],
-            "diverged": table["diverged"],
-            "as it stands": table["diverged_as_it_stands"],
-            "change elsewhere": changes("_stable"),
+            "diverged": [f"{row.diverged} / {row.diverged_as_it_stands}" for row in table.itertuples()],
+            "elsewhere": changes("_stable"),
             "on": table["stable"],
             "p (Holm)": table["p_holm"].map("{:.3f}".format),
             "neurons left": table["neurons_left"].map("{:.0%}".format),
             "parameters": table["parameters"].map("{:.2f}".format),
         }
     ).set_index("method")
+
+
+def ablations_sentence(table: pd.DataFrame) -> str:
+    """Of `set_ablation_table`: what changes the accuracy where no run diverges, and who diverges more or less often."""
+
+    def named(found: "pd.Series[bool]") -> str:
+        names = ", ".join(f"`{row.method}` with `{row.variant}`" for row in table[found].itertuples())
+        return f"{found.sum()} ({names})" if names else "none"
+
+    change = table["diverged"] - table["diverged_as_it_stands"]
+    return (
+        f"{len(table)} variants. Over the datasets on which no run diverged, the interval of the change lies above zero for "
+        f"{named(table['low_stable'] > 0)}, below it for {named(table['high_stable'] < 0)}. Runs diverge less often than "
+        f"as the method stands with {(change < 0).sum()} of them, more often with {(change > 0).sum()}."
+    )
 
 
 def exponent_sentence(record: BenchmarkRecord) -> str:
