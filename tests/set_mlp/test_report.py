@@ -138,7 +138,7 @@ def test_changes_are_shown_over_all_datasets_and_over_those_where_no_run_diverge
     assert (row["elsewhere"], row["on"]) == ("+0.0 (+0.0 to +0.0)", 14)
     assert row["change"].startswith("+5.3 (") and row["diverged"] == "0 / 1"
     told = ablations_sentence(table)
-    assert told.startswith("1 variants. ") and "above zero for none, below it for 1 (`set` with `zeta=0.1`)." in told
+    assert told.startswith("1 variants. ") and "above zero for none, below for 1 (`set` with `zeta=0.1`)." in told
     assert "less often than as the method stands with 1 of them, more often with 0." in told
 
 

@@ -199,8 +199,8 @@ def ablations_sentence(table: pd.DataFrame) -> str:
 
     change = table["diverged"] - table["diverged_as_it_stands"]
     return (
-        f"{len(table)} variants. Over the datasets on which no run diverged, the interval of the change lies above zero "
-        f"for {named(table['low_stable'] > 0)}, below it for {named(table['high_stable'] < 0)}. Runs diverge less often "
+        f"{len(table)} variants. Over the datasets on which no run diverged, the interval of the change is above zero "
+        f"for {named(table['low_stable'] > 0)}, below for {named(table['high_stable'] < 0)}. Runs diverge less often "
         f"than as the method stands with {(change < 0).sum()} of them, more often with {(change > 0).sum()}."
     )
 
