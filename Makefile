@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(w
 JUPYTERLAB := $(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(PIP) -c requirements.lock jupyterlab
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages class class-teacher class-times class-kit pdf test lint types triton unit notebooks pages-check bench study paper measure record set-search readme outputs links audit clean
+.PHONY: help env book pages class class-teacher class-times class-kit pdf test lint types unit notebooks pages-check bench study paper measure record set-search readme outputs links audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -66,8 +66,8 @@ pdf: $(READY)  ## the built book as one PDF, in _build/html
 	@$(BIN)/python book/browser.py
 	@$(BIN)/python book/pdf.py
 
-test: lint types triton  ## all that must hold: ruff, mypy, pytest, nbval, the book
-	@$(MAKE) --no-print-directory -j 3 unit notebooks pages  # each of them waits for processes that start and end
+test: lint types unit  ## all that must hold: ruff, mypy, pytest, nbval, the book
+	@$(MAKE) --no-print-directory -j 2 notebooks pages  # building the book keeps one core busy
 	@$(MAKE) --no-print-directory pages-check
 
 lint: $(READY)  ## ruff: rules and format
@@ -77,12 +77,10 @@ lint: $(READY)  ## ruff: rules and format
 types: $(READY)  ## mypy, strict
 	@$(BIN)/mypy
 
-triton: $(READY)
+unit: $(READY)  ## pytest, two processes; Triton's interpreter stands in for a GPU
 	@$(BIN)/python -c 'import triton' 2>/dev/null \
 		|| $(PIP) 'triton>=3.6,<4' \
 		|| echo "Triton cannot be installed here: its tests are skipped"
-
-unit: $(READY) triton  ## pytest, two processes; Triton's interpreter stands in for a GPU
 	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/test_pages.py --ignore tests/test_browser.py
 
 notebooks: $(READY)  ## nbval: execute the chapters and compare the outputs marked for it
