@@ -94,8 +94,8 @@ def slower_sentence(runs: pd.DataFrame, claim: SetClaim) -> str:
 
     Fully connected networks stay as they stand.
     """
-    slower = runs[(runs["variant"] == SLOWER) & runs["method"].isin(["set", "set_pruned"])]
-    slower = slower[slower["dataset"].isin(study_datasets()) & slower["method"].isin([claim.treatment, claim.baseline])]
+    slower = runs[(runs["variant"] == SLOWER) & runs["method"].isin([claim.treatment, claim.baseline])]
+    slower = slower[slower["dataset"].isin(study_datasets())]
     if claim.metric != "test_accuracy" or slower.empty:
         return ""
     own = as_they_stand(runs)
