@@ -1,5 +1,6 @@
 """Shared by the tests: one thread of torch, so that parallel tests do not fight over two cores."""
 
+import json
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,6 +26,13 @@ def same_run(first: Path, second: Path) -> None:
     )
     assert (first / "predictions.npz").read_bytes() == (second / "predictions.npz").read_bytes()
     assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+
+
+def without_checksum(path: Path) -> dict[str, Any]:
+    """The values of a record, as in one that was written before there were checksums."""
+    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    content.pop("checksum")
+    return content
 
 
 @pytest.fixture

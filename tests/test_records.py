@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import without_checksum
 from sparsecycle import RunConfig, load_runs, train
 from sparsecycle.atomic import write_atomically
 from sparsecycle.errors import InputError
@@ -103,7 +104,7 @@ def test_the_metrics_follow_from_predictions_and_history(finished: Path) -> None
 
 def test_verify_finds_an_altered_number(finished: Path, tmp_path: Path) -> None:
     folder = copy_of(finished, tmp_path)
-    raw = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    raw = without_checksum(folder / "record.json")
     raw["budgets"][2]["accuracy"] += 0.05
     (folder / "record.json").write_text(json.dumps(raw), encoding="utf-8")
     [run] = verify_runs(tmp_path / "copy")
@@ -130,7 +131,7 @@ def test_damage_is_told_in_one_sentence(finished: Path, tmp_path: Path, name: st
 
 def test_another_schema_version_is_refused(finished: Path, tmp_path: Path) -> None:
     folder = copy_of(finished, tmp_path)
-    raw = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    raw = without_checksum(folder / "record.json")
     (folder / "record.json").write_text(json.dumps(raw | {"schema_version": 99}), encoding="utf-8")
     with pytest.raises(InputError, match="schema version 99, but this library reads 1"):
         RunRecord.read(folder)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from conftest import ROOT, TIMES, same_run
+from conftest import ROOT, TIMES, same_run, without_checksum
 from sparsecycle import RunConfig, WideResNet, train
 from sparsecycle.errors import InputError
 from sparsecycle.folders import run_folder
@@ -47,7 +47,7 @@ def test_a_finished_run_is_read_and_another_in_its_place_refused(tiny: Any, tmp_
     first = train(tiny(), output_dir=tmp_path, progress=False)
     assert train(tiny(), output_dir=tmp_path, progress=False) == first
     folder = run_folder(tiny(), tmp_path)
-    raw = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    raw = without_checksum(folder / "record.json")
     (folder / "record.json").write_text(json.dumps(raw | {"identity": "0" * 64}), encoding="utf-8")
     with pytest.raises(InputError, match="holds the record of another run"):
         train(tiny(), output_dir=tmp_path, progress=False)

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sparsecycle.atomic import write_atomically
 from sparsecycle.errors import InputError
-from sparsecycle.versioned import read_versioned
+from sparsecycle.versioned import read_versioned, write_versioned
 
 SCHEMA_VERSION = 1
 CALIBRATION_BINS = 15
@@ -79,7 +79,7 @@ class Measures(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write `measures.json` whole or not at all."""
-        write_atomically(folder / "measures.json", (self.model_dump_json(indent=1) + "\n").encode())
+        write_versioned(folder / "measures.json", self, indent=1)
 
     @classmethod
     def read(cls, folder: Path) -> "Measures | None":

@@ -22,7 +22,7 @@ from sparsecycle.errors import InputError
 from sparsecycle.folders import plain
 from sparsecycle.measures import Condition, Measures
 from sparsecycle.provenance import CHECKOUT, HARMLESS, Provenance, git_state, source_digest
-from sparsecycle.versioned import read_versioned
+from sparsecycle.versioned import read_versioned, write_versioned
 
 SCHEMA_VERSION = 1
 CONTROL_BUDGET = 0.25  # the `fixed` run at this budget is the control of claim C8; others are variants
@@ -76,7 +76,7 @@ class RunRecord(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write `record.json` whole or not at all."""
-        write_atomically(folder / "record.json", (self.model_dump_json(indent=1) + "\n").encode())
+        write_versioned(folder / "record.json", self, indent=1)
 
     @classmethod
     def read(cls, folder: Path) -> "RunRecord":

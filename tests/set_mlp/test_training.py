@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from conftest import without_checksum
 from sparsecycle.checkpoints import CheckpointWriter, checkpoint_files
 from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.config import METHODS, SetConfig
@@ -253,7 +254,7 @@ def test_other_and_damaged_records_are_refused(tmp_path: Path) -> None:
     config = small("static", epochs=1)
     train_set(config, output_dir=tmp_path, progress=False)
     path = tmp_path / set_run_name(config) / "set.json"
-    content = json.loads(path.read_text())
+    content = without_checksum(path)
     path.write_text(json.dumps(content | {"identity": "0" * 64}))
     with pytest.raises(InputError, match=r"holds the record of another run \(identity\)"):
         train_set(config, output_dir=tmp_path, progress=False)

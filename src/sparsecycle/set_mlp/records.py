@@ -13,12 +13,11 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from sparsecycle.atomic import write_atomically
 from sparsecycle.errors import InputError
 from sparsecycle.folders import plain, suffix
 from sparsecycle.provenance import CHECKOUT, Provenance, git_state, source_digest
 from sparsecycle.set_mlp.config import SetConfig
-from sparsecycle.versioned import read_versioned
+from sparsecycle.versioned import read_versioned, write_versioned
 
 SCHEMA_VERSION = 1
 FILE = "set.json"
@@ -80,7 +79,7 @@ class SetRecord(BaseModel):
 
     def write(self, folder: Path) -> None:
         """Write `set.json` whole or not at all."""
-        write_atomically(folder / FILE, (self.model_dump_json() + "\n").encode())
+        write_versioned(folder / FILE, self)
 
     @classmethod
     def read(cls, folder: Path) -> "SetRecord | None":
