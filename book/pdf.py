@@ -1,7 +1,8 @@
 """The whole book as one PDF, from the built pages, and a link to it on the first of them. Run by `make pdf`.
 
 The articles follow each other in the order of the contents, links between them lead to places in the PDF, and its
-outline has every heading. What needs a reader's hand, the playground and folded code, is left out.
+outline has every heading. What needs a reader's hand, the playground and folded code, is left out, and so are the lists of
+single runs, a third of the paper.
 """
 
 import logging
@@ -25,7 +26,7 @@ BUILT = ROOT / "_build" / "html"
 SHEET = ROOT / "_build" / "print.html"
 TARGET = BUILT / "cycling-through-sparsity.pdf"
 FIRST = BUILT / "book" / "index.html"
-LEFT_OUT = ("book/playground",)
+LEFT_OUT = ("book/playground", "book/every_run", "book/set_runs")
 UNPRINTED = "a.headerlink, details.hide, .figure-links, script.play-data, a.viewcode-link, a:has(.viewcode-link)"
 STYLE = """
 @page { size: A4; margin: 18mm 17mm 20mm; }
@@ -110,17 +111,15 @@ def write_pdf(target: Path) -> None:
             header_template="<span></span>",
             footer_template='<div style="width: 100%; text-align: center; font-size: 8px" class="pageNumber"></div>',
         )
+        headings = page.eval_on_selector_all("h1, h2, h3, h4, h5, h6", "all => all.map(one => one.textContent)")
         started.close()
-    headings = BeautifulSoup(SHEET.read_text(encoding="utf-8"), "html.parser").find_all(
-        ["h1", "h2", "h3", "h4", "h5", "h6"]
-    )
-    _mend(target, [" ".join(heading.get_text().split()) for heading in headings])
+    _mend(target, [" ".join(heading.split()) for heading in headings])
 
 
 def _mend(target: Path, headings: list[str]) -> None:
     """Give the file a title, and the entries of its outline their names: Chromium's are doubled where a page begins."""
     logging.getLogger("pypdf").setLevel(logging.ERROR)  # it warns of how Chromium counts its objects
-    writer = PdfWriter(clone_from=target)
+    writer = PdfWriter(target, incremental=True)
     writer.add_metadata({"/Title": "Cycling Through Sparsity"})
     entries = list(_entries(writer.root_object["/Outlines"].get_object()))
     for entry, heading in zip(entries, headings, strict=True):
