@@ -162,18 +162,30 @@ def _numbers(differences: tuple[float, ...]) -> tuple[float, ...]:
     values = np.array(differences, dtype=np.float64)
     n = len(values)
     low, high = mean_interval(values)
-    p_value = 1.0 if n else math.nan  # of one pair, both flips are as extreme as what was seen
+    p_value = sign_flip_test(differences)
     detectable = math.nan
     if n > 1:
-        rng = np.random.default_rng(0)
-        p_value = stats.permutation_test(
-            (values,), np.mean, permutation_type="samples", n_resamples=SIGN_FLIPS, batch=4096, rng=rng
-        ).pvalue
         # The noncentral t with this power above the critical value; below its negative lies less than 1e-6.
         shift = special.nctdtrinc(n - 1, 1 - POWER, stats.t.ppf(0.975, n - 1))
         detectable = shift * np.std(values, ddof=1) / math.sqrt(n)
     mean = float(np.mean(values)) if n else math.nan
-    return mean, float(low), float(high), float(p_value), float(detectable)
+    return mean, float(low), float(high), p_value, float(detectable)
+
+
+@cache
+def sign_flip_test(differences: tuple[float, ...]) -> float:
+    """The two-sided p-value of a mean difference where every sign could as well be the other one; NaN of none.
+
+    It is exact for up to 16 differences; of more, random flips are drawn, always the same ones.
+    """
+    if len(differences) < 2:  # of one, both flips are as extreme as what was seen
+        return 1.0 if differences else math.nan
+    values = np.array(differences, dtype=np.float64)
+    rng = np.random.default_rng(0)
+    test = stats.permutation_test(
+        (values,), np.mean, permutation_type="samples", n_resamples=SIGN_FLIPS, batch=4096, rng=rng
+    )
+    return float(test.pvalue)
 
 
 def _outcomes(runs: pd.DataFrame, method: str, metric: str) -> dict[int, float | str]:

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import stats
 
 from sparsecycle.errors import InputError
@@ -17,6 +19,7 @@ from sparsecycle.set_mlp.claims import (
     exponent,
     set_verdict,
     set_verdict_table,
+    signed_rank_test,
 )
 from sparsecycle.set_mlp.records import load_set_runs
 from sparsecycle.statistics import compare_pairs
@@ -96,6 +99,19 @@ def test_a_comparison_by_hand() -> None:
     assert worse.mean == pytest.approx(-0.3), "a larger gap is worse"
     nothing, p_value = compare_over_datasets(table[table["method"] == "set"], CLAIMS[0])
     assert nothing.pairs == () and math.isnan(p_value)
+
+
+@given(st.lists(st.floats(-1, 1).filter(bool), min_size=2, max_size=14, unique_by=abs))
+def test_the_signed_rank_test_is_scipy_s_where_no_differences_are_equal(differences: list[float]) -> None:
+    assert signed_rank_test(np.array(differences)) == pytest.approx(stats.wilcoxon(differences).pvalue)
+
+
+@settings(max_examples=10)
+@given(st.lists(st.integers(-3, 3), min_size=2, max_size=9).filter(any))
+def test_the_signed_rank_test_is_exact_also_where_some_are_equal_or_zero(differences: list[int]) -> None:
+    values = np.array(differences, dtype=np.float64)
+    exact = stats.wilcoxon(values, method=stats.PermutationMethod()).pvalue
+    assert signed_rank_test(values) == pytest.approx(exact)
 
 
 @pytest.mark.parametrize(
