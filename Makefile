@@ -89,7 +89,7 @@ notebooks: $(READY)  ## nbval: execute the chapters and compare the outputs mark
 
 pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs, and each page in a browser
 	@$(BIN)/python book/browser.py
-	@$(BIN)/pytest -n 2 tests/test_pages.py tests/test_browser.py
+	@$(BIN)/pytest -n 2 --dist worksteal tests/test_browser.py tests/test_pages.py
 
 study: $(READY)  ## the runs of a study of workflow/grid.yaml that are missing; MINUTES=50 stops then, SIDE=4 shares a GPU
 	@$(if $(MINUTES),timeout $(MINUTES)m) $(BIN)/snakemake --snakefile workflow/Snakefile \

@@ -47,7 +47,7 @@ DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
     "notebooks/layer": {"": listed(SHIPPED[0])},
     "notebooks/network": {"": listed(*SHIPPED)},
     "notebooks/results": {"": listed("classroom"), "paths": listed(*SEED_0)},
-    "notebooks/robustness": {"": listed("classroom"), "budgets": listed(*SHIPPED)},
+    "notebooks/robustness": {"": listed("classroom")},
     "notebooks/set_results": {
         "": listed("set"),
         "training": listed(*YALE),

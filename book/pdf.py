@@ -1,8 +1,8 @@
 """The whole book as one PDF, from the built pages, and a link to it on the first of them. Run by `make pdf`.
 
 The articles follow each other in the order of the contents, links between them lead to places in the PDF, and its
-outline has every heading. What needs a reader's hand, the playground and folded code, is left out, and so are the lists of
-single runs, a third of the paper.
+outline has every heading. What needs a reader's hand, the playground and folded code, is left out, and so are the
+lists of single runs, a third of the paper.
 """
 
 import logging

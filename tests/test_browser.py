@@ -113,6 +113,40 @@ def close(page: Page) -> None:
     page.context.close()
 
 
+def test_the_whole_book_is_printed_as_one_pdf_whose_links_lead_somewhere(engine: Browser, tmp_path: Path) -> None:
+    target = tmp_path / "book.pdf"
+    # A process of its own: it starts a browser of its own.
+    command = f"import pathlib, pdf; pdf.write_pdf(pathlib.Path({str(target)!r}))"
+    subprocess.run([sys.executable, "-c", command], cwd=ROOT / "book", check=True, timeout=600)
+    book = PdfReader(target)
+
+    def titles(outline: list[Any]) -> Iterator[str]:
+        for item in outline:
+            if isinstance(item, list):
+                yield from titles(item)
+            else:
+                yield str(item.title)
+
+    headings = list(titles(book.outline))
+    for name in PAGES:
+        if name not in pdf.LEFT_OUT:
+            title = built(name).select_one("article h1")
+            assert title and title.get_text().strip().rstrip("#") in headings
+    links = [
+        link.get_object()
+        for page in book.pages
+        for link in page.get("/Annots") or []
+        if link.get_object().get("/Subtype") == "/Link"
+    ]
+    inside = [link for link in links if "/Dest" in link]
+    assert len(inside) > 200
+    assert {str(link["/Dest"]) for link in inside} <= set(book.named_destinations)
+    outside = {urlsplit(link["/A"]["/URI"]).scheme for link in links if "/A" in link}
+    assert outside <= {"https", "http"}, "no link leads to a file of this machine"
+    text = " ".join(book.pages[1].extract_text().split())
+    assert " ".join(short_answer(load_runs()).replace("*", "").replace("`", "").split())[:60] in text
+
+
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_from_disk_is_whole(engine: Browser, watch: Watch, name: str) -> None:
     page = opened(engine, watch, (BUILT / f"{name}.html").as_uri())
@@ -459,37 +493,3 @@ def test_the_address_of_the_book_leads_to_its_first_page(engine: Browser, addres
     page.wait_for_url("**/book/index.html")
     assert "Cycling Through Sparsity" in page.title()
     page.close()
-
-
-def test_the_whole_book_is_printed_as_one_pdf_whose_links_lead_somewhere(engine: Browser, tmp_path: Path) -> None:
-    target = tmp_path / "book.pdf"
-    # A process of its own: it starts a browser of its own.
-    command = f"import pathlib, pdf; pdf.write_pdf(pathlib.Path({str(target)!r}))"
-    subprocess.run([sys.executable, "-c", command], cwd=ROOT / "book", check=True, timeout=600)
-    book = PdfReader(target)
-
-    def titles(outline: list[Any]) -> Iterator[str]:
-        for item in outline:
-            if isinstance(item, list):
-                yield from titles(item)
-            else:
-                yield str(item.title)
-
-    headings = list(titles(book.outline))
-    for name in PAGES:
-        if name not in pdf.LEFT_OUT:
-            title = built(name).select_one("article h1")
-            assert title and title.get_text().strip().rstrip("#") in headings
-    links = [
-        link.get_object()
-        for page in book.pages
-        for link in page.get("/Annots") or []
-        if link.get_object().get("/Subtype") == "/Link"
-    ]
-    inside = [link for link in links if "/Dest" in link]
-    assert len(inside) > 200
-    assert {str(link["/Dest"]) for link in inside} <= set(book.named_destinations)
-    outside = {urlsplit(link["/A"]["/URI"]).scheme for link in links if "/A" in link}
-    assert outside <= {"https", "http"}, "no link leads to a file of this machine"
-    text = " ".join(book.pages[1].extract_text().split())
-    assert " ".join(short_answer(load_runs()).replace("*", "").replace("`", "").split())[:60] in text
