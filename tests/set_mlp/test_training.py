@@ -254,7 +254,10 @@ def test_other_and_damaged_records_are_refused(tmp_path: Path) -> None:
     config = small("static", epochs=1)
     train_set(config, output_dir=tmp_path, progress=False)
     path = tmp_path / set_run_name(config) / "set.json"
-    content = without_checksum(path)
+    whole, content = json.loads(path.read_text()), without_checksum(path)
+    path.write_text(json.dumps(whole | {"flops": whole["flops"] + 1}))
+    with pytest.raises(InputError, match=r"set.json is damaged .its values are not those"):
+        train_set(config, output_dir=tmp_path, progress=False)
     path.write_text(json.dumps(content | {"identity": "0" * 64}))
     with pytest.raises(InputError, match=r"holds the record of another run \(identity\)"):
         train_set(config, output_dir=tmp_path, progress=False)
