@@ -24,7 +24,8 @@ $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 11) else f"this is Python {v[0]}.{v[1]}: Python 3.11 or newer is needed")'
 	@echo "making the environment in .venv (once, some minutes)"
 	@$(PYTHON) -m venv .venv
-	@$(PIP) -r requirements.lock
+	@$(PIP) --no-compile -r requirements.lock
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # with every core; pip has one, and skips old Pythons' files too
 	@$(PIP) --no-deps -e .
 	@touch $@
 
