@@ -12,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(w
 JUPYTERLAB := $(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(PIP) -c requirements.lock jupyterlab
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages class class-teacher class-times class-kit pdf test lint types unit notebooks pages-check bench study paper measure record set-search readme outputs links audit clean
+.PHONY: help env book pages class class-teacher class-times class-kit pdf test lint types unit unit-then-notebooks notebooks pages-check bench study paper measure record set-search readme outputs links audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -67,9 +67,12 @@ pdf: $(READY)  ## the built book as one PDF, in _build/html
 	@$(BIN)/python book/browser.py
 	@$(BIN)/python book/pdf.py
 
-test: lint types unit  ## all that must hold: ruff, mypy, pytest, nbval, the book
-	@$(MAKE) --no-print-directory -j 2 notebooks pages  # building the book keeps one core busy
+test: lint types  ## all that must hold: ruff, mypy, pytest, nbval, the book
+	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j 2 unit-then-notebooks pages  # two cores have no threads to spare
 	@$(MAKE) --no-print-directory pages-check
+
+unit-then-notebooks: unit
+	@$(MAKE) --no-print-directory notebooks
 
 lint: $(READY)  ## ruff: rules and format
 	@$(BIN)/ruff check .
