@@ -9,6 +9,7 @@ import logging
 import posixpath
 import re
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -46,6 +47,7 @@ table td, table th, .bd-content table.dataframe td { white-space: normal !import
 """
 
 
+@cache  # every link asks for them
 def pages() -> list[str]:
     """The names of the pages in the PDF, in the order of the contents."""
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
