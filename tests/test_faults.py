@@ -191,7 +191,7 @@ def test_read_only_folder(whole: Path, tmp_path: Path) -> None:
 
 def flip(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
+    content[len(content) // 2] ^= 64  # the last digit of a number can change by one and the number stay the same
     path.write_bytes(content)
 
 
