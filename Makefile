@@ -106,8 +106,8 @@ paper: $(READY)  ## the replication itself, on a GPU: the runs that are missing;
 	@$(MAKE) --no-print-directory study STUDY=paper SIDE=$(or $(SIDE),4)
 
 bench: $(READY)  ## measure what the method costs on this machine (minutes); two records in data/benchmarks
-	@$(BIN)/python -m sparsecycle.benchmarks
-	@$(BIN)/python -m sparsecycle.benchmarks.set_mlp
+	@$(BIN)/python -m sparsecycle_book.benchmarks
+	@$(BIN)/python -m sparsecycle_book.benchmarks.set_mlp
 
 measure: $(READY)  ## measure the finished runs in runs/: compressed, disturbed, layer by layer (half a minute each)
 	@$(BIN)/sparsecycle measure runs
@@ -138,7 +138,7 @@ set-search: $(READY)  ## for maintainers: the search for the companion's constan
 	@$(KEEP_MEMORY) $(BIN)/sparsecycle set study search --output-dir data/search --jobs 2
 
 readme: $(READY)  ## write the results in README.md from the records
-	@$(BIN)/python -m sparsecycle.readme
+	@$(BIN)/python -m sparsecycle_book.readme
 
 links: $(READY)  ## for maintainers, with the internet: do the addresses outside of the book answer?
 	@$(BIN)/python book/table_of_contents.py

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from sparsecycle import RunConfig
-from sparsecycle.records import RunRecord, read_epochs
+from sparsecycle.runs.records import RunRecord, read_epochs
 
 ROOT = Path(__file__).parents[1]
 TIMES = ["seconds"]

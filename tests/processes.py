@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 _FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(["processes", "sparsecycle.training", "torch._inductor.config"])
+_FORKED.set_forkserver_preload(["processes", "sparsecycle.runs.execute", "torch._inductor.config"])
 
 
 class Command:

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sparsecycle import downloads, storage
-from sparsecycle.downloads import Splits
-from sparsecycle.sheets import LabelledImages
+from sparsecycle.data import downloads, storage
+from sparsecycle.data.downloads import Splits
+from sparsecycle.data.sheets import LabelledImages
 
 
 def random_images(count: int, seed: int = 0) -> LabelledImages:

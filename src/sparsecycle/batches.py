@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from sparsecycle.config import RunConfig
-from sparsecycle.data import Cifar10, load_cifar10, normalize
-from sparsecycle.torchvision_import import import_torchvision
+from sparsecycle.data.cifar10 import Cifar10, load_cifar10, normalize
+from sparsecycle.data.torchvision_import import import_torchvision
 
 
 def load_images(config: RunConfig, data_dir: str | Path | None = None) -> Cifar10:

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_controller
 from sparsecycle.errors import InputError, shown
-from sparsecycle.scopes import Reading, Rounding, Selection, check_reading
+from sparsecycle.topk import Reading, Rounding, Selection, check_reading
 
 PRESETS = ("smoke", "quick", "ablation", "classroom", "paper")
 

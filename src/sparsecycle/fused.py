@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from sparsecycle.kernels import autocast_dtype, fused
-from sparsecycle.norm import RMSNorm2d
+from sparsecycle.network import RMSNorm2d
 from sparsecycle.topk import GlobalTopK
 
 

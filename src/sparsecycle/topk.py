@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sparsecycle.kernels import autocast_dtype, check_backend, choose
 from sparsecycle.kernels.layout import kept_values
-from sparsecycle.scopes import Scope
+from sparsecycle.topk import Scope
 
 SCOPES: tuple[str, ...] = get_args(Scope)
 

@@ -10,9 +10,9 @@ from functools import partial
 
 from torch import Tensor, nn
 
-from sparsecycle.alternatives import NetworkThreshold, constraint_factory
-from sparsecycle.fused import normed_topk
-from sparsecycle.norm import RMSNorm2d
+from sparsecycle.variants import NetworkThreshold, constraint_factory
+from sparsecycle.network import normed_topk
+from sparsecycle.network import RMSNorm2d
 from sparsecycle.topk import GlobalTopK
 
 NORMS = ("rms", "rms_sample", "batch")

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT
-from sparsecycle.ledger import read_ledger
+from sparsecycle_book.ledger import read_ledger
 from sparsecycle.set_mlp.ablations import set_ablation_table
 from sparsecycle.set_mlp.config import SetConfig
-from sparsecycle.set_mlp.ledger import set_ledger_markdown, set_ledger_sentence
+from sparsecycle_book.set_mlp.ledger import set_ledger_markdown, set_ledger_sentence
 from sparsecycle.set_mlp.study import SetStudies
 
 LEDGER = ROOT / "book" / "set_ledger.yaml"

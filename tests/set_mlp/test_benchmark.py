@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from sparsecycle.benchmarks.set_mlp import (
+from sparsecycle_book.benchmarks.set_mlp import (
     DECAY,
     MOMENTUM,
     RATE,
@@ -12,7 +12,7 @@ from sparsecycle.benchmarks.set_mlp import (
     sgd,
     train_step,
 )
-from sparsecycle.benchmarks.set_scipy import ScipyMLP
+from sparsecycle_book.benchmarks.set_scipy import ScipyMLP
 from sparsecycle.set_mlp import sparse_mlp
 
 

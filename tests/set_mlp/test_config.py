@@ -4,7 +4,7 @@ import pytest
 
 from conftest import ROOT
 from sparsecycle.errors import InputError
-from sparsecycle.ledger import read_ledger
+from sparsecycle_book.ledger import read_ledger
 from sparsecycle.set_mlp import config as config_module
 from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
 from sparsecycle.set_mlp.records import set_run_name

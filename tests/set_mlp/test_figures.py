@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from sparsecycle.benchmarks.record import BenchmarkRecord, Measurement
-from sparsecycle.display import alternative_text, inline_svg
+from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement
+from sparsecycle_book.display import alternative_text, inline_svg
 from sparsecycle.set_mlp import run_figures, study_figures
 from sparsecycle.set_mlp.claims import Ranks, average_ranks, set_verdict_table
 from sparsecycle.set_mlp.config import METHODS, SetConfig

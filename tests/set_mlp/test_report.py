@@ -5,13 +5,13 @@ import shlex
 import pandas as pd
 
 from conftest import ROOT
-from sparsecycle.benchmarks.record import BenchmarkRecord, Measurement
+from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement
 from sparsecycle.config import parse_setting
 from sparsecycle.set_mlp.ablations import set_ablation_table
 from sparsecycle.set_mlp.claims import CLAIMS, COMPETITIVE, LINEAR, set_verdict_table
 from sparsecycle.set_mlp.config import METHODS, configure_set
 from sparsecycle.set_mlp.datasets import study_datasets
-from sparsecycle.set_mlp.report import (
+from sparsecycle_book.set_mlp.report import (
     SLOWER,
     SPLITS,
     ablations_sentence,

@@ -12,7 +12,7 @@ from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
 from sparsecycle.set_mlp.datasets import search_datasets, study_datasets
 from sparsecycle.set_mlp.records import find_set_records
-from sparsecycle.set_mlp.report import set_search_list
+from sparsecycle_book.set_mlp.report import set_search_list
 from sparsecycle.set_mlp.search import SEARCHED, best_constants, load_search, search_table
 from sparsecycle.set_mlp.training import train_set
 

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from conftest import without_checksum
-from sparsecycle.checkpoints import CheckpointWriter, checkpoint_files
+from sparsecycle.runs.checkpoints import CheckpointWriter, checkpoint_files
 from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.config import METHODS, SetConfig
 from sparsecycle.set_mlp.datasets import load_dataset, split_dataset
 from sparsecycle.set_mlp.records import SetRecord, load_set_runs, set_run_name
 from sparsecycle.set_mlp.training import _Training, train_set
-from sparsecycle.writing import sole_writer
+from sparsecycle.runs.writing import sole_writer
 
 SMALL: dict[str, Any] = {"dataset": "breast_cancer", "hidden": (40, 30), "epochs": 8, "batch_size": 32}
 SMALL |= {"learning_rate": 0.01, "dropout": 0.0}  # whatever the search for constants finds
@@ -161,7 +161,7 @@ import json, sys
 from pathlib import Path
 from sparsecycle.set_mlp.config import SetConfig
 from sparsecycle.set_mlp.training import _Training, train_set
-from sparsecycle.writing import sole_writer
+from sparsecycle.runs.writing import sole_writer
 config = SetConfig(**json.loads(sys.argv[1]))
 train_set(config, output_dir=sys.argv[2], progress=False, checkpoint_seconds=0.0)
 """
@@ -231,7 +231,7 @@ def test_a_checkpoint_of_another_run_is_refused_and_another_machine_is_noted(
     with pytest.raises(InputError, match=r"holds a run under way with another zeta \(0.3, then 0.2\): finish it"):
         train_set(small("set", zeta=0.2), output_dir=tmp_path, progress=False)
     other.rename(folder)
-    monkeypatch.setattr("sparsecycle.provenance._cpu_name", lambda: "another one")
+    monkeypatch.setattr("sparsecycle.runs.provenance._cpu_name", lambda: "another one")
     record = train_set(small("set"), output_dir=tmp_path, progress=False)
     assert "then another one" in record.provenance.changed["cpu"]
     assert "numbers may differ from those of a run left alone" in caplog.text

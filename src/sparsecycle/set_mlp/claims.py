@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from sparsecycle.errors import InputError
-from sparsecycle.statistics import Comparison, compare_pairs, holm, sign_flip_test, verdict
+from sparsecycle.analysis.statistics import Comparison, compare_pairs, holm, sign_flip_test, verdict
 
 COMPETITIVE = 0.01  # of test accuracy: pruning is competitive where it costs less than one point
 ABOUT_HALF = (0.4, 0.6)  # share of hidden neurons left

@@ -20,7 +20,7 @@ from sparsecycle.set_mlp.datasets import EMBEDDED, collection
 from sparsecycle.set_mlp.evolution import Growth, Start
 from sparsecycle.set_mlp.network import Activation
 from sparsecycle.set_mlp.pruning import Score
-from sparsecycle.validation import sentence
+from sparsecycle.errors import sentence
 
 Method = Literal["dense", "static", "set", "set_pruned"]
 METHODS: tuple[Method, ...] = ("dense", "static", "set", "set_pruned")

@@ -26,9 +26,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.hub import download_url_to_file
 
-from sparsecycle.downloads import one_line, stalled_connections_end
+from sparsecycle.data.downloads import one_line, stalled_connections_end
 from sparsecycle.errors import InputError
-from sparsecycle.storage import data_folder
+from sparsecycle.data.storage import data_folder
 
 ADDRESS = "https://raw.githubusercontent.com/jundongl/scikit-feature/master/skfeature/data"
 FOLDER = "feature_selection"

@@ -14,10 +14,10 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from sparsecycle.errors import InputError
-from sparsecycle.folders import plain, suffix
-from sparsecycle.provenance import CHECKOUT, Provenance, git_state, source_digest
+from sparsecycle.runs.folders import plain, suffix
+from sparsecycle.runs.provenance import CHECKOUT, Provenance, git_state, source_digest
 from sparsecycle.set_mlp.config import SetConfig
-from sparsecycle.versioned import read_versioned, write_versioned
+from sparsecycle.runs.versioned import read_versioned, write_versioned
 
 SCHEMA_VERSION = 1
 FILE = "set.json"

@@ -4,8 +4,8 @@ from typing import Any
 
 from pydantic import Field
 
-from sparsecycle.provenance import HARMLESS, environment, now, source_digest
-from sparsecycle.run_state import RunState
+from sparsecycle.runs.provenance import HARMLESS, environment, now, source_digest
+from sparsecycle.runs.state import RunState
 from sparsecycle.set_mlp.config import SetConfig
 from sparsecycle.set_mlp.datasets import Dataset
 from sparsecycle.set_mlp.records import SOURCES

@@ -15,7 +15,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from sparsecycle.errors import InputError
-from sparsecycle.grid import Seeds, StudyFile, StudyName
+from sparsecycle.runs.grid import Seeds, StudyFile, StudyName
 from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
 from sparsecycle.set_mlp.datasets import search_datasets, study_datasets
 from sparsecycle.set_mlp.records import SetRecord, set_run_name

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
-from sparsecycle.checkpoints import (
+from sparsecycle.runs.checkpoints import (
     Checkpoint,
     CheckpointWriter,
     generator_states,
@@ -24,8 +24,8 @@ from sparsecycle.checkpoints import (
     restore_generators,
 )
 from sparsecycle.errors import InputError
-from sparsecycle.optimization import momentum_buffers, restore_momentum
-from sparsecycle.provenance import HARMLESS, Provenance, now, peak_memory_mib
+from sparsecycle.trainer import momentum_buffers, restore_momentum
+from sparsecycle.runs.provenance import HARMLESS, Provenance, now, peak_memory_mib
 from sparsecycle.set_mlp.config import SetConfig
 from sparsecycle.set_mlp.connectivity import Connectivity
 from sparsecycle.set_mlp.datasets import Dataset, load_dataset, split_dataset
@@ -33,9 +33,9 @@ from sparsecycle.set_mlp.layer import SparseLinear
 from sparsecycle.set_mlp.network import MLP, dense_mlp, sparse_mlp
 from sparsecycle.set_mlp.records import FILE, METRICS, SetRecord, set_identity, set_run_name
 from sparsecycle.set_mlp.run_state import SetState, first_state, made_here
-from sparsecycle.stopping import Stopped, stop_requests
-from sparsecycle.training import deterministic
-from sparsecycle.writing import sole_writer
+from sparsecycle.runs.stopping import Stopped, stop_requests
+from sparsecycle.runs.execute import deterministic
+from sparsecycle.runs.writing import sole_writer
 
 CHECKPOINT_SECONDS = 20.0
 SNAPSHOTS = 5  # epochs at which degrees are noted, first and last among them

@@ -8,7 +8,7 @@ import numpy as np
 
 from sparsecycle.set_mlp.datasets import Dataset, collection, is_at_hand, load_dataset, split_dataset
 from sparsecycle.set_mlp.records import SetRecord, find_set_records
-from sparsecycle.verification import wrong_identity
+from sparsecycle.analysis.verification import wrong_identity
 
 
 def verify_set_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, int, list[str]]]:

@@ -1,0 +1,59 @@
+"""The network that a configuration describes: new, or back from a run's folder."""
+
+from pathlib import Path
+
+import safetensors.torch
+
+from sparsecycle.config import RunConfig
+from sparsecycle.errors import InputError
+from sparsecycle.runs.provenance import CHECKOUT
+from sparsecycle.runs.records import RunRecord
+from sparsecycle.network import WideResNet
+
+
+def make_network(config: RunConfig) -> WideResNet:
+    """Freshly initialized from torch's generator, on the CPU."""
+    return WideResNet(
+        config.depth,
+        config.width,
+        norm=config.norm,
+        scope=config.scope,
+        norm_eps=config.norm_eps,
+        dropout=config.dropout,
+        selection=config.selection,
+        rounding=config.rounding,
+    )
+
+
+def load_model(folder: str | Path, config: RunConfig) -> WideResNet:
+    """The trained network of a run's folder, on the CPU, in evaluation mode at budget 1.0.
+
+    Args:
+        folder: the run's folder, or a `.safetensors` file.
+        config: of that run.
+
+    Raises:
+        InputError: no such file, or weights that do not fit the configuration.
+    """
+    path = Path(folder)
+    path = path if path.suffix == ".safetensors" else path / "model.safetensors"
+    model = make_network(config)
+    try:
+        model.load_state_dict(safetensors.torch.load_file(path))
+    except FileNotFoundError:
+        raise InputError(f"{path} does not exist: weights stay with the machine that trained them; run again") from None
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise InputError(f"{path} does not fit the configuration ({str(error).splitlines()[0]})") from None
+    return model.eval()
+
+
+def load_trained(preset: str, method: str, seed: int = 0) -> tuple[WideResNet, RunConfig]:
+    """A small network that ships with the book (`data/checkpoints`), and the configuration that it was trained with.
+
+    Raises:
+        InputError: no such network ships, or it is damaged.
+    """
+    data = CHECKOUT / "data"
+    name = f"{preset}/{method}-seed{seed}"
+    config = RunConfig(**RunRecord.read(data / "runs" / name).config)
+    return load_model(data / "checkpoints" / f"{name}.safetensors", config), config

@@ -1,0 +1,144 @@
+"""Other readings of the constraint, for ablations and controls: layers that stand in for `GlobalTopK`.
+
+The paper (arXiv 2603.03131) says *global top-k* and no more, so each of these may be what it meant, or separates one
+part of the method from the rest. None is the library's default, none has a kernel of its own.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsecycle.kernels import autocast_dtype
+from sparsecycle.kernels.layout import SLACK_OF_K, group_size
+from sparsecycle.topk import check_reading
+from sparsecycle.topk import GlobalTopK, relu_topk, topk_mask
+
+
+def constraint_factory(
+    scope: str, selection: str, rounding: str, threshold: "NetworkThreshold | None"
+) -> Callable[[], GlobalTopK]:
+    """What makes one layer's constraint.
+
+    Args:
+        scope: one of `SCOPES`, or "network" for one budget over all layers, which needs `threshold`.
+        selection: "largest", or "random" for as many values chosen at random.
+        rounding: of k: "up", "down" or "nearest".
+
+    Raises:
+        ValueError: unknown names, or two departures from the default at once.
+    """
+    check_reading(scope, selection, rounding)
+    if threshold is not None:
+        return lambda: NetworkTopK(threshold)
+    if selection == "random":
+        return lambda: RandomK(scope=scope)
+    if rounding != "up":
+        return lambda: RoundedTopK(rounding, scope=scope)
+    return lambda: GlobalTopK(scope=scope)
+
+
+class RandomK(GlobalTopK):
+    """ReLU, then as many values of each group as `GlobalTopK` keeps, chosen at random among the positive ones.
+
+    The control for the choice of the largest: nothing else differs. A new choice at each call, in evaluation too, from
+    torch's generator.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = autocast_dtype(x.device.type) or x.dtype
+        active = F.relu(x)
+        if not self.dense:
+            lots = torch.rand_like(active, dtype=torch.float32).add(1.0).where(active > 0, 0.0)
+            mask = topk_mask(lots, self.budget, self.scope, self.backend)
+            active = torch.where(mask | active.isnan(), active, 0.0)
+        return active.to(dtype)
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, selection='random'"
+
+
+class RoundedTopK(GlobalTopK):
+    """`GlobalTopK` with k rounded down, or to the nearest, instead of up; at least 1."""
+
+    def __init__(self, rounding: str, keep_ratio: float = 1.0, scope: str = "sample", backend: str = "auto") -> None:
+        super().__init__(keep_ratio, scope, backend)
+        self.rounding = rounding
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = autocast_dtype(x.device.type) or x.dtype
+        if self.dense:
+            return F.relu(x).to(dtype)
+        n = group_size(x, self.scope)
+        exact = self.budget * n
+        k = (exact + SLACK_OF_K).floor() if self.rounding == "down" else exact.round()
+        share = (k.clamp(min=1) - 0.5) / n  # which the constraint rounds up to k
+        constrained: Tensor = relu_topk(x, share, self.scope, dtype, self.backend)
+        return constrained
+
+    def extra_repr(self) -> str:
+        return f"{super().extra_repr()}, rounding={self.rounding!r}"
+
+
+class NetworkThreshold(nn.Module):
+    """One running threshold for all layers of a network: the value above which the share asked for has been found.
+
+    Layers tell it their activations in training; after each batch it has a histogram of all layers together, the
+    newest batch counting as much as all before it. So the share over the network is met on average and with a lag of
+    one batch (approximate), while a layer with large activations keeps more of them than one with small ones.
+
+    `counts` are of the values whose float32 bits begin with the bin's number: 16 bins to each power of two.
+    """
+
+    BITS = 19  # of float32 that a bin leaves out
+    BINS = 1 << (31 - BITS)
+
+    counts: Tensor
+    fresh: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("counts", torch.zeros(self.BINS, dtype=torch.int64))
+        self.register_buffer("fresh", torch.zeros(self.BINS, dtype=torch.int64), persistent=False)
+
+    def observe(self, active: Tensor) -> None:
+        """Count the activations of one layer, none negative."""
+        bins = active.detach().float().flatten().nan_to_num(nan=0.0).view(torch.int32) >> self.BITS
+        self.fresh += torch.bincount(bins, minlength=self.BINS)
+
+    def settle(self) -> None:
+        """The batch is over: take what was counted into the histogram."""
+        self.counts.copy_(self.counts // 2 + self.fresh)
+        self.fresh.zero_()
+
+    def value(self, keep_ratio: Tensor) -> Tensor:
+        """The threshold for a share in (0, 1]; 0 where nothing was counted yet, or zeros have to be kept."""
+        above = self.counts.flip(0).cumsum(0).flip(0)  # values in this bin or a higher one
+        wanted = keep_ratio * above[0]
+        place = ((above >= wanted) & (above > 0)).sum().clamp(min=1) - 1
+        edges = (torch.stack([place, place + 1]).to(torch.int32) << self.BITS).view(torch.float32)
+        inside = (above[place] - wanted) / self.counts[place].clamp(min=1)
+        threshold = edges[0] + inside.to(torch.float32) * (edges[1] - edges[0])
+        return torch.where(place > 0, threshold, 0.0)
+
+
+class NetworkTopK(GlobalTopK):
+    """ReLU, then every value below the network's threshold is set to zero: one budget over all layers."""
+
+    def __init__(self, threshold: NetworkThreshold, keep_ratio: float = 1.0) -> None:
+        super().__init__(keep_ratio)
+        self._shared = (threshold,)  # in a tuple: the network owns the module, not each of its layers
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = autocast_dtype(x.device.type) or x.dtype
+        active = F.relu(x)
+        (threshold,) = self._shared
+        if self.training:
+            threshold.observe(active)
+        if not self.dense:
+            active = torch.where(active < threshold.value(self.budget), 0.0, active)
+        return active.to(dtype)
+
+    def extra_repr(self) -> str:
+        return f"keep_ratio={self.keep_ratio:g}, scope='network'"

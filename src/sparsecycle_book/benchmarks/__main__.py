@@ -1,0 +1,58 @@
+"""`python -m sparsecycle_book.benchmarks`: measure what this machine allows and write a record to `data/benchmarks`."""
+
+import sys
+import time
+import warnings
+from collections.abc import Callable
+
+import torch
+
+from sparsecycle_book.benchmarks.record import FOLDER, BenchmarkRecord, Measurement
+from sparsecycle_book.benchmarks.selection import measure_selection
+from sparsecycle_book.benchmarks.steps import Step, measure_limits, measure_memory, measure_scaling, measure_steps
+from sparsecycle_book.benchmarks.targets import targets_table
+from sparsecycle_book.benchmarks.timing import keep_freed_memory
+from sparsecycle.runs.provenance import environment, now
+
+CPU_SIZES = [(10, 1, 50), (10, 1, 200), (10, 2, 100), (10, 4, 50), (16, 1, 100), (22, 1, 100)]
+GPU_SIZES = [(28, 4, 256), (28, 4, 512), (28, 2, 128), (28, 8, 128), (16, 4, 128), (40, 4, 128)]
+
+
+def main(repeats: int = 11) -> int:
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    step = Step.of_preset("paper" if device == "cuda" else "classroom")
+    sizes = [Step(*size, step.precision) for size in (GPU_SIZES if device == "cuda" else CPU_SIZES)]
+    torch.compiler.config.force_disable_caches = True  # what an earlier call compiled would hide the wait for it
+    warnings.filterwarnings("ignore", message="dynamo_pgo force disabled")  # says just that
+    started, begin = now(), time.perf_counter()
+    left_out: list[str] = []
+    measurements: list[Measurement] = []
+    parts: dict[str, Callable[[], list[Measurement]]] = {
+        "a training step": lambda: measure_steps(step, device, 2 * repeats, left_out),
+        "other sizes": lambda: measure_scaling(sizes, device, 5),
+        "limits": lambda: measure_limits(step, device, repeats),
+        "memory": lambda: measure_memory(step, device),
+        "one layer": lambda: measure_layer(device, repeats),
+    }
+    for name, part in parts.items():
+        print(f"measuring {name} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr)
+        measurements += part()
+    made = environment(device, step.precision, deterministic=False)
+    record = BenchmarkRecord(
+        started=started, ended=now(), environment=made, left_out=left_out, measurements=measurements
+    )
+    path = record.write(FOLDER)
+    print(targets_table([record]).to_string(index=False))
+    for reason in left_out:
+        print(f"left out: {reason}")
+    print(f"{record.device}: {time.perf_counter() - begin:.0f} s, written to data/benchmarks/{path.name}")
+    return 0
+
+
+def measure_layer(device: str, repeats: int) -> list[Measurement]:
+    keep_freed_memory()  # after the steps: they are to be measured as anybody's program runs
+    return measure_selection(device, repeats)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,130 @@
+"""The record of a benchmark: what was timed, on what, and which targets it meets."""
+
+import json
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from sparsecycle.files import write_atomically
+from sparsecycle.errors import InputError
+from sparsecycle.runs.provenance import CHECKOUT
+
+SCHEMA_VERSION = 1
+FOLDER = CHECKOUT / "data" / "benchmarks"
+
+
+class Measurement(BaseModel):
+    """One side of one comparison.
+
+    Attributes:
+        suite: "selection" (one layer), "step" (one training step), "scaling" (the same, other sizes), "limit" (what the
+            machine can do) or "memory"; of the companion study "set epoch", "set evolution" and "set scaling".
+        case: what the sides of one comparison share, such as "64 x 65536 float32".
+        side: what was timed.
+        keep_ratio: the budget, None where it plays no part.
+        milliseconds: every repeat, taken in turn with the other sides; empty where something else is measured.
+        value: what else is measured, in `unit`.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    suite: Literal["selection", "step", "scaling", "limit", "memory", "set epoch", "set evolution", "set scaling"]
+    case: str
+    side: str
+    keep_ratio: float | None = None
+    milliseconds: list[float] = []
+    value: float | None = None
+    unit: str = "ms"
+
+    def values(self) -> npt.NDArray[np.float64]:
+        """Every repeat, or the one value."""
+        return np.array(self.milliseconds if self.value is None else [self.value])
+
+
+class BenchmarkRecord(BaseModel):
+    """What one call of `make bench` found. Times are UTC in ISO 8601."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    schema_version: int = SCHEMA_VERSION
+    started: str
+    ended: str
+    environment: dict[str, Any]
+    left_out: list[str]
+    measurements: list[Measurement]
+
+    @property
+    def device(self) -> str:
+        """The GPU's name, or the processor's with the number of threads."""
+        made = self.environment
+        return made["device"] if made["device"] != "cpu" else f"{made['cpu']}, {made['threads']} threads"
+
+    @property
+    def file(self) -> str:
+        """The name of its file, after the device and when it was begun."""
+        kind = "cpu" if self.environment["device"] == "cpu" else "-".join(self.environment["device"].lower().split())
+        return f"{kind}-{self.started.replace(':', '').replace('+0000', '')}.json"
+
+    def write(self, folder: Path) -> Path:
+        """Write a file of its own, whole or not at all."""
+        path = folder / self.file
+        folder.mkdir(parents=True, exist_ok=True)
+        content = {"schema_version": self.schema_version} | self.model_dump(mode="json", exclude_defaults=True)
+        write_atomically(path, (json.dumps(content, indent=1) + "\n").encode())
+        return path
+
+    def table(self) -> pd.DataFrame:
+        """One row a measurement: suite, case, side, keep_ratio, median, low and high (quartiles), repeats, unit."""
+        rows = []
+        for one in self.measurements:
+            values = one.values()
+            low, median, high = np.percentile(values, [25, 50, 75])
+            rows.append(
+                one.model_dump(include={"suite", "case", "side", "keep_ratio", "unit"})
+                | {"median": median, "low": low, "high": high, "repeats": len(values)}
+            )
+        return pd.DataFrame(rows)
+
+
+def load_benchmarks(folder: Path = FOLDER) -> list[BenchmarkRecord]:
+    """The newest record of each device and number of threads, the CPU's first.
+
+    Raises:
+        InputError: a damaged record.
+    """
+    newest: dict[str, BenchmarkRecord] = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = BenchmarkRecord.model_validate(json.loads(path.read_text(encoding="utf-8")))
+            if record.schema_version != SCHEMA_VERSION:
+                raise ValueError(f"schema version {record.schema_version}, but this library reads {SCHEMA_VERSION}")
+        except (ValueError, ValidationError) as error:
+            raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]}): restore or remove it") from None
+        if record.device not in newest or record.started > newest[record.device].started:
+            newest[record.device] = record
+    return sorted(newest.values(), key=lambda record: record.environment["device"] != "cpu")
+
+
+def ratio(
+    record: BenchmarkRecord, suite: str, case: str, over: tuple[str, float | None], under: tuple[str, float | None]
+) -> tuple[float, float, float] | None:
+    """Median and quartiles of one side's time over another's, repeat by repeat; sides are (name, keep_ratio).
+
+    None where either side was not measured.
+    """
+    found = []
+    for side, keep_ratio in (over, under):
+        matches = [
+            one
+            for one in record.measurements
+            if (one.suite, one.case, one.side, one.keep_ratio) == (suite, case, side, keep_ratio)
+        ]
+        if not matches:
+            return None
+        found.append(matches[0].values())
+    median, low, high = np.percentile(found[0] / found[1], [50, 25, 75])
+    return float(median), float(low), float(high)

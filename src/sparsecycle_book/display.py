@@ -1,0 +1,169 @@
+"""How a figure gets onto a page: one drawing that follows the page's light or dark theme, with alternative text.
+
+A figure is drawn once, in `INK` on nothing. As inline SVG the ink becomes `currentColor`, so that text, axes and grid
+take the colour of the text around them; a PNG on white is kept beside it for print and for pages that take no HTML.
+"""
+
+import hashlib
+import html
+import io
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import pandas as pd
+from matplotlib.figure import Figure
+
+INK = "#1f2329"
+STYLE: Any = {  # Any: matplotlib types its keys one by one
+    "axes.edgecolor": INK,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.labelcolor": INK,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.facecolor": "none",
+    "font.size": 11,
+    "grid.alpha": 0.15,
+    "grid.color": INK,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "savefig.facecolor": "none",
+    "svg.fonttype": "path",
+    "svg.hashsalt": "sparsecycle",
+    "text.color": INK,
+    "xtick.color": INK,
+    "ytick.color": INK,
+}
+
+
+class show:  # noqa: N801 (reads as the verb that it is in a notebook)
+    """A figure for a notebook's output: `show(figure, caption="...")` as the last line of a cell.
+
+    Args:
+        figure: one of `sparsecycle_book.figures`; its label is the alternative text.
+        caption: text under the figure.
+        name: by which the text of a page of the book refers to it.
+
+    The book numbers the figures of a page, and links each to the code that drew it.
+
+    Raises:
+        ValueError: the figure has no label, so that nobody who cannot see it would know what it shows.
+    """
+
+    def __init__(self, figure: Figure, caption: str = "", name: str = "") -> None:
+        self.figure = figure
+        self.caption = caption
+        self.name = name
+        self.alt = alternative_text(figure)
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        caption = f"<figcaption>{html.escape(self.caption)}</figcaption>" if self.caption else ""
+        known = {"data-name": self.name, "data-code": self.figure.get_gid()}
+        said = "".join(f' {key}="{html.escape(value)}"' for key, value in known.items() if value)
+        return {
+            "text/html": f'<figure class="drawn"{said}>{inline_svg(self.figure)}{caption}</figure>',
+            "image/png": png(self.figure),
+            "text/plain": self.alt,
+        }
+
+
+def alternative_text(figure: Figure) -> str:
+    """The figure's label.
+
+    Raises:
+        ValueError: it has none.
+    """
+    text = str(figure.get_label() or "")
+    if not text:
+        raise ValueError("the figure has no alternative text: say what it shows with figure.set_label(...)")
+    return text
+
+
+def inline_svg(figure: Figure, ink: str = "currentColor") -> str:
+    """The figure as an `<svg>` element that scales with the page; `ink` replaces the colour of text and axes."""
+    buffer = io.StringIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
+    drawing = buffer.getvalue()
+    drawing = drawing[drawing.index("<svg") :]
+    drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r'<(g|image)([^>]*?) id="[^"]*"', r"<\1\2", drawing)  # nothing refers to these
+    drawing = drawing.replace(INK, ink)
+    # Several drawings share a page: what is referred to inside one must not be found in another.
+    prefix = hashlib.sha256(drawing.encode()).hexdigest()[:8]
+    drawing = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>f{prefix}-", drawing)
+    width = figure.get_figwidth()
+    attributes = f'role="img" aria-label="{html.escape(alternative_text(figure))}"'
+    style = f'style="width: 100%; max-width: {width:.1f}in; height: auto"'
+    return re.sub(
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
+        rf"<svg {attributes} {style} \1 {_NAMESPACES}>",
+        drawing,
+        count=1,
+    )
+
+
+_NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+
+
+def png(figure: Figure) -> bytes:
+    """The figure on white, 100 dots an inch."""
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="png", dpi=100, facecolor="white")
+    return buffer.getvalue()
+
+
+def write_svg(figure: Figure, path: Path, *, dark: bool = False) -> None:
+    """A file for pages outside the book (the README), in the ink of a light or a dark page."""
+    path.write_text(inline_svg(figure, "#e6edf3" if dark else INK) + "\n", encoding="utf-8")
+
+
+def markdown_table(frame: pd.DataFrame) -> str:
+    """A frame without its index as a Markdown table, which takes the colours of the page. Nothing is shown for NaN."""
+    lines = [f"| {' | '.join(frame.columns)} |", "|---" * len(frame.columns) + "|"]
+    for row in frame.itertuples(index=False):
+        lines.append(f"| {' | '.join('' if value != value else str(value) for value in row)} |")
+    return "\n".join(lines)
+
+
+class linked_table:  # noqa: N801 (reads as what it puts on the page)
+    """A frame for a notebook's output, labels of its index as links.
+
+    Args:
+        frame: to show.
+        addresses: where labels lead; one that has none is no link.
+        under: a column whose texts are code, shown below the labels and not beside them.
+        ids: whether each label is also the id of its row's head, so that other pages can lead there.
+    """
+
+    def __init__(
+        self, frame: pd.DataFrame, addresses: Mapping[str, str], under: str | None = None, *, ids: bool = False
+    ) -> None:
+        self.frame = frame
+        self.addresses = addresses
+        self.under = under
+        self.ids = ids
+
+    def _repr_html_(self) -> str:
+        shown = self.frame.map(lambda value: html.escape(str(value)))
+        labels = [self._linked(label) for label in self.frame.index]
+        if self.under:
+            labels = [f"{label}<code>{text}</code>" for label, text in zip(labels, shown.pop(self.under), strict=True)]
+        shown.index = pd.Index(labels)
+        # The name of the labels as that of the columns: pandas gives it a row of its own otherwise.
+        shown.columns.name = self.frame.index.name
+        return shown.to_html(escape=False)
+
+    def _linked(self, label: str) -> str:
+        text = html.escape(label)
+        if label in self.addresses:
+            text = f'<a href="{html.escape(self.addresses[label])}">{text}</a>'
+        return f'<span id="{html.escape(label)}">{text}</span>' if self.ids else text
+
+    def __repr__(self) -> str:
+        return repr(self.frame)

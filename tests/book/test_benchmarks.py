@@ -1,0 +1,214 @@
+"""What the benchmark measures and concludes; how fast anything is, is not tested."""
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.figure import Figure
+
+from sparsecycle_book.benchmarks import __main__ as command
+from sparsecycle_book.benchmarks import figures, selection, targets
+from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement, load_benchmarks, ratio
+from sparsecycle_book.benchmarks.run_times import run_times
+from sparsecycle_book.benchmarks.steps import Step, measure_memory, measure_steps, training_step, work
+from sparsecycle_book.benchmarks.timing import alternate
+from sparsecycle_book.display import alternative_text, inline_svg
+from sparsecycle.errors import InputError
+from sparsecycle.runs.provenance import environment
+
+SMALL = Step(10, 1, 4)
+SELECTION = "64 x 65536 float32"
+
+
+def made_up_record(started: str = "2026-01-01T00:00:00+00:00", factor: float = 1.0) -> BenchmarkRecord:
+    """Three repeats of everything; the layer's kernel takes 2 ms, ReLU 1, torch.topk 20; a dense step 50, at 0.1 55."""
+    spread = np.array([0.9, 1.0, 1.2])
+    found = []
+    milliseconds = {"kernel": 2.0, "relu": 1.0, "copy": 0.8, "topk": 20.0, "kthvalue": 30.0, "sort": 90.0}
+    for case in ("128 x 16384 float32", SELECTION):
+        for keep_ratio in selection.BUDGETS:
+            for side, time in milliseconds.items():
+                times = (factor * time * spread).tolist()
+                found.append(
+                    Measurement(suite="selection", case=case, side=side, keep_ratio=keep_ratio, milliseconds=times)
+                )
+    for manner, times in {"plain": (200.0, 300.0), "torch": (90.0, 140.0), "kernels": (50.0, 55.0)}.items():
+        for keep_ratio, time in zip((1.0, 0.1), times, strict=True):
+            step = {"case": targets.CLASSROOM, "side": manner, "keep_ratio": keep_ratio}
+            found.append(Measurement(suite="step", milliseconds=(time * spread).tolist(), **step))  # type: ignore[arg-type]
+    for keep_ratio, time in ((1.0, 100.0), (0.1, 111.0)):
+        other = {"case": Step(10, 2, 100).case, "side": "kernels", "keep_ratio": keep_ratio}
+        found.append(Measurement(suite="scaling", milliseconds=(time * spread).tolist(), **other))  # type: ignore[arg-type]
+    for side, value in (("matrix product", 190.0), ("work", 7.4)):
+        found.append(Measurement(suite="limit", case=targets.CLASSROOM, side=side, value=value, unit="GFLOP"))
+    made = environment("cpu", "float32", deterministic=False)
+    return BenchmarkRecord(started=started, ended=started, environment=made, left_out=[], measurements=found)
+
+
+def test_sides_are_timed_in_turn() -> None:
+    calls: list[str] = []
+    times = alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, "cpu", repeats=3, inner=2)
+    assert calls == ["a", "b", *["a", "a", "b", "b"] * 3]
+    assert [len(values) for values in times.values()] == [3, 3]
+
+
+def test_ratio_is_taken_repeat_by_repeat() -> None:
+    record = made_up_record()
+    for one in record.measurements:
+        if one.side == "topk":
+            one.milliseconds = [10 * one.milliseconds[0], 1.0, 1.0]
+    median, low, high = ratio(record, "selection", SELECTION, ("topk", 0.5), ("kernel", 0.5)) or (0, 0, 0)
+    assert (low, median, high) == pytest.approx(np.percentile([100, 1 / 2, 1 / 2.4], [25, 50, 75]))
+    assert ratio(record, "selection", SELECTION, ("reference", 0.5), ("kernel", 0.5)) is None
+
+
+def test_targets_are_judged_by_the_record_alone() -> None:
+    table = targets.targets_table([made_up_record()]).set_index("what")
+    assert table.loc[f"layer, {SELECTION}, keep 0.5: faster than topk and mask", "measured"] == "10.00"
+    assert table.loc["`classroom` step: keep 0.1 over dense", ["measured", "met"]].tolist() == ["1.10", "yes"]
+    assert table.loc["`classroom` dense step: faster than plain", "measured"] == "4.00"
+    assert set(table[table["where"] == "GPU"]["met"]) == {"not measured"}
+    slow = made_up_record()
+    for one in slow.measurements:
+        if one.suite == "selection" and one.side == "kernel":
+            one.milliseconds = [6.0] * 3
+    table = targets.targets_table([slow]).set_index("what")
+    assert table.loc[f"layer, {SELECTION}, keep 0.5: faster than topk and mask", "met"] == "no"
+    assert table.loc[f"layer, {SELECTION}, keep 0.5: time over plain ReLU", "met"] == "no"
+
+
+def test_a_record_is_read_back_and_the_newest_of_a_device_counts(tmp_path: Path) -> None:
+    for day in (2, 3, 1):
+        made_up_record(f"2026-01-0{day}T00:00:00+00:00", factor=day).write(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    (newest,) = load_benchmarks(tmp_path)
+    assert newest == made_up_record("2026-01-03T00:00:00+00:00", factor=3)
+    assert load_benchmarks(tmp_path / "none") == []
+    assert (tmp_path / newest.file).exists() and newest.file == "cpu-2026-01-03T000000.json"
+
+
+def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "cpu.json").write_text(json.dumps({"started": 3}))
+    with pytest.raises(InputError, match=r"cpu\.json cannot be read"):
+        load_benchmarks(tmp_path)
+    content = json.loads(made_up_record().write(tmp_path).read_text())
+    assert content["schema_version"] == 1
+    (tmp_path / "cpu.json").write_text(json.dumps(content | {"schema_version": 99}))
+    with pytest.raises(InputError, match="schema version 99"):
+        load_benchmarks(tmp_path)
+
+
+def test_every_way_of_selecting_agrees_where_nothing_is_tied() -> None:
+    x = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0))
+    results = [side() for side in selection._sides(x, 0.1).values()]
+    assert len(results) >= 4
+    assert all(torch.equal(one, other) for one, other in pairwise(results))  # type: ignore[arg-type]
+
+
+def test_every_manner_of_a_step_runs_and_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", _no_compiler)
+    left_out: list[str] = []
+    found = measure_steps(SMALL, "cpu", repeats=1, left_out=left_out)
+    assert left_out == ["compiled step: no C++ compiler here"]
+    assert {(one.side, one.keep_ratio) for one in found} >= {(m, k) for m in ("plain", "torch") for k in (1.0, 0.1)}
+    assert len(found) == 10
+
+
+def _no_compiler(model: object) -> object:
+    def fail(images: object) -> object:
+        raise RuntimeError("no C++ compiler here")
+
+    return fail
+
+
+def test_the_constraint_is_at_work_in_the_constrained_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    from sparsecycle import network as wrn
+
+    seen: list[float] = []
+    constrain = wrn.normed_topk
+
+    def watched(*arguments: Any) -> torch.Tensor:
+        y = constrain(*arguments)
+        seen.append((y != 0).float().mean().item())
+        return y
+
+    monkeypatch.setattr(wrn, "normed_topk", watched)
+    for arguments in ({"plain": True}, {}):
+        training_step(SMALL, "cpu", 0.1, **arguments)()  # type: ignore[arg-type]
+    assert len(seen) == 14 and max(seen) <= 0.1001
+
+
+def test_work_is_that_of_the_convolutions() -> None:
+    """A convolution takes 2 operations a multiplication, three times over: forward, for its input, for its weights."""
+    stem, head = 3 * 16 * 9 * 32**2, 64 * 10
+    blocks = (16 * 16 * 9 * 2) * 32**2
+    for inputs, outputs, size in ((16, 32, 16), (32, 64, 8)):
+        blocks += (inputs * outputs * 9 + outputs * outputs * 9 + inputs * outputs) * size**2
+    images_need_no_gradient = 2 * stem
+    assert work(Step(10, 1, 1)) * 1e9 == 6 * (stem + blocks + head) - images_need_no_gradient
+
+
+def test_run_times_are_measured_where_they_can_be_and_projected_elsewhere() -> None:
+    record = made_up_record()
+    cpu = {"device": "cpu", "cpu": record.environment["cpu"], "threads": record.environment["threads"]}
+    rows = [{"preset": "classroom", "method": "dense", "training_seconds": seconds} | cpu for seconds in (120, 180)]
+    table = run_times(record, pd.DataFrame(rows)).set_index("preset")
+    assert table.loc["classroom", ["found by", "recorded runs", "recorded minutes"]].tolist() == [
+        "step measured",
+        2,
+        2.5,
+    ]
+    assert table.loc["classroom", "minutes"] == pytest.approx(table.loc["classroom", "steps"] * 50 / 60_000)
+    assert table.loc["paper", "found by"] == "projected from work"
+    paper = Step.of_preset("paper")
+    assert table.loc["paper", "ms a step"] == pytest.approx(50 * work(paper) / work(Step.of_preset("classroom")))
+
+
+def test_peak_memory_grows_with_the_batch_and_hardly_with_the_constraint() -> None:
+    ballast = torch.zeros(100_000_000)  # what this process has taken must not count for the processes that measure
+    memory = {}
+    for batch in (64, 256):
+        dense, constrained = measure_memory(Step(10, 1, batch), "cpu", processes=1)
+        memory[batch] = dense.value
+        assert constrained.value < 1.5 * dense.value
+    del ballast
+    assert memory[256] > 2 * memory[64] > 20  # at least seven outputs of 4 MiB
+
+
+def drawn() -> dict[str, Figure]:
+    record = made_up_record()
+    return {
+        "layer_cost": figures.layer_cost(record, SELECTION, ["128 x 16384 float32", SELECTION], 0.1),
+        "step_cost": figures.step_cost(record, targets.CLASSROOM),
+        "relative_cost": figures.relative_cost(record, targets.CLASSROOM),
+    }
+
+
+@pytest.mark.parametrize("name", ["layer_cost", "step_cost", "relative_cost"])
+def test_figures_state_their_numbers_and_label_their_axes(name: str) -> None:
+    figure = drawn()[name]
+    said = {"layer_cost": "this library 2 ms", "step_cost": "this library dense 50 ms", "relative_cost": "1.10 at 0.1"}
+    assert said[name] in alternative_text(figure)
+    assert all(axes.get_xlabel() for axes in figure.axes)
+    assert "currentColor" in inline_svg(figure)
+
+
+def test_the_command_writes_a_record_and_says_where(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "FOLDER", tmp_path)
+    monkeypatch.setattr(command, "CPU_SIZES", [(10, 1, 2)])
+    monkeypatch.setattr(command, "measure_selection", lambda *_: made_up_record().measurements)
+    monkeypatch.setattr(command, "measure_steps", lambda *_: [])
+    monkeypatch.setattr(command, "measure_memory", lambda *_: [])
+    assert command.main(repeats=1) == 0
+    (path,) = tmp_path.iterdir()
+    assert path.name in capsys.readouterr().out
+    (record,) = load_benchmarks(tmp_path)
+    assert {one.suite for one in record.measurements} == {"selection", "step", "scaling", "limit"}
+    assert str(Path.cwd()) not in path.read_text()

@@ -1,0 +1,495 @@
+"""The built book in a real browser (`make pages` first): from disk and over loopback, without a network."""
+
+import functools
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, sync_playwright
+from pypdf import PdfReader
+
+import browser as chromium
+import pdf
+from conftest import ROOT
+from page_checks import barriers, charts_without_words, images_not_shown, pixels_too_wide
+from sparsecycle import load_runs
+from sparsecycle.exporting import export_run
+from sparsecycle_book.report.answers import short_answer
+from sparsecycle_book.simulation import simulate
+from test_pages import BUILT, PAGES, built
+
+# Each term, and a page that the search must list.
+TERMS = {
+    "keep-ratio": "The method",
+    "plateau": "The controllers",
+    "RMSNorm": "The network",
+    "bootstrap": "Glossary",
+    "Snakemake": "Many runs, from a laptop to a cluster",
+    "papermill": "How to reproduce",
+    "dropout": "Results",
+    "specification": "Ablations: what the reconstructions decide",
+    "pruning": "Sparse connections: SET and neuron pruning",
+    "exercise": "Lesson 1: the layer by hand",
+}
+
+
+DARK = ("book/index", "book/playground", "book/ledger", "notebooks/layer", "course/lesson1_layer", "search")
+
+
+NO_NETWORK = "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1"
+
+
+@pytest.fixture(scope="module")
+def engine() -> Iterator[Browser]:
+    path = chromium.found()
+    if path is None:
+        assert not os.environ.get("SPARSECYCLE_BROWSER_NEEDED"), "no browser: book/browser.py brings one"
+        pytest.skip("no browser on this machine: book/browser.py brings one")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=[*chromium.FLAGS, NO_NETWORK])
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    """Of the book over loopback."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(BUILT)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+
+
+@dataclass
+class Watch:
+    """What went wrong on a page, in words."""
+
+    faults: list[str] = field(default_factory=list)
+
+    def attach(self, page: Page) -> None:
+        page.on("console", self._console)
+        page.on("pageerror", lambda error: self.faults.append(f"error: {error}"))
+        page.on("requestfailed", lambda request: self.faults.append(f"failed: {request.url}"))
+        page.on("response", lambda answer: answer.status < 400 or self.faults.append(f"{answer.status}: {answer.url}"))
+        page.on("request", self._asked)
+
+    def _console(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.faults.append(f"console: {message.text}")
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith(("file:", "data:", "blob:", "http://127.0.0.1:")):
+            self.faults.append(f"asked the network: {request.url}")
+
+
+@pytest.fixture
+def watch() -> Watch:
+    return Watch()
+
+
+def opened(engine: Browser, watch: Watch, url: str, **look: Any) -> Page:
+    page = engine.new_context(**look).new_page()
+    page.set_default_timeout(90_000)  # for machines that do other things at the same time
+    watch.attach(page)
+    page.goto(url, wait_until="load")
+    return page
+
+
+def close(page: Page) -> None:
+    page.context.close()
+
+
+def test_the_whole_book_is_printed_as_one_pdf_whose_links_lead_somewhere(engine: Browser, tmp_path: Path) -> None:
+    target = tmp_path / "book.pdf"
+    # A process of its own: it starts a browser of its own.
+    command = f"import pathlib, pdf; pdf.write_pdf(pathlib.Path({str(target)!r}))"
+    subprocess.run([sys.executable, "-c", command], cwd=ROOT / "book", check=True, timeout=600)
+    book = PdfReader(target)
+
+    def titles(outline: list[Any]) -> Iterator[str]:
+        for item in outline:
+            if isinstance(item, list):
+                yield from titles(item)
+            else:
+                yield str(item.title)
+
+    headings = list(titles(book.outline))
+    for name in PAGES:
+        if name not in pdf.LEFT_OUT:
+            title = built(name).select_one("article h1")
+            assert title and title.get_text().strip().rstrip("#") in headings
+    links = [
+        link.get_object()
+        for page in book.pages
+        for link in page.get("/Annots") or []
+        if link.get_object().get("/Subtype") == "/Link"
+    ]
+    inside = [link for link in links if "/Dest" in link]
+    assert len(inside) > 200
+    assert {str(link["/Dest"]) for link in inside} <= set(book.named_destinations)
+    outside = {urlsplit(link["/A"]["/URI"]).scheme for link in links if "/A" in link}
+    assert outside <= {"https", "http"}, "no link leads to a file of this machine"
+    text = " ".join(book.pages[1].extract_text().split())
+    assert " ".join(short_answer(load_runs()).replace("*", "").replace("`", "").split())[:60] in text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_from_disk_is_whole(engine: Browser, watch: Watch, name: str) -> None:
+    page = opened(engine, watch, (BUILT / f"{name}.html").as_uri())
+    broken = images_not_shown(page)
+    close(page)
+    assert watch.faults == []
+    assert broken == []
+
+
+@pytest.mark.parametrize("name", [*PAGES, "search"])
+def test_a_page_over_loopback_is_whole_and_for_everyone(engine: Browser, watch: Watch, address: str, name: str) -> None:
+    """In the light and on a phone; pages of each kind in the dark."""
+    page = opened(engine, watch, f"{address}/{name}.html")
+    found = barriers(page)
+    in_the_dark = []
+    if name in DARK:
+        page.evaluate("document.documentElement.dataset.theme = 'dark'")
+        page.evaluate("Promise.all(document.getAnimations().map(one => one.finished))")
+        in_the_dark = barriers(page, "color-contrast")
+    page.set_viewport_size({"width": 390, "height": 800})
+    too_wide = pixels_too_wide(page)
+    close(page)
+    assert watch.faults == []
+    assert (found, in_the_dark, too_wide) == ([], [], 0)
+
+
+def test_what_only_a_browser_sees_would_be_seen(engine: Browser, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.html"
+    broken.write_text("""<!DOCTYPE html><html><head><title>Broken</title></head><body><main>
+        <img src="missing.png"> <a href="#down" style="color: #ddd; background: #fff">down</a> <input>
+        <p style="width: 900px">wide</p> <div class="playground"><svg role="img"></svg></div></main></body></html>""")
+    page = engine.new_page(viewport={"width": 390, "height": 800})
+    page.goto(broken.as_uri())
+    faults = barriers(page)
+    assert {fault.split(":")[0] for fault in faults} >= {"color-contrast", "html-has-lang", "image-alt", "label"}
+    assert [fault.split(":")[0] for fault in barriers(page, "color-contrast")] == ["color-contrast"]
+    assert images_not_shown(page) == [(tmp_path / "missing.png").as_uri()]
+    assert pixels_too_wide(page) > 500
+    assert charts_without_words(page) == ["a chart that is img and says None"]
+    page.close()
+
+
+@pytest.mark.parametrize("style", ["color: #ddd", "background: #333", "opacity: 0.3"])
+def test_one_pale_line_of_a_long_list_would_be_seen(engine: Browser, style: str) -> None:
+    page = engine.new_page()
+    lines = [f"<tr><td>{line}</td></tr>" for line in range(300)]
+    lines[200] = f'<tr style="{style}"><td>pale</td></tr>'
+    page.set_content(
+        f'<html lang="en"><title>List</title><main><h1>List</h1><table>{"".join(lines)}</table></main></html>'
+    )
+    assert [fault for fault in barriers(page) if "pale" in fault and fault.startswith("color-contrast")]
+    page.close()
+
+
+def test_the_faults_of_a_page_would_be_seen(engine: Browser, watch: Watch, address: str) -> None:
+    page = opened(engine, watch, f"{address}/book/index.html")
+    page.evaluate("""() => {
+        console.error('broken');
+        for (const source of ['missing.png', 'https://example.org/out.js']) {
+            const one = document.createElement(source.endsWith('js') ? 'script' : 'img');
+            one.src = source;
+            document.body.append(one);
+        }
+        setTimeout(() => { throw new Error('thrown'); });
+    }""")
+    signs = ("console: broken", "404: ", "asked the network: https://example.org/out.js", "thrown")
+    for _ in range(300):
+        page.wait_for_timeout(100)
+        if all(sign in "\n".join(watch.faults) for sign in signs):
+            break
+    close(page)
+    for sign in signs:
+        assert sign in "\n".join(watch.faults)
+
+
+@pytest.mark.parametrize("term", TERMS)
+def test_the_search_finds_it_from_disk(engine: Browser, watch: Watch, term: str) -> None:
+    page = opened(engine, watch, f"{(BUILT / 'search.html').as_uri()}?q={term}")
+    page.wait_for_selector("#search-results li a")
+    page.wait_for_function("!document.querySelector('#search-results h2')?.textContent.includes('Searching')")
+    titles = page.eval_on_selector_all("#search-results li > a", "all => all.map(a => a.textContent.trim())")
+    close(page)
+    assert any(TERMS[term] in title for title in titles), titles
+
+
+def test_the_theme_switch_changes_the_page(engine: Browser, watch: Watch) -> None:
+    page = opened(engine, watch, (BUILT / "book/method.html").as_uri(), color_scheme="light")
+    background = "getComputedStyle(document.body).backgroundColor"
+    seen = {page.evaluate(background)}
+    for _ in range(3):
+        page.locator("button.theme-switch-button:visible").first.click()
+        seen.add(page.evaluate(background))
+    close(page)
+    assert len(seen) == 2, "light and dark"
+    assert watch.faults == []
+
+
+def test_figures_are_legible_in_the_dark(engine: Browser, watch: Watch) -> None:
+    page = opened(engine, watch, (BUILT / "notebooks/costs.html").as_uri(), color_scheme="dark")
+    ink = page.evaluate("getComputedStyle(document.querySelector('figure.drawn svg')).color")
+    paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
+    close(page)
+    light, dark = (sum(map(int, colour[4:-1].split(","))) for colour in (ink, paper))
+    assert light > 500 > 200 > dark
+
+
+@pytest.mark.parametrize("name", ["book/ledger", "book/playground", "notebooks/costs"])
+def test_a_dark_page_is_printed_in_dark_ink_on_white(engine: Browser, watch: Watch, name: str) -> None:
+    page = opened(engine, watch, (BUILT / f"{name}.html").as_uri(), color_scheme="dark")
+    on_screen = page.evaluate(INK_AND_PAPER)
+    page.emulate_media(media="print")
+    printed = page.evaluate(INK_AND_PAPER)
+    bars = page.eval_on_selector_all(
+        ".play-track > span", "all => all.map(one => getComputedStyle(one).backgroundColor)"
+    )
+    close(page)
+    assert on_screen["ink"] != [0, 0, 0] and on_screen["paper"] != [255, 255, 255]
+    assert printed == {"ink": [0, 0, 0], "paper": [255, 255, 255]}
+    assert not bars or len(set(bars)) > 1, "bars keep their colours"
+
+
+@pytest.mark.parametrize("name", ["notebooks/results", "notebooks/set_results", "notebooks/costs"])
+def test_no_column_of_a_table_is_cut_on_paper(engine: Browser, watch: Watch, name: str) -> None:
+    page = opened(engine, watch, (BUILT / f"{name}.html").as_uri(), viewport={"width": 710, "height": 1000})  # of A4
+    page.emulate_media(media="print")
+    wider = page.eval_on_selector_all(
+        ".bd-content table",
+        "all => all.map(one => one.getBoundingClientRect().right - document.documentElement.clientWidth)",
+    )
+    close(page)
+    assert wider and max(wider) <= 0
+
+
+# The lightest ink of the words and drawings of a page, and the darkest ground below them.
+INK_AND_PAPER = """() => {
+    const parts = (colour) => colour.match(/[\\d.]+/g).map(Number);
+    const sum = (colour) => colour[0] + colour[1] + colour[2];
+    const seen = [...document.querySelectorAll('article, article *')]
+        .filter(one => one.getClientRects().length && !one.closest('.play-track'));
+    const inks = seen.map(one => parts(getComputedStyle(one).color));
+    const papers = [document.body, ...seen].map(one => parts(getComputedStyle(one).backgroundColor));
+    const opaque = papers.filter(colour => colour[3] !== 0);
+    return {
+        ink: inks.reduce((a, b) => (sum(a) >= sum(b) ? a : b)).slice(0, 3),
+        paper: opaque.reduce((a, b) => (sum(a) <= sum(b) ? a : b)).slice(0, 3),
+    };
+}"""
+
+
+def test_on_a_phone_the_sidebar_opens(engine: Browser, watch: Watch) -> None:
+    page = opened(
+        engine, watch, (BUILT / "book/index.html").as_uri(), viewport={"width": 390, "height": 800}, has_touch=True
+    )
+    chapter = page.locator("nav.bd-links a", has_text="The controllers").first
+    assert not chapter.is_visible()
+    page.locator("button.primary-toggle:visible, label.sidebar-toggle:visible, .sidebar-toggle:visible").first.click()
+    chapter.wait_for(state="visible")
+    close(page)
+    assert watch.faults == []
+
+
+def test_a_solution_is_hidden_until_it_is_asked_for_by_keyboard(engine: Browser, watch: Watch) -> None:
+    page = opened(engine, watch, (BUILT / "course/lesson1_layer.html").as_uri())
+    hidden = page.locator("details.hide", has_text="rounded up, and never below one").first
+    solution = hidden.get_by_text("rounded up, and never below one")
+    assert not solution.is_visible()
+    hidden.locator("summary").focus()
+    page.keyboard.press("Enter")
+    solution.wait_for(state="visible")
+    close(page)
+    assert watch.faults == []
+
+
+def test_the_budget_slider_moves_by_keyboard_and_by_mouse(engine: Browser, watch: Watch) -> None:
+    page = opened(engine, watch, (BUILT / "book/playground.html").as_uri())
+    slider, shown = page.locator('.playground[data-play="budget"] input'), page.locator(".play-control output")
+    views = page.locator(".play-view")
+    budgets = (slider.get_attribute("data-budgets") or "").split()
+    seen = "all => all.findIndex(view => view.offsetParent)"
+    assert (shown.inner_text(), views.evaluate_all(seen)) == ("1", 0)
+    slider.focus()
+    for _ in range(3):
+        page.keyboard.press("ArrowRight")
+    assert (shown.inner_text(), views.evaluate_all(seen)) == (budgets[3], 3)
+    assert slider.get_attribute("aria-valuetext") == budgets[3]
+    box = slider.bounding_box()
+    assert box
+    page.mouse.click(box["x"] + box["width"] - 2, box["y"] + box["height"] / 2)
+    assert (shown.inner_text(), views.evaluate_all(seen)) == (budgets[-1], len(budgets) - 1)
+    assert views.nth(len(budgets) - 1).locator("img").evaluate("i => i.naturalWidth > 0")
+    close(page)
+    assert watch.faults == []
+
+
+CONTROLLERS = '.playground[data-play="controllers"]'
+RUNS = '.playground[data-play="runs"]'
+
+
+def test_the_controllers_run_in_the_page_itself(engine: Browser, watch: Watch) -> None:
+    if '"pyodide"] = {}' in (BUILT / "libraries/pyodide.js").read_text(encoding="utf-8")[:300]:
+        assert not os.environ.get("SPARSECYCLE_BROWSER_NEEDED"), "the book was built without Pyodide"
+        pytest.skip("the book was built without Pyodide, because npm or a network was missing")
+    page = opened(engine, watch, (BUILT / "book/playground.html").as_uri())
+    told = page.locator(f"{CONTROLLERS} .play-told")
+    assert "Computed when the book was built" in told.inner_text()
+    page.locator(f"{CONTROLLERS} select[name=method]").focus()
+    page.wait_for_selector(f"{CONTROLLERS}[data-python]")
+    assert "by the library's own controllers.py" in told.inner_text()
+    # By keyboard: two knobs, one after the other, which was not computed before.
+    for knob, moved in (("decay", "ArrowLeft"), ("floor", "ArrowRight")):
+        page.locator(f"{CONTROLLERS} input[name={knob}]").focus()
+        before = told.inner_text()
+        for _ in range(2):
+            page.keyboard.press(moved)
+        assert told.inner_text() != before
+    board = page.locator(CONTROLLERS)
+    data = json.loads(board.locator("script.play-data").inner_text())
+    values = {
+        name: data["knobs"][name][int(board.locator(f"input[name={name}]").input_value())] for name in data["knobs"]
+    }
+    parameters = {name: values[name] for name in data["start"]["loss_gated"] if name != "cost"}
+    budgets = simulate("loss_gated", parameters, next(iter(data["curves"].values()))).budgets
+    assert f"mean budget {sum(budgets) / len(budgets):.2f}" in told.inner_text()
+    # By mouse: a curve of one's own, and the arrow keys on it.
+    panel = page.locator(f"{CONTROLLERS} .play-losses")
+    panel.scroll_into_view_if_needed()
+    box = panel.bounding_box()
+    assert box
+    page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 100)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.6 * box["width"], box["y"] + 20, steps=4)
+    page.mouse.up()
+    assert page.locator(f"{CONTROLLERS} select[name=curve]").input_value() == ""
+    drawn = panel.get_attribute("aria-valuetext") or ""
+    page.keyboard.press("ArrowDown")
+    lower = panel.get_attribute("aria-valuetext") or ""
+    assert drawn.split(":")[0] == lower.split(":")[0] and drawn != lower
+    close(page)
+    assert watch.faults == []
+
+
+def test_without_python_the_controllers_show_what_was_computed(engine: Browser, watch: Watch) -> None:
+    page = engine.new_context().new_page()
+    watch.attach(page)
+    empty = '(window.libraries ??= {})["pyodide"] = {};'
+    page.route("**/libraries/pyodide.js", lambda route: route.fulfill(body=empty, content_type="text/javascript"))
+    page.goto((BUILT / "book/playground.html").as_uri(), wait_until="load")
+    told = page.locator(f"{CONTROLLERS} .play-told")
+    knobs = {name: page.locator(f"{CONTROLLERS} input[name={name}]") for name in ("decay", "floor")}
+    start = knobs["decay"].input_value()
+    for knob in knobs.values():
+        before = told.inner_text()
+        knob.focus()
+        page.keyboard.press("Home")
+        page.wait_for_function("([told, before]) => told.textContent !== before", arg=[told.element_handle(), before])
+    assert "Computed when the book was built" in told.inner_text()
+    assert charts_without_words(page) == []
+    assert knobs["decay"].input_value() == start, "computed is one knob at a time"
+    page.locator(f"{CONTROLLERS} .play-losses").click()
+    assert "this book was built without pyodide" in told.inner_text()
+    close(page)
+    assert watch.faults == []
+
+
+def test_your_run_is_seen_among_ours(engine: Browser, watch: Watch, tmp_path: Path) -> None:
+    run = ROOT / "data/runs/classroom/plateau-seed3"
+    page = opened(engine, watch, (BUILT / "book/playground.html").as_uri())
+    told, charts = page.locator(f"{RUNS} .play-told"), page.locator(f"{RUNS} .play-panels svg")
+    files = page.locator(f"{RUNS} input")
+    files.set_input_files(run / "record.json")
+    charts.nth(1).wait_for()
+    assert charts.count() == 2, "without its periods: the end, and the budgets"
+    files.set_input_files(export_run(run, tmp_path / "run.json"))
+    charts.nth(2).wait_for()
+    by_json = charts.nth(1).inner_html()
+    judged = load_runs()
+    ours = judged[(judged["preset"] == "classroom") & (judged["variant"] == "")].groupby("method")["test_accuracy"]
+    accuracy = json.loads((run / "record.json").read_text())["metrics"]["test_accuracy"]
+    for method, values in ours:
+        assert f"{(values < accuracy - 1e-9).sum()} of our {len(values)} of {method}" in told.inner_text()
+    files.set_input_files(run / "record.json")
+    page.wait_for_function(
+        "selector => document.querySelectorAll(selector).length === 2", arg=f"{RUNS} .play-panels svg"
+    )
+    dropped = {path.name: path.read_bytes().hex() for path in (run / "record.json", run / "epochs.parquet")}
+    page.evaluate(DROP, [RUNS, dropped])
+    charts.nth(2).wait_for()
+    assert charts_without_words(page) == []
+    assert charts.nth(1).inner_html() == by_json, "parquet and JSON say the same"
+    close(page)
+    assert watch.faults == []
+
+
+DROP = """([selector, files]) => {
+    const data = new DataTransfer();
+    for (const [name, hex] of Object.entries(files)) {
+        data.items.add(new File([Uint8Array.from(hex.match(/../g), (byte) => parseInt(byte, 16))], name));
+    }
+    document.querySelector(selector).dispatchEvent(new DragEvent('drop', { dataTransfer: data, cancelable: true }));
+}"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence"),
+    [
+        ("record.json", "{", "record.json is no JSON: drop the record.json of a run"),
+        ("package.json", '{"a": 1}', "package.json is no record of a run"),
+        ("epochs.parquet", "PAR1", "epochs.parquet cannot be read as parquet"),
+    ],
+)
+def test_what_is_no_run_is_told_in_a_sentence(
+    engine: Browser, watch: Watch, tmp_path: Path, name: str, content: str, sentence: str
+) -> None:
+    (tmp_path / name).write_text(content)
+    page = opened(engine, watch, (BUILT / "book/playground.html").as_uri())
+    page.locator(f"{RUNS} input").set_input_files(tmp_path / name)
+    page.locator(f"{RUNS} .play-told", has_text=sentence).wait_for()
+    close(page)
+    assert watch.faults == []
+
+
+@pytest.mark.parametrize("lesson", ["lesson1_layer", "lesson2_resets", "lesson3_curve"])
+def test_a_deck_shows_each_slide_whole_from_disk(engine: Browser, watch: Watch, lesson: str) -> None:
+    address = (BUILT / "class" / "slides" / f"{lesson}.html").as_uri()
+    page = opened(engine, watch, address, viewport={"width": 1280, "height": 760})
+    page.wait_for_function("window.Reveal && Reveal.isReady()")
+    assert barriers(page) == []
+    total = page.evaluate("Reveal.getTotalSlides()")
+    exercises = page.eval_on_selector_all(
+        "section h2", "all => all.filter(h => /^Exercise \\d/.test(h.textContent)).length"
+    )
+    assert total >= 10 and exercises == 5
+    for number in range(total):
+        assert page.evaluate("Reveal.getSlidePastCount()") == number
+        assert page.evaluate("Reveal.getCurrentSlide().scrollHeight") <= 730, f"slide {number + 1} does not fit"
+        page.keyboard.press("ArrowRight")
+    close(page)
+    assert watch.faults == []
+
+
+def test_the_address_of_the_book_leads_to_its_first_page(engine: Browser, address: str) -> None:
+    page = engine.new_page()
+    page.goto(f"{address}/index.html")
+    page.wait_for_url("**/book/index.html")
+    assert "Cycling Through Sparsity" in page.title()
+    page.close()

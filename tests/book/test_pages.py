@@ -1,0 +1,296 @@
+"""The built book (`make pages` first): every page, link, figure and output as a reader meets them."""
+
+import html
+import json
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+import yaml
+from bs4 import BeautifulSoup, Tag
+
+import glossary_links
+import pdf
+from conftest import ROOT
+from page_checks import dead_links, failed_outputs, parsed, pictures_without_words, sources_outside, tags
+from sparsecycle import load_runs
+from sparsecycle.config import PRESETS
+from sparsecycle.runs.records import RunRecord, find_records
+from sparsecycle_book.report.answers import answer, how_sure, short_answer
+from sparsecycle.set_mlp.records import load_set_runs
+
+BUILT = ROOT / "_build" / "html"
+
+
+def contents() -> list[str]:
+    toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
+    sections = [section for chapter in chapters for section in chapter.get("sections", [])]
+    return [toc["root"], *(entry["file"] for entry in [*chapters, *sections])]
+
+
+PAGES = contents()
+EARLY = [name for name in PAGES if re.match("book/runs/(?!classroom)", name)]  # executed when they were recorded
+CHAPTERS = [name for name in PAGES if name.startswith(("notebooks/", "book/runs/", "course/lesson"))]
+
+
+def built(name: str) -> BeautifulSoup:
+    return parsed(BUILT / f"{name}.html")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_internal_link_and_source_leads_somewhere(name: str) -> None:
+    assert dead_links(BUILT / f"{name}.html") == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_picture_has_alternative_text_that_says_what_it_shows(name: str) -> None:
+    assert pictures_without_words(built(name), recorded=name in EARLY) == []
+
+
+@pytest.mark.parametrize("name", [name.removeprefix("course/") for name in CHAPTERS if name.startswith("course/")])
+def test_every_picture_of_a_deck_says_what_it_shows(name: str) -> None:
+    deck = parsed(BUILT / "class" / "slides" / f"{name}.html")
+    assert deck.select(".reveal figure.drawn svg")
+    assert pictures_without_words(deck) == []
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_chapters_show_figures_and_no_empty_or_failed_output(name: str) -> None:
+    article = built(name).select_one("article")
+    assert article and article.select("figure.drawn svg")
+    assert failed_outputs(article) == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_fetched_from_the_network(name: str) -> None:
+    assert sources_outside(built(name)) == []
+
+
+def test_a_page_that_is_broken_on_purpose_is_found_out(tmp_path: Path) -> None:
+    broken = tmp_path / "broken.html"
+    broken.write_text("""<article>
+        <a href="missing.html">out</a> <a href="#nowhere">down</a> <a href="broken.html#here">here</a> <b id="here"></b>
+        <img src="missing.png"> <img src="missing.png" alt="Accuracy against budget, by method">
+        <img class="play-picture" src="#" alt="a frog">
+        <figure class="drawn"><svg role="img" aria-label="A curve that goes up and down"/></figure>
+        <div class="cell_output"> </div> <div class="cell_output">Traceback (most recent call last)</div>
+        <script src="https://example.org/out.js"></script>
+    </article>""")
+    dead = ["there is no missing.html", "broken.html has no #nowhere", *["there is no missing.png"] * 2]
+    assert dead_links(broken) == dead
+    assert pictures_without_words(parsed(broken)) == [
+        "missing.png",
+        "missing.png",
+        "a drawing that says 'A curve that goes up and down'",
+    ]
+    article = parsed(broken).select_one("article")
+    assert article and failed_outputs(article) == ["an empty output", "Traceback"]
+    assert sources_outside(parsed(broken)) == ["https://example.org/out.js"]
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if name not in glossary_links.WITHOUT])
+def test_each_term_is_linked_where_a_page_uses_it(name: str) -> None:
+    """Words of the glossary in running text: each has a link on the page."""
+    terms = [term.get_text().rstrip("#¶").strip() for term in tags(built(glossary_links.GLOSSARY), "dl.glossary dt")]
+    found = glossary_links.pattern([term for term in terms if term not in glossary_links.BY_HAND])
+    linked = {link.get_text().lower() for link in tags(built(name), "a .std-term")}
+    unlinked = "a, code, pre, .cell_output, .math, figure, h1, h2, h3, h4, script"
+    apart = {id(tag) for tag in tags(built(name), unlinked)}
+    for paragraph in tags(built(name), "article p"):
+        words = [word for word in paragraph.find_all(string=True) if not any(id(one) in apart for one in word.parents)]
+        for use in found.finditer("".join(map(str, words))):
+            term = use["term"].lower()
+            assert {term, f"{term}s"} & linked, f"{name} uses {term!r} without a link to the glossary"
+
+
+def test_a_term_that_is_an_everyday_word_too_is_linked_by_hand_somewhere() -> None:
+    pages = [name for name in PAGES if name not in glossary_links.WITHOUT]
+    links = {str(tag["href"]).partition("#term-")[2] for name in pages for tag in tags(built(name), "a:has(.std-term)")}
+    assert links >= glossary_links.BY_HAND
+
+
+def test_mathematics_is_rendered_from_the_book_itself() -> None:
+    scripts = [str(script.get("src")) for script in tags(built("book/method"), "script[src]")]
+    [mathjax] = [source for source in scripts if "mathjax" in source.lower()]
+    assert (BUILT / "book" / urlsplit(mathjax).path).resolve().exists()
+    assert len(list(tags(built("book/method"), "span.eqno"))) >= 8
+
+
+def test_the_first_page_gives_the_answer_of_the_records() -> None:
+    runs = load_runs()
+    plain = re.sub(r"^- |[*`]", "", f"{short_answer(runs)}\n{how_sure(runs)}\n{answer(runs)}", flags=re.MULTILINE)
+    shown = " ".join(built("book/index").get_text().split())
+    for sentence in " ".join(plain.split()).split(". "):
+        assert html.unescape(sentence).replace("'", "’").rstrip(".") in shown.replace("'", "’")
+
+
+def test_the_first_page_leads_to_the_pdf_once_it_is_made() -> None:
+    page = (BUILT / "book/index.html").read_text(encoding="utf-8")
+    linked = pdf.with_link(page)
+    [link] = tags(BeautifulSoup(linked, "html.parser"), "article a[href$='.pdf']")
+    assert (BUILT / "book" / str(link["href"])).resolve() == pdf.TARGET
+    assert pdf.with_link(linked) == linked
+
+
+def test_results_hold_every_claim_and_its_number_leads_to_a_figure() -> None:
+    for claim in ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"):
+        [link] = {str(tag["href"]) for tag in tags(built("notebooks/results"), "th a") if tag.get_text() == claim}
+        page, _, anchor = link.rpartition("#")
+        target = built(f"notebooks/{page.removesuffix('.html') or 'results'}").find(id=anchor)
+        assert target
+        section = target if target.name == "section" else target.find_parent("section") or target.find_next("section")
+        assert isinstance(section, Tag) and claim in section.get_text() and section.select("figure.drawn")
+
+
+def test_every_recorded_run_is_listed_with_its_command() -> None:
+    page = built("book/every_run")
+    rows = {str(row.select("th")[0].contents[0].get_text()): row.get_text(" ") for row in tags(page, "tbody tr")}
+    runs = load_runs()
+    searched = {name for _, _, name in find_records(ROOT / "data/search")}
+    assert set(rows) == set(runs["run"]) | searched
+    executed = {link.get_text(): str(link["href"]) for link in tags(page, "tbody th a")}
+    assert len(executed) == len(list((ROOT / "book/runs").glob("*.ipynb")))
+    for name, address in executed.items():
+        summary = RunRecord.read(ROOT / "data/runs" / name).summary()
+        assert summary in parsed(BUILT / "book" / address).get_text()
+    for run in runs.itertuples():
+        line = rows[str(run.run)]
+        shown = "diverged" if run.status == "diverged" else f"{run.test_accuracy:.4f}"
+        assert f" {shown} " in line
+        assert f"--preset {run.preset} --method {run.method} --seed {run.seed}" in line
+
+
+def test_every_recorded_run_of_the_companion_is_listed_with_its_command() -> None:
+    page = built("book/set_runs")
+    rows = {str(row.select("th")[0].contents[0].get_text()): row.get_text(" ") for row in tags(page, "tbody tr")}
+    runs = load_set_runs(ROOT / "data/runs", ROOT / "data/search")
+    assert set(rows) == set(runs["run"])
+    for run in runs.itertuples():
+        shown = "diverged" if run.status == "diverged" else f"{run.test_accuracy:.4f}"
+        line = rows[str(run.run)]
+        assert f" {shown} " in line and f"--dataset {run.dataset} --method {run.method} --seed {run.seed}" in line
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_figures_are_numbered_and_lead_to_the_code_that_drew_them(name: str) -> None:
+    for number, figure in enumerate(tags(built(name), "article figure.drawn"), start=1):
+        assert figure["id"] == f"figure-{number}"
+        caption = figure.select_one("figcaption")
+        assert caption and caption.get_text().startswith(f"Figure {number}. ")
+        if name in EARLY:
+            continue  # before figures said what drew them
+        [code] = [str(link["href"]) for link in caption.select("a") if link.get_text() == "code"]
+        assert re.search(r"/_modules/sparsecycle/.*\.html#\w+", code)
+
+
+def drawn_from(name: str) -> list[list[str]]:
+    """For each figure of a page, what its links say beside that to the code."""
+    figures = tags(built(name), "article figure.drawn")
+    said = [[link.get_text() for link in figure.select(".figure-links a")] for figure in figures]
+    return [[text for text in texts if text != "code"] for texts in said]
+
+
+SEED_0 = ["dense-seed0", "loss_gated-seed0", "plateau-seed0", "geometric-seed0", "fixed-seed0-keep_ratio=0.25"]
+SEED_0.append("random-seed0")
+YALE = ["dense-seed0", "static-seed0", "set-seed0", "set_pruned-seed0"]
+
+
+@pytest.mark.parametrize(
+    ("name", "sources"),
+    [
+        ("book/method", [[]]),
+        ("book/runs/plateau-seed0", [["plateau-seed0"]] * 4),
+        ("course/lesson2_resets", [["dense-seed0"]] * 2),
+        ("course/lesson3_curve", [["runs of classroom"], ["plateau-seed0"]]),
+        ("notebooks/controllers", [[], [], SEED_0, SEED_0]),  # the first two are of made-up losses
+        ("notebooks/costs", [["runs of classroom"], *[["measured"]] * 3]),
+        ("notebooks/layer", [["dense-seed0"]] * 2),
+        ("notebooks/set_method", [[]] * 6),  # trained in the page
+        ("notebooks/set_results", [["runs of set"]] * 3 + [YALE, YALE[1:], YALE[3:], YALE[2:3], ["measured"]]),
+    ],
+)
+def test_a_figure_leads_to_what_it_is_drawn_from_and_to_nothing_else(name: str, sources: list[list[str]]) -> None:
+    assert drawn_from(name) == sources
+
+
+OF_A_PRESET = [f"notebooks/{name}" for name in ("ablations", "budgets", "controls", "results", "robustness")]
+
+
+@pytest.mark.parametrize("name", ["book/index", *OF_A_PRESET])
+def test_a_figure_of_a_preset_leads_to_the_runs_of_the_preset_that_the_page_is_of(name: str) -> None:
+    article = built(name).select_one("article")
+    assert article
+    names = "|".join(PRESETS)
+    told = re.search(rf"preset ({names})\b|\b({names}) (?:preset|scale)", article.get_text())
+    assert told
+    assert all(links[0] == f"runs of {told[1] or told[2]}" or links == SEED_0 for links in drawn_from(name))
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_runs_that_a_figure_leads_to_are_recorded_and_stand_there(name: str) -> None:
+    for link in tags(built(name), ".figure-links :is(a[href*='every_run.html'], a[href*='set_runs.html'])"):
+        address = urlsplit(str(link["href"]))
+        target = parsed((BUILT / f"{name}.html").parent.joinpath(address.path).resolve()).find(id=address.fragment)
+        assert target, link["href"]
+        if target.find_parent("table"):
+            folder = ROOT / "data/runs" / target.get_text()
+            assert (folder / "record.json").exists() or (folder / "set.json").exists()
+            assert target.get_text().endswith(f"/{link.get_text()}")
+            continue
+        table = target.find_next("table")
+        assert isinstance(table, Tag)
+        preset, _, varied = link.get_text().removeprefix("runs of ").partition(", ")
+        names = [str(row.get("id")) for row in table.select("th span[id]")]
+        assert names and all(name.startswith(f"{preset}/") for name in names)
+        as_it_stands = re.compile(r"seed\d+(-keep_ratio=0\.25)?$")  # `fixed` has no budget of its own
+        assert all(bool(as_it_stands.search(name)) != bool(varied) for name in names)
+
+
+@pytest.mark.parametrize("name", [name for name in PAGES if not name.startswith(("course/", "book/runs/"))])
+def test_every_figure_is_referenced_in_the_text(name: str) -> None:
+    """Not in lessons, which are slides and a class's notebooks too, where figures have no numbers, nor in runs."""
+    drawn = {f"#{figure['id']}" for figure in tags(built(name), "article figure.drawn")}
+    assert {str(link["href"]) for link in tags(built(name), "article a.figure-reference")} == drawn
+
+
+def test_every_numbered_equation_is_referenced() -> None:
+    numbered = {str(tag["id"]) for name in PAGES for tag in tags(built(name), "article div.math[id^=equation-]")}
+    links = {
+        urlsplit(str(link["href"])).fragment
+        for name in PAGES
+        for link in tags(built(name), "article a[href*='#equation-']")
+    }
+    assert numbered and numbered <= links
+
+
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if not name.startswith("book/")])
+def test_the_executed_notebook_of_a_chapter_can_be_downloaded(name: str) -> None:
+    [link] = [tag for tag in tags(built(name), "a") if tag.get_text(strip=True) == ".ipynb, executed"]
+    file = (BUILT / f"{name}.html").parent / str(link["href"])
+    cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    assert any(cell.get("outputs") for cell in cells)
+
+
+def test_every_reconstruction_in_the_ledger_is_on_its_page() -> None:
+    text = re.sub(r"[“”\"`]", "", " ".join(built("book/ledger").get_text().split())).replace("’", "'")
+    rows = yaml.safe_load((ROOT / "book/ledger.yaml").read_text(encoding="utf-8"))
+    for row in rows:
+        assert re.sub(r"[`*\"]", "", row["choice"]) in text
+
+
+def test_the_reference_documents_every_public_name() -> None:
+    from sparsecycle import __all__ as public
+
+    documented = {str(tag.get("id")).rsplit(".", 1)[-1] for tag in tags(built("book/reference"), "dt[id]")}
+    assert set(public) <= documented
+
+
+def test_the_search_page_lists_the_search_and_no_test_run() -> None:
+    text = built("book/constants").get_text()
+    search = load_runs(ROOT / "data" / "search")
+    for preset, runs in search.groupby("preset"):
+        assert f"At the {preset} scale: {len(runs)} runs (" in text
+    for accuracy in search["test_accuracy"]:
+        assert f"{accuracy:.4f}".rstrip("0") in text

@@ -1,0 +1,161 @@
+"""Other readings of the constraint: each against its definition, worked out by hand or counted."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from sparsecycle import GlobalTopK, RunConfig, WideResNet, global_topk, set_keep_ratio
+from sparsecycle.variants import NetworkThreshold, NetworkTopK, RandomK, RoundedTopK
+from sparsecycle.runs.networks import make_network
+
+
+def positive(*shape: int) -> Tensor:
+    return torch.rand(shape, generator=torch.Generator().manual_seed(0)) + 0.01
+
+
+@settings(deadline=None)  # the first call loads the kernels
+@given(st.floats(0.01, 0.99), st.sampled_from(["sample", "channel", "position", "batch"]), st.integers(0, 9))
+def test_random_survivors_are_as_many_as_the_largest_and_unchanged(keep_ratio: float, scope: str, seed: int) -> None:
+    x = torch.randn(3, 4, 5, 2, generator=torch.Generator().manual_seed(seed))
+    out = RandomK(keep_ratio, scope)(x)
+    largest = GlobalTopK(keep_ratio, scope)(x)
+    dims = {"sample": (1, 2, 3), "channel": (2, 3), "position": (1,), "batch": (0, 1, 2, 3)}[scope]
+    assert torch.equal((out > 0).sum(dims), (largest > 0).sum(dims))
+    assert torch.equal(out, torch.where(out > 0, x, 0.0))
+
+
+def test_random_survivors_are_chosen_evenly_among_the_positive() -> None:
+    torch.manual_seed(0)
+    x = torch.tensor([[1.0, 2.0, -1.0, 4.0, 100.0, -5.0]]).expand(20_000, -1)
+    kept = (RandomK(1 / 3)(x) > 0).double().mean(dim=0)  # two of the four positive ones
+    assert kept[[2, 5]].sum() == 0
+    assert (kept[[0, 1, 3, 4]] - 0.5).abs().max() < 5 * 0.5 / 20_000**0.5
+
+
+@pytest.mark.parametrize(("rounding", "kept"), [("down", 2), ("nearest", 3), ("up", 3)])
+def test_rounding_of_a_product_above_the_half(rounding: str, kept: int) -> None:
+    x = positive(1, 10)  # 0.26 of 10 values: 2.6
+    layer = GlobalTopK(0.26) if rounding == "up" else RoundedTopK(rounding, 0.26)
+    assert int((layer(x) > 0).sum()) == kept
+
+
+@settings(deadline=None)
+@given(st.integers(1, 200), st.floats(0.001, 1.0), st.sampled_from(["down", "nearest"]))
+def test_rounded_k_is_that_of_its_rule_and_never_none(n: int, keep_ratio: float, rounding: str) -> None:
+    out = RoundedTopK(rounding, keep_ratio)(positive(2, n))
+    exact = keep_ratio * n
+    below = torch.tensor(exact + 1e-6, dtype=torch.float64).floor()
+    k = below if rounding == "down" else torch.tensor(exact, dtype=torch.float64).round()
+    assert (out > 0).sum(dim=1).tolist() == [max(1, int(k))] * 2
+
+
+def test_a_whole_product_is_kept_whole_by_every_rounding() -> None:
+    x = positive(1, 100)  # 0.07 * 100 is 7.000000000000001
+    assert [int((RoundedTopK(name, 0.07)(x) > 0).sum()) for name in ("down", "nearest")] == [7, 7]
+    assert int((GlobalTopK(0.07)(x) > 0).sum()) == 7
+
+
+def test_the_threshold_by_hand() -> None:
+    """Values 1, 1, 2, 2, 4, 4, 8, 8 and eight zeros: half of the 16 are the positive ones, a quarter 4 and 8."""
+    shared = NetworkThreshold()
+    shared.observe(torch.tensor([1.0, 1.0, 2.0, 2.0, 4.0, 4.0, 8.0, 8.0]))
+    shared.observe(torch.zeros(8))
+    shared.settle()
+
+    def kept(share: float) -> int:
+        threshold = shared.value(torch.tensor(share, dtype=torch.float64))
+        values = torch.tensor([0.0] * 8 + [1.0, 1.0, 2.0, 2.0, 4.0, 4.0, 8.0, 8.0])
+        return int((values >= threshold).sum())
+
+    assert [kept(share) for share in (0.125, 0.25, 0.375, 0.5)] == [2, 4, 6, 8]
+    assert kept(0.75) == 16  # zeros have to be kept: no constraint
+
+
+@given(st.floats(0.02, 0.45), st.integers(0, 5))
+def test_the_share_over_all_layers_is_met(keep_ratio: float, seed: int) -> None:
+    """Two layers of different size and scale compete for one budget."""
+    generator = torch.Generator().manual_seed(seed)
+    shared = NetworkThreshold()
+    layers = [NetworkTopK(shared), NetworkTopK(shared)]
+    for _ in range(6):
+        inputs = [torch.randn(4, 3000, generator=generator), 5 * torch.randn(4, 1000, generator=generator)]
+        for layer in layers:
+            layer.keep_ratio = keep_ratio
+        outputs = [layer(x) for layer, x in zip(layers, inputs, strict=True)]
+        shared.settle()
+    kept = [int((out > 0).sum()) for out in outputs]
+    assert sum(kept) / 16_000 == pytest.approx(keep_ratio, abs=0.02)
+    assert kept[1] / 4000 > kept[0] / 12_000  # the larger activations keep the larger share
+
+
+def test_the_threshold_is_part_of_the_network_once_and_still_in_evaluation() -> None:
+    torch.manual_seed(0)
+    model = WideResNet(10, 1, scope="network")
+    assert [name for name in model.state_dict() if "counts" in name] == ["threshold.counts"]
+    assert set_keep_ratio(model, 0.3) == 7
+    x = torch.randn(4, 3, 32, 32)
+    model(x)
+    counts = model.state_dict()["threshold.counts"].clone()
+    assert counts.sum() == 4 * sum(16_384 // d for d in (1, 1, 1, 2, 2, 4, 4))
+    model.eval()
+    with torch.no_grad():
+        first = model(x)
+        assert torch.equal(model(x), first)
+    assert torch.equal(model.state_dict()["threshold.counts"], counts)
+
+
+@pytest.mark.parametrize("reading", [{"scope": "network"}, {"selection": "random"}, {"rounding": "down"}])
+def test_each_reading_is_relu_at_budget_one_and_lets_the_gradient_through_what_it_kept(
+    reading: dict[str, str],
+) -> None:
+    torch.manual_seed(0)
+    plain, other = WideResNet(10, 1), WideResNet(10, 1, **reading)
+    other.load_state_dict(plain.state_dict(), strict=False)
+    x = torch.randn(2, 3, 32, 32)
+    torch.testing.assert_close(plain(x), other(x))
+    layers = [module for module in other.modules() if isinstance(module, GlobalTopK)]
+    values = torch.randn(2, 8, 4, 4, requires_grad=True)
+    layers[0].keep_ratio = 0.2
+    out = layers[0](values)
+    out.sum().backward()
+    assert values.grad is not None and torch.equal(values.grad, (out > 0).float())
+
+
+def test_dropout_stands_in_each_block_and_is_off_in_evaluation() -> None:
+    torch.manual_seed(0)
+    model = WideResNet(16, 1, dropout=0.3)
+    assert sum(isinstance(module, nn.Dropout) for module in model.modules()) == 6
+    x = torch.randn(2, 3, 32, 32)
+    assert not torch.equal(model(x), model(x))
+    model.eval()
+    assert torch.equal(model(x), model(x))
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"scope": "network", "selection": "random"}, "only one can be had"),
+        ({"selection": "smallest"}, "selection is 'smallest'"),
+        ({"rounding": "away"}, "rounding is 'away'"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+    ],
+)
+def test_impossible_readings_are_refused_by_layer_and_configuration(fields: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        WideResNet(10, 1, **fields)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=words):
+        RunConfig(preset="quick", method="dense", **fields)
+
+
+def test_the_configuration_makes_each_reading() -> None:
+    kinds = {"selection": ("random", RandomK), "rounding": ("down", RoundedTopK), "scope": ("network", NetworkTopK)}
+    for field, (value, kind) in kinds.items():
+        model = make_network(RunConfig(preset="quick", method="plateau", **{field: value}))
+        assert type(model.topk) is kind
+
+
+def test_global_topk_has_no_scope_network() -> None:
+    with pytest.raises(ValueError, match="scope is 'network'"):
+        global_topk(torch.ones(1, 2), 0.5, scope="network")
