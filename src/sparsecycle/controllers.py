@@ -1,91 +1,101 @@
-"""Keep-ratio controllers: which budget the next period of training gets.
+"""The controllers: what sets the keep-ratio while a network is trained.
 
-The paper (arXiv 2603.03131) describes *progressive compression* of the keep-ratio, *periodic reset* to a less sparse
-state and *two adaptive keep-ratio control strategies*. Their rules and constants are not public to us: `loss_gated`
-(for strategy 1) and `plateau` (for strategy 2) are reconstructions; `dense` is the paper's baseline; `geometric`,
-`fixed` and `random` are our controls. A period is a fixed number of steps, an epoch unless configured otherwise.
+`accuracy_gated` is the rule of the author's script (arXiv 2603.03131): compress the keep-ratio a little at every decision,
+and reset it to 1 when training accuracy has given way. `epoch_gated` is the same rule with one decision an epoch, our
+reconstruction of the paper's other strategy. `dense` is the baseline; `replay`, `fixed`, `random` and `geometric` are
+controls of ours.
 
-Pure Python, no torch: the same file runs in a browser.
+A controller is told the training accuracy of every step and sees nothing else. Steps may be handed over one by one or in
+groups of any size; the result is the same. Pure Python without torch: the same file runs in a browser.
 """
 
 import inspect
 import math
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar
 
+SMALLEST = 1e-12  # of a keep-ratio: below it every layer keeps one value whatever the number
+
 
 @dataclass(frozen=True)
-class PeriodStats:
-    """Training statistics of one period, at the budget it was trained at. Never test data.
+class Decision:
+    """One decision of a controller.
 
     Attributes:
-        loss: mean cross-entropy in nats; may be NaN or infinite.
-        accuracy: share of training images classified correctly, 0 to 1.
+        step: steps trained before it.
+        average, best: smoothed training accuracy and the largest it has ever been; None for rules without feedback.
+        keep_ratio: in force from the next step on.
+        reset: whether the rule found that accuracy has given way (for `geometric`: whether the cycle began anew).
     """
 
-    loss: float
-    accuracy: float
+    step: int
+    average: float | None
+    best: float | None
+    keep_ratio: float
+    reset: bool
 
 
 class Controller:
-    """What all controllers share: warm-up, the bounds, and a state that survives a round trip through JSON.
+    """What all controllers share: the count of steps, the rhythm of decisions, and a state that JSON keeps exactly.
 
     Args:
-        warmup: dense periods (budget 1.0) before the rule begins.
+        decision_steps: steps between two decisions, counted over the whole run; None for a rule that never decides.
 
     Attributes:
-        keep_ratio: the budget of the next period, a float in (0, 1].
+        step: steps told so far.
+        keep_ratio: of the next step, in (0, 1].
     """
 
     name: ClassVar[str]
     adaptive: ClassVar[bool] = False
+    _state: ClassVar[tuple[str, ...]] = ("step", "keep_ratio")
 
-    def __init__(self, warmup: int = 0) -> None:
-        if warmup < 0:
-            raise ValueError(f"warmup is {warmup}, but must be a whole number of periods from 0")
-        self.warmup = warmup
-        self.period = 0
+    def __init__(self, decision_steps: int | None = None) -> None:
+        if decision_steps is not None and decision_steps < 1:
+            raise ValueError(f"decision_steps is {decision_steps}, but must be a whole number of steps from 1")
+        self.decision_steps = decision_steps
+        self.step = 0
         self.keep_ratio = 1.0
 
-    def _begin(self) -> None:
-        """Set the first budget, once the subclass knows its parameters."""
-        if self.warmup == 0:
-            self.keep_ratio = self._first()
+    @property
+    def next_decision(self) -> int | None:
+        """Steps that may pass before `update` must be called; None where none ever has to."""
+        return None if self.decision_steps is None else self.decision_steps - self.step % self.decision_steps
 
-    def update(self, stats: PeriodStats) -> None:
-        """Take the statistics of the period just trained at `keep_ratio` and set `keep_ratio` for the next one."""
-        self.period += 1
-        if self.period < self.warmup:
-            return
-        self.keep_ratio = self._first() if self.period == self.warmup else self._next(stats)
+    def update(self, accuracies: Iterable[float]) -> list[Decision]:
+        """Take the training accuracy (0 to 1) of each step since the last call, in order; return the decisions made."""
+        made = []
+        for accuracy in accuracies:
+            self.step += 1
+            self._observe(accuracy)
+            if self.decision_steps is not None and self.step % self.decision_steps == 0:
+                made.append(self._decide())
+        return made
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that changes in training, in types that JSON keeps exactly."""
-        return {name: getattr(self, name) for name in self._state_names()}
+        """Return everything that changes in training, in types that JSON keeps exactly."""
+        return {name: getattr(self, name) for name in self._state}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over a state written by `state_dict`.
 
         Raises:
             ValueError: the names in it are not those of this controller.
         """
-        names = self._state_names()
-        if set(state) != set(names):
-            raise ValueError(f"state of controller {self.name!r} needs {sorted(names)}, got {sorted(state)}")
-        for name in names:
+        if set(state) != set(self._state):
+            raise ValueError(f"state of controller {self.name!r} needs {sorted(self._state)}, got {sorted(state)}")
+        for name in self._state:
             setattr(self, name, state[name])
 
-    def _state_names(self) -> tuple[str, ...]:
-        return ("period", "keep_ratio")
+    def _observe(self, accuracy: float) -> None:
+        """Take the accuracy of one step."""
 
-    def _first(self) -> float:
-        raise NotImplementedError
-
-    def _next(self, stats: PeriodStats) -> float:
+    def _decide(self) -> Decision:
+        """Set `keep_ratio` for the steps to come."""
         raise NotImplementedError
 
 
@@ -97,220 +107,205 @@ class Dense(Controller):
     def __init__(self) -> None:
         super().__init__()
 
-    def _first(self) -> float:
-        return 1.0
 
-    def _next(self, stats: PeriodStats) -> float:
-        return 1.0
+class AccuracyGated(Controller):
+    """The published rule. After every `decision_steps` steps:
+
+    1. Has the average fallen by more than `tolerance` below the best it ever was, reset: raise the keep-ratio by
+       `relax`, to 1 at most, and do not compress at the next `cooldown` decisions.
+    2. Otherwise, while the cooldown lasts, change nothing.
+    3. Otherwise compress: multiply the keep-ratio by `1 - tighten`.
+
+    The average is exponential, `smoothing` times its old value plus the rest times the accuracy of the step; the first
+    step sets it.
+
+    Args:
+        decision_steps: steps between two decisions.
+        tighten: share of the keep-ratio that one compression takes away, in [0, 1).
+        tolerance: fall of the average, in accuracy, that is still borne.
+        smoothing: weight of the average's old value, in [0, 1).
+        relax: what a reset adds; 1.0 is a reset to 1. In the script the raise grows with the fall up to a cap, which in
+            both of its configurations always applies: one number says as much.
+        cooldown: decisions without compression after a reset.
+        floor: smallest keep-ratio.
+
+    Source: the author's script; the defaults are its published values.
+    """
+
+    name = "accuracy_gated"
+    adaptive = True
+    _state = ("step", "keep_ratio", "average", "best", "cooldown_left")
+
+    def __init__(
+        self,
+        decision_steps: int = 128,
+        tighten: float = 0.018,
+        tolerance: float = 0.12,
+        smoothing: float = 0.5,
+        relax: float = 1.0,
+        cooldown: int = 3,
+        floor: float = 0.0,
+    ) -> None:
+        super().__init__(decision_steps)
+        for name, value in (("tighten", tighten), ("smoothing", smoothing)):
+            if not 0.0 <= value < 1.0:
+                raise ValueError(f"{name} is {value}, but must lie in [0, 1)")
+        if not (math.isfinite(tolerance) and tolerance >= 0):
+            raise ValueError(f"tolerance is {tolerance}, but must be a finite share of images from 0")
+        _check_share("relax", relax)
+        if cooldown < 0:
+            raise ValueError(f"cooldown is {cooldown}, but must be a whole number of decisions from 0")
+        if not 0.0 <= floor <= 1.0:
+            raise ValueError(f"floor is {floor}, but must lie in [0, 1]")
+        self.tighten, self.tolerance, self.smoothing = tighten, tolerance, smoothing
+        self.relax, self.cooldown, self.floor = relax, cooldown, floor
+        self.average: float | None = None
+        self.best: float | None = None
+        self.cooldown_left = 0
+
+    def _observe(self, accuracy: float) -> None:
+        if self.average is None or self.best is None:
+            self.average = self.best = accuracy
+        else:
+            self.average = self.smoothing * self.average + (1.0 - self.smoothing) * accuracy
+            self.best = max(self.best, self.average)
+
+    def _decide(self) -> Decision:
+        assert self.average is not None and self.best is not None, "a decision follows a step"
+        reset = self.best - self.average > self.tolerance
+        if reset:
+            self.keep_ratio = min(1.0, self.keep_ratio + self.relax)
+            self.cooldown_left = self.cooldown
+        elif self.cooldown_left > 0:
+            self.cooldown_left -= 1
+        else:
+            self.keep_ratio = max(self.floor, self.keep_ratio * (1.0 - self.tighten), SMALLEST)
+        return Decision(self.step, self.average, self.best, self.keep_ratio, reset)
+
+
+class EpochGated(AccuracyGated):
+    """The published rule with one decision an epoch that compresses by as much an epoch: a reconstruction.
+
+    A comment of the author's script says that compression used to happen once an epoch, so this is our candidate for the
+    strategy of the paper that the script does not hold. The defaults are for CIFAR-10 in batches of 128: 390 steps.
+    """
+
+    name = "epoch_gated"
+
+    def __init__(
+        self,
+        decision_steps: int = 390,
+        tighten: float = 1.0 - (1.0 - 0.018) ** (390 / 128),
+        tolerance: float = 0.12,
+        smoothing: float = 0.5,
+        relax: float = 1.0,
+        cooldown: int = 3,
+        floor: float = 0.0,
+    ) -> None:
+        super().__init__(decision_steps, tighten, tolerance, smoothing, relax, cooldown, floor)
+
+
+class Replay(Controller):
+    """Follow a path of keep-ratios that another run took, whatever the accuracy. Control: does feedback matter?
+
+    Args:
+        path: the keep-ratio after each decision of that run; the last one stays.
+        decision_steps: steps between two decisions.
+        shuffled: take the path in random order. Control: does the order matter?
+        seed: of the shuffle.
+    """
+
+    name = "replay"
+
+    def __init__(self, path: Sequence[float], decision_steps: int, shuffled: bool = False, seed: int = 0) -> None:
+        super().__init__(decision_steps)
+        if not path:
+            raise ValueError("path is empty, but must hold the keep-ratio after each decision of a run")
+        for keep_ratio in path:
+            _check_share("a keep-ratio of path", keep_ratio)
+        self.path = list(path)
+        if shuffled:
+            random.Random(seed).shuffle(self.path)
+
+    def _decide(self) -> Decision:
+        assert self.decision_steps is not None
+        place = min(self.step // self.decision_steps, len(self.path)) - 1
+        self.keep_ratio = self.path[place]
+        return Decision(self.step, None, None, self.keep_ratio, False)
 
 
 class Fixed(Controller):
-    """One constant budget. Control: is cycling needed?
+    """One constant keep-ratio. Control: is cycling needed?
 
     Args:
-        keep_ratio: the budget, in (0, 1].
-        warmup: dense periods first.
+        keep_ratio: in (0, 1].
     """
 
     name = "fixed"
 
-    def __init__(self, keep_ratio: float, warmup: int = 0) -> None:
-        super().__init__(warmup)
+    def __init__(self, keep_ratio: float) -> None:
+        super().__init__()
         _check_share("keep_ratio", keep_ratio)
-        self.constant = keep_ratio
-        self._begin()
-
-    def _first(self) -> float:
-        return self.constant
-
-    def _next(self, stats: PeriodStats) -> float:
-        return self.constant
+        self.keep_ratio = float(keep_ratio)
 
 
 class Random(Controller):
-    """A log-uniform budget in [floor, 1] each period. Control: is order needed?
+    """A log-uniform keep-ratio in [floor, 1] after each decision. Control: is a gradual path needed?
 
     Args:
-        floor: smallest budget.
-        warmup: dense periods first.
-        seed: of the draws; the budget of a period depends on the seed and the period's number alone.
+        decision_steps: steps between two decisions.
+        floor: smallest keep-ratio.
+        seed: of the draws; a draw depends on the seed and the decision's number alone.
     """
 
     name = "random"
 
-    def __init__(self, floor: float = 0.2, warmup: int = 0, seed: int = 0) -> None:
-        super().__init__(warmup)
+    def __init__(self, decision_steps: int = 128, floor: float = 0.02, seed: int = 0) -> None:
+        super().__init__(decision_steps)
         _check_share("floor", floor)
         self.floor = floor
         self.seed = seed
-        self._begin()
 
-    def _first(self) -> float:
-        share = random.Random(f"{self.seed}/{self.period}").random()
-        budget: float = self.floor**share
-        return min(1.0, max(self.floor, budget))
-
-    def _next(self, stats: PeriodStats) -> float:
-        return self._first()
+    def _decide(self) -> Decision:
+        share = random.Random(f"{self.seed}/{self.step}").random()
+        self.keep_ratio = min(1.0, max(self.floor, self.floor**share))
+        return Decision(self.step, None, None, self.keep_ratio, False)
 
 
-class Cycle(Controller):
-    """Compression from `reset_to` down to `floor` and back: what `geometric`, `loss_gated` and `plateau` share.
+class Geometric(Controller):
+    """Compress at every decision down to `floor`, then begin again at 1: the cycle without feedback.
 
     Args:
-        decay: factor of one compression, in (0, 1).
-        floor: smallest budget; it is visited, then the cycle resets.
-        reset_to: budget after a reset, in [floor, 1].
-        warmup: dense periods first.
+        decision_steps: steps between two decisions.
+        tighten: share of the keep-ratio that one compression takes away, in (0, 1).
+        floor: smallest keep-ratio; it is visited, then the cycle begins anew.
     """
-
-    def __init__(self, decay: float, floor: float, reset_to: float, warmup: int) -> None:
-        super().__init__(warmup)
-        if not 0.0 < decay < 1.0:
-            raise ValueError(f"decay is {decay}, but must lie between 0 and 1: the factor of one compression")
-        _check_share("floor", floor)
-        _check_share("reset_to", reset_to)
-        if floor > reset_to:
-            raise ValueError(f"floor is {floor}, but must not exceed reset_to, which is {reset_to}")
-        self.decay = decay
-        self.floor = floor
-        self.reset_to = reset_to
-
-    def _first(self) -> float:
-        return self.reset_to
-
-    def _compressed(self) -> float:
-        """One step down, or the reset where the floor has been visited."""
-        if self.keep_ratio <= self.floor:
-            return self.reset_to
-        return max(self.floor, self.keep_ratio * self.decay)
-
-
-class Geometric(Cycle):
-    """Compress every period, reset after the floor: no feedback. Control: is adaptivity needed?"""
 
     name = "geometric"
 
-    def __init__(self, decay: float = 0.7, floor: float = 0.2, reset_to: float = 1.0, warmup: int = 0) -> None:
-        super().__init__(decay, floor, reset_to, warmup)
-        self._begin()
+    def __init__(self, decision_steps: int = 128, tighten: float = 0.018, floor: float = 0.02) -> None:
+        super().__init__(decision_steps)
+        if not 0.0 < tighten < 1.0:
+            raise ValueError(f"tighten is {tighten}, but must lie between 0 and 1")
+        _check_share("floor", floor)
+        self.tighten = tighten
+        self.floor = floor
 
-    def _next(self, stats: PeriodStats) -> float:
-        return self._compressed()
-
-
-class LossGated(Cycle):
-    """Strategy 1, reconstructed: compress while the loss stays close to that of the last dense visit, else reset.
-
-    Args:
-        decay, floor, reset_to, warmup: see `Cycle`.
-        tolerance: how far, in nats, the training loss at a budget may lie above the loss at the last visit of
-            `reset_to` for compression to go on.
-
-    A loss that is not finite resets. Returns to `reset_to` at the latest after the steps from there to the floor.
-    """
-
-    name = "loss_gated"
-    adaptive = True
-
-    def __init__(
-        self,
-        decay: float = 0.7,
-        floor: float = 0.2,
-        reset_to: float = 1.0,
-        tolerance: float = 0.2,
-        warmup: int = 0,
-    ) -> None:
-        super().__init__(decay, floor, reset_to, warmup)
-        _check_not_negative("tolerance", tolerance)
-        self.tolerance = tolerance
-        self.dense_loss: float | None = None
-        self._begin()
-
-    def _state_names(self) -> tuple[str, ...]:
-        return ("period", "keep_ratio", "dense_loss")
-
-    def _next(self, stats: PeriodStats) -> float:
-        if not math.isfinite(stats.loss):
-            return self.reset_to
-        if self.keep_ratio == self.reset_to:
-            self.dense_loss = stats.loss
-            return self._compressed()
-        if self.dense_loss is None or stats.loss > self.dense_loss + self.tolerance:
-            return self.reset_to
-        return self._compressed()
+    def _decide(self) -> Decision:
+        reset = self.keep_ratio <= self.floor
+        self.keep_ratio = 1.0 if reset else max(self.floor, self.keep_ratio * (1.0 - self.tighten))
+        return Decision(self.step, None, None, self.keep_ratio, reset)
 
 
-class Plateau(Cycle):
-    """Strategy 2, reconstructed: hold a budget until its loss stops improving, then compress; reset after the floor.
-
-    Args:
-        decay, floor, reset_to, warmup: see `Cycle`.
-        tolerance: smallest fall of the training loss, in nats, that counts as an improvement.
-        patience: periods without improvement before the budget is compressed.
-        max_hold: periods after which a budget is compressed even if its loss still improves, so that every sequence
-            of losses comes back to `reset_to`.
-
-    A loss that is not finite resets.
-    """
-
-    name = "plateau"
-    adaptive = True
-
-    def __init__(
-        self,
-        decay: float = 0.7,
-        floor: float = 0.2,
-        reset_to: float = 1.0,
-        tolerance: float = 0.05,
-        patience: int = 1,
-        max_hold: int = 4,
-        warmup: int = 0,
-    ) -> None:
-        super().__init__(decay, floor, reset_to, warmup)
-        _check_not_negative("tolerance", tolerance)
-        for name, value in (("patience", patience), ("max_hold", max_hold)):
-            if value < 1:
-                raise ValueError(f"{name} is {value}, but must be a whole number of periods from 1")
-        self.tolerance = tolerance
-        self.patience = patience
-        self.max_hold = max_hold
-        self.best_loss: float | None = None
-        self.held = 0
-        self.without_improvement = 0
-        self._begin()
-
-    def _state_names(self) -> tuple[str, ...]:
-        return ("period", "keep_ratio", "best_loss", "held", "without_improvement")
-
-    def _next(self, stats: PeriodStats) -> float:
-        if not math.isfinite(stats.loss):
-            return self._leave(self.reset_to)
-        self.held += 1
-        if self.best_loss is None or stats.loss < self.best_loss - self.tolerance:
-            self.best_loss = stats.loss
-            self.without_improvement = 0
-        else:
-            self.without_improvement += 1
-        if self.without_improvement >= self.patience or self.held >= self.max_hold:
-            return self._leave(self._compressed())
-        return self.keep_ratio
-
-    def _leave(self, keep_ratio: float) -> float:
-        self.best_loss = None
-        self.held = 0
-        self.without_improvement = 0
-        return keep_ratio
-
-
+# Figures, tables and checks of names read this: a controller that is here is known everywhere.
 CONTROLLERS: dict[str, type[Controller]] = {
-    cls.name: cls for cls in (Dense, LossGated, Plateau, Geometric, Fixed, Random)
+    cls.name: cls for cls in (Dense, AccuracyGated, EpochGated, Replay, Fixed, Random, Geometric)
 }
 
 
 @cache
 def controller_parameters(name: str) -> Mapping[str, Any]:
-    """Names and defaults of the parameters of a controller (`inspect.Parameter.empty` where it must be given).
+    """Return names and defaults of a controller's parameters (`inspect.Parameter.empty` where one must be given).
 
     Raises:
         ValueError: unknown name.
@@ -322,17 +317,10 @@ def controller_parameters(name: str) -> Mapping[str, Any]:
 
 
 def make_controller(name: str, **parameters: Any) -> Controller:
-    """The controller of that name: `dense`, `loss_gated`, `plateau`, `geometric`, `fixed` or `random`.
-
-    Args:
-        name: of the rule.
-        parameters: those of the rule, all with defaults but `keep_ratio` of `fixed`: `decay`, `floor`, `reset_to`,
-            `tolerance` (nats), `patience`, `max_hold`, `warmup` (periods), `seed`, where they apply.
+    """Return the controller of that name, one of `CONTROLLERS`, with the parameters of its class.
 
     Raises:
         ValueError: unknown name or parameter, a missing one, or a value outside its range.
-
-    Source: arXiv 2603.03131 for the two adaptive strategies, by name only; all rules are reconstructions.
     """
     allowed = controller_parameters(name)
     unknown = sorted(set(parameters) - set(allowed))
@@ -342,23 +330,21 @@ def make_controller(name: str, **parameters: Any) -> Controller:
     missing = [key for key, default in allowed.items() if default is inspect.Parameter.empty and key not in parameters]
     if missing:
         raise ValueError(f"controller {name!r} needs {', '.join(missing)}")
+    empty = [key for key, value in parameters.items() if value is None]
+    if empty:
+        raise ValueError(f"{', '.join(empty)} of controller {name!r} is None, but must have a value")
     return CONTROLLERS[name](**parameters)
 
 
-def budget_path(controller: Controller, losses: Iterable[float]) -> list[float]:
-    """The budget of each period when the controller is told these training losses (nats), one a period."""
+def keep_ratio_path(controller: Controller, accuracies: Iterable[float]) -> list[float]:
+    """Return the keep-ratio of each step when the controller is told these training accuracies, one a step."""
     path = []
-    for loss in losses:
+    for accuracy in accuracies:
         path.append(controller.keep_ratio)
-        controller.update(PeriodStats(loss=float(loss), accuracy=math.nan))
+        controller.update([accuracy])
     return path
 
 
 def _check_share(name: str, value: float) -> None:
     if not 0.0 < value <= 1.0:
         raise ValueError(f"{name} is {value}, but must lie in (0, 1]: a share of activations")
-
-
-def _check_not_negative(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
-        raise ValueError(f"{name} is {value}, but must be a finite number of nats from 0")

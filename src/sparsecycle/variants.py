@@ -1,40 +1,56 @@
 """Other readings of the constraint, for ablations and controls: layers that stand in for `GlobalTopK`.
 
-The paper (arXiv 2603.03131) says *global top-k* and no more, so each of these may be what it meant, or separates one
-part of the method from the rest. None is the library's default, none has a kernel of its own.
+None is the library's default, and none has a kernel of its own.
 """
 
 from collections.abc import Callable
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsecycle.kernels import autocast_dtype
-from sparsecycle.kernels.layout import SLACK_OF_K, group_size
-from sparsecycle.topk import check_reading
-from sparsecycle.topk import GlobalTopK, relu_topk, topk_mask
+from sparsecycle.kernels.operators import relu_topk, topk_mask
+from sparsecycle.layer import GlobalTopK
+from sparsecycle.topk import Scope, group_size
+
+Reading = Scope | Literal["network"]  # of a whole network: one budget over all its layers, approximately
+Selection = Literal["largest", "random"]
+Rounding = Literal["down", "up", "nearest"]
 
 
-def constraint_factory(
-    scope: str, selection: str, rounding: str, threshold: "NetworkThreshold | None"
-) -> Callable[[], GlobalTopK]:
-    """What makes one layer's constraint.
+def check_reading(scope: str, selection: str, rounding: str) -> None:
+    """Raise ValueError for unknown names, and for more than one departure from the default layer at once."""
+    for name, value, kind in (
+        ("scope", scope, (*get_args(Scope), "network")),
+        ("selection", selection, get_args(Selection)),
+        ("rounding", rounding, get_args(Rounding)),
+    ):
+        if value not in kind:
+            raise ValueError(f"{name} is {value!r}, but must be one of {', '.join(kind)}")
+    if (scope == "network") + (selection != "largest") + (rounding != "down") > 1:
+        raise ValueError("of scope 'network', selection 'random' and rounding other than 'down' only one can be had")
+
+
+def constraint_factory(scope: str, selection: str = "largest", rounding: str = "down") -> Callable[[], GlobalTopK]:
+    """Return what makes one layer's constraint; call it for one network only, whose layers may share a threshold.
 
     Args:
-        scope: one of `SCOPES`, or "network" for one budget over all layers, which needs `threshold`.
+        scope: one of `SCOPES`, or "network" for one budget over all layers.
         selection: "largest", or "random" for as many values chosen at random.
-        rounding: of k: "up", "down" or "nearest".
+        rounding: of k: "down", "up" or "nearest".
 
     Raises:
         ValueError: unknown names, or two departures from the default at once.
     """
     check_reading(scope, selection, rounding)
-    if threshold is not None:
+    if scope == "network":
+        threshold = NetworkThreshold()
         return lambda: NetworkTopK(threshold)
     if selection == "random":
         return lambda: RandomK(scope=scope)
-    if rounding != "up":
+    if rounding != "down":
         return lambda: RoundedTopK(rounding, scope=scope)
     return lambda: GlobalTopK(scope=scope)
 
@@ -60,7 +76,7 @@ class RandomK(GlobalTopK):
 
 
 class RoundedTopK(GlobalTopK):
-    """`GlobalTopK` with k rounded down, or to the nearest, instead of up; at least 1."""
+    """`GlobalTopK` with k rounded up, or to the nearest, instead of down; at least 1."""
 
     def __init__(self, rounding: str, keep_ratio: float = 1.0, scope: str = "sample", backend: str = "auto") -> None:
         super().__init__(keep_ratio, scope, backend)
@@ -72,8 +88,8 @@ class RoundedTopK(GlobalTopK):
             return F.relu(x).to(dtype)
         n = group_size(x, self.scope)
         exact = self.budget * n
-        k = (exact + SLACK_OF_K).floor() if self.rounding == "down" else exact.round()
-        share = (k.clamp(min=1) - 0.5) / n  # which the constraint rounds up to k
+        k = exact.ceil() if self.rounding == "up" else exact.round()
+        share = ((k.clamp(min=1) + 0.5) / n).clamp(max=1.0)  # which the constraint rounds down to k
         constrained: Tensor = relu_topk(x, share, self.scope, dtype, self.backend)
         return constrained
 
@@ -84,9 +100,10 @@ class RoundedTopK(GlobalTopK):
 class NetworkThreshold(nn.Module):
     """One running threshold for all layers of a network: the value above which the share asked for has been found.
 
-    Layers tell it their activations in training; after each batch it has a histogram of all layers together, the
-    newest batch counting as much as all before it. So the share over the network is met on average and with a lag of
-    one batch (approximate), while a layer with large activations keeps more of them than one with small ones.
+    Layers tell it their activations in training; before the first layer of the next batch it has a histogram of all
+    layers together, the newest batch counting as much as all before it. So the share over the network is met on average
+    and with a lag of one batch (approximate), while a layer with large activations keeps more of them than one with
+    small ones.
 
     `counts` are of the values whose float32 bits begin with the bin's number: 16 bins to each power of two.
     """
@@ -100,7 +117,8 @@ class NetworkThreshold(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.register_buffer("counts", torch.zeros(self.BINS, dtype=torch.int64))
-        self.register_buffer("fresh", torch.zeros(self.BINS, dtype=torch.int64), persistent=False)
+        self.register_buffer("fresh", torch.zeros(self.BINS, dtype=torch.int64))
+        self.owned = False
 
     def observe(self, active: Tensor) -> None:
         """Count the activations of one layer, none negative."""
@@ -124,17 +142,27 @@ class NetworkThreshold(nn.Module):
 
 
 class NetworkTopK(GlobalTopK):
-    """ReLU, then every value below the network's threshold is set to zero: one budget over all layers."""
+    """ReLU, then every value below the network's threshold is set to zero: one budget over all layers.
+
+    The first layer that is made owns the threshold, so that it is saved with the network once, and settles it: when
+    that layer sees a new batch, the batch before is over.
+    """
 
     def __init__(self, threshold: NetworkThreshold, keep_ratio: float = 1.0) -> None:
         super().__init__(keep_ratio)
-        self._shared = (threshold,)  # in a tuple: the network owns the module, not each of its layers
+        self.owns = not threshold.owned
+        threshold.owned = True
+        if self.owns:
+            self.threshold = threshold
+        self._shared = (threshold,)  # in a tuple: the other layers do not own the module
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = autocast_dtype(x.device.type) or x.dtype
         active = F.relu(x)
         (threshold,) = self._shared
         if self.training:
+            if self.owns:
+                threshold.settle()
             threshold.observe(active)
         if not self.dense:
             active = torch.where(active < threshold.value(self.budget), 0.0, active)

@@ -2,6 +2,7 @@
 
 Each backend module has `relu_topk(x, keep_ratio, scope, dtype)` and `topk_mask(x, keep_ratio, scope)`, gives what the
 reference in `topk.py` gives, bit for bit in groups without NaN, and says by `serves(x, scope)` what it is made for.
+`operators.py` is how torch sees them.
 """
 
 import importlib
@@ -16,11 +17,8 @@ from torch import Tensor
 BACKENDS = ("auto", "reference", "numba", "triton")
 VARIABLE = "SPARSECYCLE_BACKEND"
 
-_modules = {
-    "numba": "sparsecycle.kernels.cpu",
-    "numba fused": "sparsecycle.kernels.cpu_fused",
-    "triton": "sparsecycle.kernels.triton",
-}
+_modules = {"numba": "sparsecycle.kernels.cpu", "triton": "sparsecycle.kernels.cuda"}
+_failed: set[str] = set()  # backends that loaded and then failed in use
 _log = logging.getLogger("sparsecycle")
 
 
@@ -31,10 +29,10 @@ def check_backend(name: str) -> None:
 
 
 def choose(x: Tensor, scope: str, backend: str) -> ModuleType | None:
-    """The backend that serves `x`, or None for the reference.
+    """Return the backend that serves `x`, or None for the reference.
 
     "auto" asks the variable SPARSECYCLE_BACKEND, then takes Triton for tensors on a GPU and numba for those on the CPU.
-    Where the package is missing or fails to load, one line says so, once, and the reference serves.
+    Where the package is missing, fails to load or fails in use, one line says so, once, and the reference serves.
 
     Raises:
         ValueError: an unknown backend, or one that was asked for and does not serve such a tensor.
@@ -44,7 +42,7 @@ def choose(x: Tensor, scope: str, backend: str) -> ModuleType | None:
     if asked == "reference":
         return None
     name = asked if asked != "auto" else "triton" if x.is_cuda else "numba"
-    module = load(name)
+    module = None if name in _failed else load(name)
     if module is None or module.serves(x, scope):
         return module
     if asked == "auto":
@@ -52,25 +50,44 @@ def choose(x: Tensor, scope: str, backend: str) -> ModuleType | None:
     raise ValueError(f"backend {asked!r} does not serve {x.dtype} on {x.device.type} with scope {scope!r}")
 
 
-def fused(x: Tensor, weight: Tensor, backend: str) -> ModuleType | None:
-    """`cpu_fused` where numba serves `x`, float32 (N, C, H, W) in channels_last, and `weight`; None for one by one."""
+def fused(x: Tensor, weight: Tensor, bias: Tensor, backend: str) -> ModuleType | None:
+    """Return the backend that normalizes and selects at once, or None where the two are called one by one.
+
+    numba serves float32 (N, C, H, W) in channels_last with float32 parameters.
+    """
     if x.is_cuda or x.dim() != 4 or x.numel() == 0 or not x.is_contiguous(memory_format=torch.channels_last):
         return None
-    if x.dtype != torch.float32 or weight.dtype != torch.float32:
+    if not x.dtype == weight.dtype == bias.dtype == torch.float32:
         return None
     served = choose(x, "sample", backend)
-    return load("numba fused") if served and served is load("numba") else None
+    return served if served is not None and served is load("numba") else None
+
+
+def give_up(module: ModuleType, backend: str, error: Exception) -> None:
+    """Note that a backend failed in use, say so once, and let the reference serve from now on.
+
+    A compiler can fail in many ways after it was imported: a damaged cache, a missing threading layer, a full disk.
+
+    Raises:
+        Exception: the error itself, where this backend was asked for by name, or where memory was short.
+    """
+    if backend != "auto" or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        raise error
+    name = next(name for name, path in _modules.items() if path == module.__name__)
+    if name not in _failed:
+        _failed.add(name)
+        _warn(name, error)
 
 
 def autocast_dtype(device: str) -> torch.dtype | None:
-    """The dtype of autocast on a kind of device, None where it is off."""
+    """Return the dtype of autocast on a kind of device, None where it is off."""
     if device == "meta" or not torch.is_autocast_enabled(device):
         return None
     return torch.get_autocast_dtype(device)
 
 
 def served_by(device: str) -> str:
-    """Backend and version of its package that serve float32 activations on a device: "numba 0.68.1", "reference"."""
+    """Return backend and version that serve float32 activations on a device: "numba 0.68.1", "reference"."""
     module = choose(torch.empty(0, 1, device=device), "sample", "auto")
     if module is None:
         return "reference"
@@ -80,13 +97,16 @@ def served_by(device: str) -> str:
 
 @cache
 def load(name: str) -> ModuleType | None:
-    """The module of a backend, or None, said in one line, where its package is missing or fails to load."""
+    """Return the module of a backend, or None, said in one line, where its package is missing or fails to load."""
     try:
         module = importlib.import_module(_modules[name])
-        if hasattr(module, "probe"):
-            module.probe()
+        module.probe()
         return module
     except Exception as error:  # a compiler package can fail to load in many ways; each leaves the reference
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        _log.warning("%s is not available (%s): the slower reference in plain torch serves instead", name, reason)
+        _warn(name, error)
         return None
+
+
+def _warn(name: str, error: Exception) -> None:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    _log.warning("%s is not available (%s): the slower reference in plain torch serves instead", name, reason)

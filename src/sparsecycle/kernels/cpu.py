@@ -7,10 +7,15 @@ begin. The passes run at the speed of the cache; a histogram or a sort touches e
 
 Where several values are equal to the k-th largest and not all have a place, the same search finds the last index that
 has one.
+
+The second half fuses RMSNorm over channels, ReLU and selection into one pass over memory each way: a sample is normalized
+into the output, and selected there while it is still in the cache. It is in this file because numba's cache of compiled
+functions watches only the file that a function stands in.
 """
 
 import logging
 import math
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +28,8 @@ import torch
 from numba.core import event
 from torch import Tensor
 
-from sparsecycle.kernels.layout import Rows, kept_values, restore, rows_of
+from sparsecycle.kernels.layout import Rows, restore, rows_of
+from sparsecycle.topk import kept_values
 
 KEYS = {torch.float32: torch.int32, torch.bfloat16: torch.int16, torch.float16: torch.int16}
 INFINITY = {torch.float32: 0x7F800000, torch.bfloat16: 0x7F80, torch.float16: 0x7C00}  # above it is NaN
@@ -35,9 +41,28 @@ _lock = threading.Lock()  # not every threading layer of numba can be entered tw
 _log = logging.getLogger("sparsecycle")
 
 
+_used = _unusable = False  # OpenMP ends a process that was forked from one in which it had been used
+
+
+def _after_fork() -> None:
+    global _unusable
+    _unusable = _used
+
+
+os.register_at_fork(after_in_child=_after_fork)
+
+
 def serves(x: Tensor, scope: str) -> bool:
-    """CPU tensors of float32, bfloat16 or float16 whose values 32 bits can count; any scope."""
-    return x.device.type == "cpu" and x.dtype in KEYS and x.numel() < 2**31
+    """CPU tensors of float32, bfloat16 or float16 whose values 32 bits can count; any scope.
+
+    Not in a process forked from one that used these kernels, such as a worker of a DataLoader.
+    """
+    return x.device.type == "cpu" and x.dtype in KEYS and x.numel() < 2**31 and not _unusable
+
+
+def probe() -> None:
+    """Raise where nothing can be compiled and run: a missing threading layer, a cache that cannot be used."""
+    relu_topk(torch.ones(1, 32), torch.full((), 0.5, dtype=torch.float64), "sample", torch.float32)
 
 
 def relu_topk(x: Tensor, keep_ratio: Tensor, scope: str, dtype: torch.dtype) -> Tensor:
@@ -69,7 +94,9 @@ def all_threads() -> Iterator[None]:
 
     When numba's pool starts, it sets the number of threads of torch's OpenMP too, to that of cores: it is put back.
     """
+    global _used
     with _lock:
+        _used = True
         threads = torch.get_num_threads()
         numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
         try:
@@ -232,3 +259,84 @@ def _topk_mask(rows: Keys, out: npt.NDArray[np.bool_], k: int, channels: int, po
             last = _search(ranks, np.count_nonzero(ranks) - surplus, 1)[0]
             for i in range(keys.size):
                 kept[i] = kept[i] and (ranks[i] == 0 or ranks[i] >= last)
+
+
+Maps = npt.NDArray[np.float32]  # (N, H*W, C)
+Channels = npt.NDArray[np.float32]
+ROUNDING = {"reassoc", "contract"}  # what lets sums fill the vector registers; NaN and infinity keep their meaning
+MAGNITUDE = int(np.iinfo(np.int32).max)
+LARGEST = INFINITY[torch.float32]
+
+
+def rms_norm_topk(x: Tensor, weight: Tensor, bias: Tensor, eps: float, keep_ratio: Tensor) -> Tensor:
+    """The k largest of each sample of relu(x / sqrt(mean(x^2 over C) + eps) * weight + bias), the rest zero.
+
+    x: float32 (N, C, H, W) in channels_last; weight, bias: (C,).
+    """
+    out = torch.empty_like(x, memory_format=torch.channels_last)
+    k = kept_values(keep_ratio.item(), x[0].numel())
+    keys = out.view(KEYS[torch.float32]).permute(0, 2, 3, 1).reshape(len(x), -1).numpy()
+    gain, shift = weight.detach().contiguous().numpy(), bias.detach().contiguous().numpy()
+    with all_threads():
+        _forward(_maps(x), gain, shift, np.float32(eps), _maps(out), keys, k)
+    return out
+
+
+def rms_norm_topk_backward(
+    gradient: Tensor, output: Tensor, x: Tensor, weight: Tensor, eps: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients for x, in channels_last, for weight and for bias. A value passes where the output is positive."""
+    upstream = _maps(gradient.contiguous(memory_format=torch.channels_last))
+    to_x = torch.empty_like(x, memory_format=torch.channels_last)
+    sums = torch.empty(2, *x.shape[:2])  # a row a sample: the sum does not depend on the number of threads
+    gain = weight.detach().contiguous().numpy()
+    with all_threads():
+        _backward(_maps(x), gain, np.float32(eps), upstream, _maps(output), _maps(to_x), sums[0].numpy(), sums[1].numpy())
+    to_weight, to_bias = sums.sum(dim=1)
+    return to_x, to_weight.clone(), to_bias.clone()
+
+
+def _maps(x: Tensor) -> Maps:
+    n, channels = x.shape[:2]
+    maps: Maps = x.detach().permute(0, 2, 3, 1).reshape(n, -1, channels).numpy()
+    return maps
+
+
+@numba.njit(cache=True, parallel=True, fastmath=ROUNDING)
+def _forward(x: Maps, weight: Channels, bias: Channels, eps: np.float32, out: Maps, keys: Keys, k: int) -> None:
+    samples, positions, channels = x.shape
+    for n in numba.prange(samples):
+        for p in range(positions):
+            squares = np.float32(0)
+            for c in range(channels):
+                squares += x[n, p, c] * x[n, p, c]
+            scale = np.float32(1) / np.sqrt(squares / np.float32(channels) + eps)
+            for c in range(channels):
+                normed = x[n, p, c] * scale * weight[c] + bias[c]
+                out[n, p, c] = np.float32(0) if normed <= 0 else normed
+        if k < positions * channels:
+            select(keys[n], keys[n], k, channels, positions, MAGNITUDE, LARGEST)
+
+
+@numba.njit(cache=True, parallel=True, fastmath=ROUNDING)
+def _backward(
+    x: Maps, weight: Channels, eps: np.float32, upstream: Maps, output: Maps, to_x: Maps, to_weight: Maps, to_bias: Maps
+) -> None:
+    samples, positions, channels = x.shape
+    for n in numba.prange(samples):
+        for c in range(channels):
+            to_weight[n, c] = 0
+            to_bias[n, c] = 0
+        for p in range(positions):
+            squares, product = np.float32(0), np.float32(0)
+            for c in range(channels):
+                passed = np.float32(0) if output[n, p, c] <= 0 else upstream[n, p, c]
+                squares += x[n, p, c] * x[n, p, c]
+                product += passed * weight[c] * x[n, p, c]
+            scale = np.float32(1) / np.sqrt(squares / np.float32(channels) + eps)
+            pull = product * scale * scale / np.float32(channels)
+            for c in range(channels):
+                passed = np.float32(0) if output[n, p, c] <= 0 else upstream[n, p, c]
+                to_weight[n, c] += passed * x[n, p, c] * scale
+                to_bias[n, c] += passed
+                to_x[n, p, c] = scale * (passed * weight[c] - x[n, p, c] * pull)

@@ -6,8 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-SLACK_OF_K = 1e-6  # a product above a whole number by less than this is that number: 0.07 * 100 keeps 7, not 8
-
+from sparsecycle.topk import group_size
 
 class Rows(NamedTuple):
     """Groups of a tensor as rows.
@@ -23,24 +22,6 @@ class Rows(NamedTuple):
     channels: int
     positions: int
     order: tuple[int, ...]
-
-
-def kept_values(keep_ratio: float, n: int) -> int:
-    """Number of values that survive in a group of `n`: k = max(1, ceil(keep_ratio * n)). Rounding: reconstruction.
-
-    The product is lowered by `SLACK_OF_K` first: a rule that a GPU can follow to the same k.
-    """
-    return max(1, math.ceil(keep_ratio * n - SLACK_OF_K))
-
-
-def group_size(x: Tensor, scope: str) -> int:
-    """Number of values in a group of `x` (N, C, ...) for a scope."""
-    return {
-        "sample": math.prod(x.shape[1:]),
-        "batch": x.numel(),
-        "channel": math.prod(x.shape[2:]),
-        "position": x.shape[1],
-    }[scope]
 
 
 def rows_of(x: Tensor, scope: str) -> Rows:

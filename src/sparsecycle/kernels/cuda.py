@@ -13,11 +13,10 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from sparsecycle.kernels.layout import SLACK_OF_K, restore, rows_of
+from sparsecycle.kernels.layout import restore, rows_of
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 BLOCK = 8192
-SLACK = tl.constexpr(SLACK_OF_K)
 INTERPRETED = bool(triton.knobs.runtime.interpret)
 
 
@@ -180,10 +179,10 @@ def _select_rows(
     RELU: tl.constexpr,  # noqa: N803
     BLOCK: tl.constexpr,  # noqa: N803
 ):
-    """Of the row of this program the k largest, as `kept_values` in layout.py says, or the mask of them."""
+    """Of the row of this program the k largest, as `kept_values` in topk.py says, or the mask of them."""
     x = x_rows + tl.program_id(0).to(tl.int64) * n
     out = out_rows + tl.program_id(0).to(tl.int64) * n
-    k = tl.maximum(tl.ceil(tl.load(keep_ratio) * n - SLACK).to(tl.int32), 1)
+    k = tl.maximum(tl.floor(tl.load(keep_ratio) * n).to(tl.int32), 1)  # the product is in float64
     infinity = 0x7F800000
     if x.dtype.element_ty == tl.bfloat16:
         infinity = 0x7F80

@@ -1,0 +1,116 @@
+"""The layer: ReLU, then the constraint, at a keep-ratio that can be changed at any time."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sparsecycle.kernels import autocast_dtype, check_backend
+from sparsecycle.kernels.operators import is_transformed, relu_topk, topk_mask
+from sparsecycle.topk import check_activations, check_constraint
+
+
+def global_topk(x: Tensor, keep_ratio: float, *, scope: str = "sample", backend: str = "auto") -> Tensor:
+    """Keep the k largest values of each group and set the rest to exactly zero.
+
+    Args:
+        x: activations, shape (N, C, H, W), or (N, C) and (N, C, ...) in general; any floating dtype, memory format
+            and device. N is the batch.
+        keep_ratio: share of values kept, in (0, 1]; k = max(1, floor(keep_ratio * n)) of each group of n values.
+        scope: what a group is. "sample": all C*H*W values of one sample (the author's); "batch": all values of the
+            tensor; "channel": H*W values of one sample and channel; "position": C values at one sample and position.
+        backend: "auto", "reference", "numba" or "triton" (see `kernels.choose`); the result is the same.
+
+    Returns:
+        A tensor of the shape, dtype and memory format of `x`. Exactly k values of each group are kept: ties at the
+        threshold go to the lowest flat index in (N, C, H, W) order. The gradient is that of multiplying by the mask.
+
+    Raises:
+        ValueError: keep_ratio outside (0, 1], unknown scope or backend, integer dtype, fewer dimensions than the scope
+            needs, or NaN in `x`.
+
+    Source: the author's script of arXiv 2603.03131 for scope "sample" and rounding; the rule for ties is ours.
+    """
+    check_constraint(keep_ratio, scope)
+    check_backend(backend)
+    check_activations(x, scope)
+    if bool(x.isnan().any()):
+        raise ValueError("global_topk got NaN among the activations: a NaN has no rank; check the loss and the input")
+    if keep_ratio == 1.0 or x.numel() == 0:
+        return x.clone()
+    budget = torch.full((), keep_ratio, dtype=torch.float64, device=x.device)
+    mask = topk_mask(x.detach(), budget, scope, backend)
+    return torch.where(mask, x, 0.0)
+
+
+class GlobalTopK(nn.Module):
+    """ReLU, then the constraint. At keep_ratio 1.0 it is exactly ReLU and costs what ReLU costs.
+
+    Args:
+        keep_ratio: share of the n activations of a group that may stay non-zero, in (0, 1]. Set it at any time
+            (`set_keep_ratio` for a whole model); training and inference use the same keep-ratio.
+        scope: "sample", "batch", "channel" or "position" (see `global_topk`).
+        backend: "auto", "reference", "numba" or "triton" (see `kernels.choose`); the result is the same.
+
+    Input and output have shape (N, C, ...), any floating dtype; under autocast the output is rounded to autocast's
+    dtype, after selection. NaN is not looked for here but goes through, as it does through ReLU: the training loop
+    checks the loss. Compiled, the layer has two graphs, dense and constrained; keep-ratios below 1.0 share one.
+
+    Raises:
+        ValueError: keep_ratio outside (0, 1], an unknown scope or backend, or input that does not fit the scope.
+    """
+
+    budget: Tensor
+
+    def __init__(self, keep_ratio: float = 1.0, scope: str = "sample", backend: str = "auto") -> None:
+        super().__init__()
+        check_backend(backend)
+        self.scope = scope
+        self.backend = backend
+        self.register_buffer("budget", torch.ones((), dtype=torch.float64), persistent=False)
+        self.keep_ratio = keep_ratio
+
+    @property
+    def keep_ratio(self) -> float:
+        return self._keep_ratio
+
+    @keep_ratio.setter
+    def keep_ratio(self, value: float) -> None:
+        check_constraint(value, self.scope)
+        self._keep_ratio = float(value)
+        self.dense = value == 1.0
+        self.budget.fill_(value)  # on a GPU: queued, nothing waits
+
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Move the keep-ratio with the model, but never round it: `model.bfloat16()` leaves it in float64."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.budget = torch.full((), self._keep_ratio, dtype=torch.float64, device=self.budget.device)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        dtype = autocast_dtype(x.device.type) or x.dtype
+        check_activations(x, self.scope)
+        if self.dense:
+            return F.relu(x).to(dtype)
+        if is_transformed(x):
+            active = F.relu(x)
+            mask = topk_mask(active.detach(), self.budget, self.scope, self.backend)
+            return torch.where(mask | active.isnan(), active, 0.0).to(dtype)
+        constrained: Tensor = relu_topk(x, self.budget, self.scope, dtype, self.backend)
+        return constrained
+
+    def extra_repr(self) -> str:
+        return f"keep_ratio={self._keep_ratio:g}, scope={self.scope!r}"
+
+
+def set_keep_ratio(model: nn.Module, keep_ratio: float) -> int:
+    """Set the keep-ratio of every `GlobalTopK` in `model` and return how many there are.
+
+    Raises:
+        ValueError: keep_ratio outside (0, 1].
+    """
+    layers = [module for module in model.modules() if isinstance(module, GlobalTopK)]
+    for layer in layers:
+        layer.keep_ratio = keep_ratio
+    return len(layers)
