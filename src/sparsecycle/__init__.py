@@ -11,20 +11,20 @@ if TYPE_CHECKING:
     from sparsecycle.config import RunConfig
     from sparsecycle.controllers import make_controller
     from sparsecycle.runs.records import load_runs
-    from sparsecycle.topk import GlobalTopK, global_topk, set_keep_ratio
+    from sparsecycle.layer import GlobalTopK, global_topk, set_keep_ratio
     from sparsecycle.runs.execute import train
     from sparsecycle.network import WideResNet
 
 __version__ = "0.1.0"
 _HOME = {
-    "GlobalTopK": "topk",
+    "GlobalTopK": "layer",
     "RunConfig": "config",
-    "WideResNet": "wrn",
-    "global_topk": "topk",
-    "load_runs": "records",
+    "WideResNet": "network",
+    "global_topk": "layer",
+    "load_runs": "runs.records",
     "make_controller": "controllers",
-    "set_keep_ratio": "topk",
-    "train": "training",
+    "set_keep_ratio": "layer",
+    "train": "runs.execute",
 }
 __all__ = [
     "GlobalTopK",

@@ -1,14 +1,13 @@
 """The configuration of a run: every choice a named, typed, validated field, and where its value comes from.
 
-A field's value is *paper* where the public summary of arXiv 2603.03131 states it, *inferred* where it is what the cited
-architecture or common practice suggests, and *ours* otherwise. All but the paper's own are reconstructions.
+A field's value is *author's script* where the script of arXiv 2603.03131 has it, *paper* where only the public summary
+states it, and *ours* otherwise.
 """
 
-import difflib
 import hashlib
 import inspect
 import json
-import math
+import re
 from collections.abc import Iterable, Mapping
 from functools import cache
 from importlib import resources
@@ -19,10 +18,10 @@ import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_controller
-from sparsecycle.errors import InputError, shown
-from sparsecycle.topk import Reading, Rounding, Selection, check_reading
+from sparsecycle.errors import InputError, sentence, shown
+from sparsecycle.variants import Reading, Rounding, Selection, check_reading
 
-PRESETS = ("smoke", "quick", "ablation", "classroom", "paper")
+PRESETS = ("smoke", "quick", "classroom", "paper100", "paper")
 
 
 def _in_unit_interval(value: float) -> float:
@@ -34,21 +33,19 @@ def _in_unit_interval(value: float) -> float:
 Share = Annotated[float, AfterValidator(_in_unit_interval)]
 LARGEST = 10**9  # of a count: beyond every use, and within what floats hold exactly
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
+CountOrNone = Annotated[int, Field(ge=0, le=LARGEST)]
 
 
-def _known(value: Any) -> dict[str, Any]:
-    return {"paper": value}
-
-
-def _inferred(value: Any) -> dict[str, Any]:
-    return {"inferred": value}
+def _script(*values: Any) -> dict[str, Any]:
+    return {"author's script": list(values)}
 
 
 class RunConfig(BaseModel):
-    """What one run does. `RunConfig(preset="quick", method="plateau", seed=3, learning_rate=0.05)`.
+    """What one run does. `RunConfig(preset="quick", method="accuracy_gated", seed=3, learning_rate=0.05)`.
 
     A preset gives the values, keyword arguments override them. Parameters of the controller may be given only where
-    the method has them; those left out take the preset's value, then the controller's default.
+    the method has them; those left out take the preset's value, then the controller's default. For `epoch_gated` a
+    decision comes once an epoch, and `tighten` left out is what the preset's decisions take away in an epoch together.
 
     Raises:
         InputError (a ValueError): unknown field, wrong type or value, impossible combination; one sentence.
@@ -56,66 +53,87 @@ class RunConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
-    preset: Literal["smoke", "quick", "ablation", "classroom", "paper"]
-    method: Literal["dense", "loss_gated", "plateau", "geometric", "fixed", "random"]
+    preset: Literal["smoke", "quick", "classroom", "paper100", "paper"]
+    method: Literal["dense", "accuracy_gated", "epoch_gated", "replay", "fixed", "random", "geometric"]
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     # Data.
-    dataset: Literal["cifar10", "cifar10-mini"] = Field(json_schema_extra=_known("cifar10"))
-    train_images: Count = Field(description="balanced by class", json_schema_extra=_known(50_000))
-    test_images: Count = Field(description="balanced by class", json_schema_extra=_known(10_000))
-    holdout_images: int = Field(
-        default=0,
-        ge=0,
-        le=LARGEST,
-        description="training images held out and evaluated in place of the test images, for choosing constants",
+    dataset: Literal["cifar10", "cifar10-mini"] = Field(json_schema_extra=_script("cifar10"))
+    train_images: Count = Field(description="balanced by class", json_schema_extra=_script(50_000))
+    test_images: CountOrNone = Field(
+        description="balanced by class; 0: no test image is looked at", json_schema_extra=_script(10_000)
     )
-    augmentation: Literal["none", "crop_flip"] = Field(default="none", json_schema_extra=_known("none"))
+    holdout_images: CountOrNone = Field(
+        default=0, description="training images held out and evaluated in place of the test images"
+    )
+    subset: Literal["first", "by_seed"] = Field(
+        default="first", description="which training images: the same for all seeds, or a part for each seed"
+    )
 
     # Network.
-    depth: int = Field(le=LARGEST, json_schema_extra=_known(28))
-    width: Count = Field(json_schema_extra=_known(4))
-    norm: Literal["rms", "rms_sample", "batch"] = Field(default="rms", json_schema_extra=_inferred("rms"))
-    norm_eps: float = Field(default=1e-5, gt=0)
-    scope: Reading = Field(default="sample", json_schema_extra=_inferred("sample"))
+    depth: int = Field(le=LARGEST, json_schema_extra=_script(28))
+    width: Count = Field(json_schema_extra=_script(4))
+    norm_eps: float = Field(default=1e-8, gt=0, json_schema_extra=_script(1e-8))
+    scope: Reading = Field(default="sample", json_schema_extra=_script("sample"))
     selection: Selection = Field(
         default="largest",
-        description="of the positive values; random is the control: as many of them, chosen at random",
-        json_schema_extra=_known("largest"),
+        description="of the positive values; random is a control: as many of them, chosen at random",
+        json_schema_extra=_script("largest"),
     )
-    rounding: Rounding = Field(default="up", description="of k")
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="before each block's second convolution; a control")
+    rounding: Rounding = Field(default="down", description="of k", json_schema_extra=_script("down"))
+    dropout: float = Field(
+        default=0.0, ge=0, lt=1, description="after each block's first convolution", json_schema_extra=_script(0.0)
+    )
 
-    # Optimization: SGD with Nesterov momentum, linear warm-up, then a cosine to zero.
-    epochs: Count
-    batch_size: Count = Field(default=128, json_schema_extra=_inferred(128))
-    learning_rate: float = Field(gt=0, description="peak rate, after warm-up", json_schema_extra=_inferred(0.1))
-    warmup_epochs: float = Field(ge=0, description="linear warm-up of the learning rate")
-    momentum: float = Field(default=0.9, ge=0, lt=1, json_schema_extra=_inferred(0.9))
+    # Optimization: SGD with Nesterov momentum; the rate is a cosine over the run, set once an epoch.
+    epochs: Count = Field(json_schema_extra=_script(500))
+    batch_size: Count = Field(default=128, json_schema_extra=_script(128))
+    learning_rate: float = Field(default=0.1, gt=0, description="of the first epoch", json_schema_extra=_script(0.1))
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Nesterov", json_schema_extra=_script(0.9))
     weight_decay: float = Field(
-        default=5e-4, ge=0, description="not on gains and biases", json_schema_extra=_inferred(5e-4)
+        default=0.0, ge=0, description="not on gains and biases", json_schema_extra=_script(0.0)
     )
-    clip_norm: float | None = Field(default=1.0, gt=0, description="largest gradient norm; null: no clipping")
-    precision: Literal["float32", "bfloat16"] = Field(default="float32", description="of the convolutions")
-    compile: bool = Field(default=False, description="torch.compile the training step's forward and backward pass")
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="largest gradient norm; null: no clipping", json_schema_extra=_script(None)
+    )
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="of the convolutions", json_schema_extra=_script("float16")
+    )
 
     # The controller. None where the method has no such parameter.
-    period_epochs: float = Field(default=1.0, gt=0, description="length of a period in epochs")
-    keep_ratio: Share | None = Field(default=None, description="the constant budget of `fixed`")
-    decay: float | None = Field(default=None, description="factor of one compression")
-    floor: Share | None = Field(default=None, description="smallest budget")
-    reset_to: Share | None = Field(default=None, json_schema_extra=_inferred(1.0))
-    tolerance: float | None = Field(default=None, description="in nats of training loss")
-    patience: Count | None = Field(default=None, description="periods without improvement before compression")
-    max_hold: Count | None = Field(default=None, description="longest stay at one budget, in periods")
-    warmup_periods: int = Field(default=0, ge=0, le=LARGEST, description="dense periods first")
-    final_dense_periods: int = Field(default=0, ge=0, le=LARGEST, description="last periods trained at budget 1.0")
-
-    # Evaluation.
-    budgets: tuple[Share, ...] = Field(
-        default=(1.0, 0.5, 0.25, 0.1, 0.05, 0.02), min_length=1, description="at which accuracy is measured"
+    decision_steps: Count | None = Field(
+        default=None, description="steps between two decisions", json_schema_extra=_script(128)
     )
-    headline_budget: Share = Field(default=1.0, description="of the test accuracy that is compared")
+    tighten: float | None = Field(
+        default=None, description="share that one compression takes away", json_schema_extra=_script(0.018)
+    )
+    tolerance: float | None = Field(
+        default=None, description="fall of training accuracy that is borne", json_schema_extra=_script(0.12)
+    )
+    smoothing: float | None = Field(
+        default=None, description="weight of the average's old value", json_schema_extra=_script(0.5)
+    )
+    relax: Share | None = Field(default=None, description="what a reset adds", json_schema_extra=_script(1.0))
+    cooldown: CountOrNone | None = Field(
+        default=None, description="decisions without compression after a reset", json_schema_extra=_script(3)
+    )
+    floor: float | None = Field(default=None, description="smallest keep-ratio", json_schema_extra=_script(0.0))
+    keep_ratio: Share | None = Field(default=None, description="the constant keep-ratio of `fixed`")
+    path_from: str | None = Field(
+        default=None,
+        pattern=r"^[A-Za-z0-9_][^/\\]*$",
+        description="the run that `replay` follows: the name of its folder, beside this run's",
+    )
+    shuffled: bool | None = Field(default=None, description="whether `replay` takes the path in random order")
+
+    # Looks at the test images, at keep 1.0 and at the keep-ratio in force.
+    evaluate_every: Count = Field(default=1, description="epochs between two looks", json_schema_extra=_script(1))
+    evaluate_last: Count = Field(default=1, description="a look after each of the last so many epochs, too")
+    budgets: tuple[Share, ...] = Field(
+        default=(1.0, 0.5, 0.25, 0.1, 0.05, 0.02),
+        min_length=1,
+        description="keep-ratios of the final network's accuracies",
+    )
 
     def __init__(self, /, **values: Any) -> None:
         try:
@@ -129,35 +147,34 @@ class RunConfig(BaseModel):
         if values.get("preset") not in PRESETS or values.get("method") not in CONTROLLERS:
             return values  # the field's own check says it better
         method = values["method"]
-        applicable = controller_parameters(method)
-        foreign = _CONTROLLER_FIELDS - applicable.keys()
-        if method == "dense":
-            foreign |= {"warmup_periods", "final_dense_periods"}
-        preset = {key: value for key, value in load_preset(values["preset"]).items() if key not in foreign}
+        applicable = _fields_of(method)
+        preset = load_preset(values["preset"])
+        own = {key: value for key, value in preset.items() if key not in CONTROLLER_FIELDS or key in applicable}
         defaults = {
-            key: applicable[key]
-            for key in _CONTROLLER_FIELDS & applicable.keys()
-            if applicable[key] is not inspect.Parameter.empty
+            key: default
+            for key, default in controller_parameters(method).items()
+            if key in CONTROLLER_FIELDS and default is not inspect.Parameter.empty
         }
-        filled = {**defaults, **preset, **values}
-        for key in _CONTROLLER_FIELDS - applicable.keys():
+        filled = {**defaults, **own, **values}
+        for key in CONTROLLER_FIELDS - applicable:
             if filled.get(key) is not None:
-                having = [name for name in CONTROLLERS if key in controller_parameters(name)]
+                having = [name for name in CONTROLLERS if key in _fields_of(name)]
                 raise ValueError(f"{key} does not apply to method {method!r}, only to {', '.join(having)}")
+        if method == "epoch_gated":
+            _decide_by_epoch(filled, values, preset)
         if isinstance(filled.get("budgets"), list):  # JSON and YAML have no tuples
             filled["budgets"] = tuple(filled["budgets"])
         return filled
 
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
-        if self.method == "fixed" and self.keep_ratio is None:
-            raise ValueError("keep_ratio must be given for method 'fixed': a share in (0, 1]")
-        if self.method == "dense" and (self.warmup_periods or self.final_dense_periods):
-            raise ValueError("warmup_periods and final_dense_periods do not apply to method 'dense'")
+        missing = [key for key in sorted(_fields_of(self.method)) if getattr(self, key) is None]
+        if missing:
+            raise ValueError(f"{missing[0]} must be given for method {self.method!r}, and cannot be null")
         if self.depth < 10 or (self.depth - 4) % 6:
             raise ValueError(f"depth is {self.depth}, but must be 6n + 4: 10, 16, 22, 28, ...")
-        if self.headline_budget not in self.budgets:
-            raise ValueError(f"headline_budget is {self.headline_budget}, but must be one of budgets {self.budgets}")
+        if 1.0 not in self.budgets:
+            raise ValueError(f"budgets is {self.budgets}, but must contain 1.0, at which runs are compared")
         for name in ("train_images", "test_images", "holdout_images"):
             if getattr(self, name) % 10:
                 raise ValueError(f"{name} is {getattr(self, name)}, but must be a multiple of 10 (ten classes)")
@@ -165,14 +182,14 @@ class RunConfig(BaseModel):
             raise ValueError(f"holdout_images is {self.holdout_images}, but must be below train_images")
         if self.batch_size > self.fitted_images:
             raise ValueError(f"batch_size is {self.batch_size}, but there are {self.fitted_images} images to fit")
-        if self.warmup_epochs >= self.epochs:
-            raise ValueError(f"warmup_epochs is {self.warmup_epochs}, but must be below epochs, {self.epochs}")
+        if self.method == "epoch_gated" and self.decision_steps != self.steps_per_epoch:
+            raise ValueError(
+                f"decision_steps is {self.decision_steps}, but method 'epoch_gated' decides once an epoch, which has "
+                f"{self.steps_per_epoch} steps: leave it out"
+            )
         check_reading(self.scope, self.selection, self.rounding)
-        if self.compile and self.scope == "network":
-            raise ValueError("compile does not go with scope 'network', whose threshold changes with every batch")
-        if self.warmup_periods + self.final_dense_periods > self.periods:
-            raise ValueError(f"warmup_periods and final_dense_periods exceed the run's {self.periods} periods")
-        make_controller(self.method, **self.controller_parameters())
+        if self.method != "replay":  # whose path is known when its run is
+            make_controller(self.method, **self.controller_parameters())
         return self
 
     @property
@@ -182,7 +199,7 @@ class RunConfig(BaseModel):
 
     @property
     def steps_per_epoch(self) -> int:
-        """Whole batches in an epoch; the rest of each epoch's shuffle is left out, as is usual."""
+        """Whole batches in an epoch; the rest of each epoch's shuffle is left out (author's script)."""
         return self.fitted_images // self.batch_size
 
     @property
@@ -191,146 +208,181 @@ class RunConfig(BaseModel):
         return self.epochs * self.steps_per_epoch
 
     @property
-    def steps_per_period(self) -> int:
-        return min(self.steps, max(1, round(self.period_epochs * self.steps_per_epoch)))
-
-    @property
-    def periods(self) -> int:
-        """Periods of the run; the last one is shorter where they do not divide it."""
-        return math.ceil(self.steps / self.steps_per_period)
+    def looks(self) -> tuple[int, ...]:
+        """Epochs, counted from 1, after which the test images are looked at; the last one always is."""
+        first_of_last = self.epochs - self.evaluate_last
+        return tuple(e for e in range(1, self.epochs + 1) if e % self.evaluate_every == 0 or e > first_of_last)
 
     def controller_parameters(self) -> dict[str, Any]:
-        """Arguments for `make_controller` besides the name."""
+        """Arguments for `make_controller` besides the name and the path of `replay`."""
         applicable = controller_parameters(self.method)
-        values = {key: getattr(self, key) for key in _CONTROLLER_FIELDS & applicable.keys()}
-        if "warmup" in applicable:
-            values["warmup"] = self.warmup_periods
-        if "seed" in applicable:
-            values["seed"] = self.seed
-        return values
+        values = {key: getattr(self, key) for key in CONTROLLER_FIELDS & applicable.keys()}
+        return values | ({"seed": self.seed} if "seed" in applicable else {})
 
     def sources(self) -> dict[str, str]:
-        """For each field, where its value comes from: "paper", "inferred" or "ours"."""
+        """For each field, where its value comes from: "author's script", "paper" or "ours"."""
         tags: dict[str, str] = {}
         for name, field in type(self).model_fields.items():
             extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-            matches = [tag for tag in ("paper", "inferred") if tag in extra and extra[tag] == getattr(self, name)]
-            tags[name] = matches[0] if matches else "ours"
-        tags["method"] = "paper" if self.method == "dense" else "ours"
+            known = extra.get("author's script", [])
+            assert isinstance(known, list)
+            ours = getattr(self, name) not in known or (name in CONTROLLER_FIELDS and self.method != "accuracy_gated")
+            tags[name] = "ours" if ours else "author's script"
+        tags["method"] = {"dense": "paper", "accuracy_gated": "author's script"}.get(self.method, "ours")
         return tags
 
     def overrides(self) -> dict[str, Any]:
         """Fields that differ from the preset as it stands for this method, as JSON values."""
-        plain = _as_it_stands(self.preset, self.method, self.keep_ratio if self.method == "fixed" else None)
+        needed = {key: getattr(self, key) for key in _NEEDED.get(self.method, ())}
+        plain = _as_it_stands(self.preset, self.method, json.dumps(needed))
         own = self.model_dump(mode="json")
         return {key: value for key, value in own.items() if key != "seed" and value != plain[key]}
 
     def given(self) -> dict[str, Any]:
-        """What makes this configuration from its preset, method and seed: `overrides`, and the budget of `fixed`."""
-        return self.overrides() | ({"keep_ratio": self.keep_ratio} if self.method == "fixed" else {})
+        """What makes this configuration from its preset, method and seed: `overrides`, and what the method needs."""
+        return self.overrides() | {key: getattr(self, key) for key in _NEEDED.get(self.method, ())}
 
     def digest(self) -> str:
         """SHA-256 of the configuration as canonical JSON."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
-_CONTROLLER_FIELDS = frozenset({"keep_ratio", "decay", "floor", "reset_to", "tolerance", "patience", "max_hold"})
+CONTROLLER_FIELDS = frozenset(
+    {"decision_steps", "tighten", "tolerance", "smoothing", "relax", "cooldown", "floor"}
+    | {"keep_ratio", "path_from", "shuffled"}
+)
+_NEEDED = {"fixed": ("keep_ratio",), "replay": ("path_from", "shuffled")}  # no preset can know these
 
 
 @cache
-def _as_it_stands(preset: str, method: str, keep_ratio: float | None) -> dict[str, Any]:
+def _fields_of(method: str) -> frozenset[str]:
+    """The fields of `RunConfig` that are parameters of a method's controller."""
+    names = {"path_from" if name == "path" else name for name in controller_parameters(method)}
+    return frozenset(names & CONTROLLER_FIELDS)
+
+
+def _decide_by_epoch(filled: dict[str, Any], given: Mapping[str, Any], preset: Mapping[str, Any]) -> None:
+    """Fill in `epoch_gated`: a decision an epoch, which takes away what the preset's decisions do together."""
+    try:
+        steps = (filled["train_images"] - filled.get("holdout_images", 0)) // filled.get("batch_size", 128)
+        published = controller_parameters("accuracy_gated")
+        decisions = steps / preset.get("decision_steps", published["decision_steps"])
+    except (KeyError, TypeError, ZeroDivisionError):
+        return  # the checks of the fields say it better
+    if "decision_steps" not in given:
+        filled["decision_steps"] = max(1, steps)
+    if "tighten" not in given:
+        filled["tighten"] = 1.0 - (1.0 - preset.get("tighten", published["tighten"])) ** decisions
+
+
+@cache
+def _as_it_stands(preset: str, method: str, needed: str) -> dict[str, Any]:
     """Every field of a preset without overrides, as JSON values."""
-    given = {} if keep_ratio is None else {"keep_ratio": keep_ratio}
-    return RunConfig(preset=preset, method=method, **given).model_dump(mode="json")
+    return RunConfig(preset=preset, method=method, **json.loads(needed)).model_dump(mode="json")
 
 
 @cache
 def load_preset(name: str) -> Mapping[str, Any]:
-    """The fields that the preset's YAML file sets."""
+    """Return the fields that the preset's YAML file sets."""
     text = resources.files("sparsecycle").joinpath(f"presets/{name}.yaml").read_text(encoding="utf-8")
     values: Mapping[str, Any] = MappingProxyType(yaml.safe_load(text))
     return values
 
 
 def parse_setting(text: str) -> tuple[str, Any]:
-    """`learning_rate=0.05` as a name and a value read as YAML.
+    """Read `learning_rate=0.05` as a name and a value: null, true, false, a number, JSON, or else a word.
 
     Raises:
-        InputError: no equals sign, or a value that is not YAML.
+        InputError: no equals sign or no value.
     """
     name, equals, value = text.partition("=")
-    if not equals or not name.strip():
-        raise InputError(f"setting {text!r} is not of the form FIELD=VALUE, for example learning_rate=0.05")
+    if not equals or not name.strip() or not value.strip():
+        raise InputError(f"setting {shown(text)} is not of the form FIELD=VALUE, for example learning_rate=0.05")
+    return name.strip(), plain_value(value.strip())
+
+
+_WORDS = {"null": None, "none": None, "~": None, "true": True, "false": False}
+
+
+def plain_value(value: Any) -> Any:
+    """Return what people mean by a text: `1e-3` and `010` are numbers (which YAML 1.1 reads otherwise), lists are JSON.
+
+    Anything that is no text is returned as it is; lists are read item by item.
+    """
+    if isinstance(value, list | tuple):
+        return [plain_value(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if re.fullmatch(r"[+-]?\d{1,30}", text):
+        return int(text)
     try:
-        parsed = yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        given = shown(value)
-        raise InputError(f"setting {name.strip()}: {given} is not a number, a word, true, false or null") from None
-    return name.strip(), _number(parsed)
+        return float(text)
+    except ValueError:
+        pass
+    if text[:1] in ("[", '"'):
+        try:
+            return json.loads(text)
+        except (ValueError, RecursionError):
+            pass
+    return value
 
 
-def configure(preset: str, method: str, seed: int, overrides: Mapping[str, Any]) -> RunConfig:
-    """The configuration from what the notebook and the command line take.
+def read_overrides(overrides: Any) -> dict[str, Any]:
+    """Return overrides as a dict, given as one or as JSON or YAML text, with the values that people mean.
+
+    Raises:
+        InputError: anything else.
+    """
+    given = overrides
+    if isinstance(given, str):
+        try:
+            given = yaml.load(given, yaml.BaseLoader) if given.strip() else {}
+        except (yaml.YAMLError, RecursionError):
+            given = None
+    if not isinstance(given, Mapping) or not all(isinstance(name, str) for name in given):
+        raise InputError(
+            f"overrides is {shown(overrides)}, but must be a dict of fields with their values, such as {{'epochs': 5}}"
+        )
+    return {name: plain_value(value) for name, value in given.items()}
+
+
+def configure(preset: str, method: str, seed: int, overrides: Any) -> RunConfig:
+    """Return the configuration from what the notebook and the command line take.
 
     Raises:
         InputError: as `RunConfig`, or overrides that are no dict or set preset, method or seed.
     """
-    if not isinstance(overrides, Mapping):
-        raise InputError(
-            f"overrides is {shown(overrides)}, but must be a dict of RunConfig fields, such as {{'epochs': 5}}"
-        )
-    repeated = sorted({"preset", "method", "seed"} & overrides.keys())
+    values = read_overrides(overrides)
+    repeated = sorted({"preset", "method", "seed"} & values.keys())
     if repeated:
         raise InputError(f"overrides cannot set {', '.join(repeated)}: give it as the parameter of that name")
-    values = {name: _number(value) for name, value in overrides.items()}
     return RunConfig(preset=preset, method=method, seed=seed, **values)
 
 
-def check_notebook_parameters(namespace: Mapping[str, Any], allowed: Iterable[str]) -> None:
+def check_notebook_parameters(inputs: Iterable[str], allowed: Iterable[str]) -> None:
     """Refuse names that a papermill call injected by mistake: papermill only warns and goes on with the default.
 
     Args:
-        namespace: the notebook's `globals()`.
+        inputs: the cells executed so far, which IPython keeps in `In`; papermill's begins with "# Parameters".
         allowed: names of the parameters cell.
 
     Raises:
-        InputError: a plain value under a name that is not a parameter.
+        InputError: a name that is not a parameter.
     """
-    plain = (str, int, float, bool, list, dict, type(None))
-    ignored = {"In", "Out", "exit", "quit", "open", "get_ipython"}
     allowed = list(allowed)
-    for name, value in namespace.items():
-        if name.startswith("_") or name in ignored or name in allowed:
-            continue
-        if isinstance(value, plain):
+    injected = [cell for cell in inputs if cell.startswith("# Parameters")]
+    for name in (name for cell in injected for name in re.findall(r"^(\w+) = ", cell, re.MULTILINE)):
+        if name not in allowed:
             raise InputError(f"unknown parameter {name!r}: the notebook takes {', '.join(allowed)}")
 
 
-def _number(value: Any) -> Any:
-    """YAML 1.1 reads 1e-3 as a word; people mean a number."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return [_number(one) for one in value] if isinstance(value, list) else value
-
-
 def _sentence(error: ValidationError) -> str:
-    """The first fault of a pydantic report as one sentence with the field, what was given and what is allowed."""
     first = error.errors()[0]
-    field, given = ".".join(str(part) for part in first["loc"]), shown(first["input"])
-    message = first["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
-    if first["type"] == "extra_forbidden":
-        close = difflib.get_close_matches(field, RunConfig.model_fields, n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        return f"unknown field {field!r}: {hint}RunConfig has {', '.join(RunConfig.model_fields)}"
     if first["type"] == "missing":
-        return f"{field} is missing: give one of {', '.join(_allowed(field))}"
-    if first["type"] == "value_error":
-        return f"{field} is {given}, but {message}" if field else message
-    return f"{field} is {given}, but should be {message}"
-
-
-def _allowed(field: str) -> list[str]:
-    return list(PRESETS if field == "preset" else CONTROLLERS)
+        field = ".".join(str(part) for part in first["loc"])
+        allowed = {"preset": PRESETS, "method": tuple(CONTROLLERS)}.get(field)
+        return f"{field} is missing: give " + (f"one of {', '.join(allowed)}" if allowed else "it")
+    return sentence(error, RunConfig)

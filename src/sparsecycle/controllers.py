@@ -1,12 +1,12 @@
 """The controllers: what sets the keep-ratio while a network is trained.
 
-`accuracy_gated` is the rule of the author's script (arXiv 2603.03131): compress the keep-ratio a little at every decision,
-and reset it to 1 when training accuracy has given way. `epoch_gated` is the same rule with one decision an epoch, our
-reconstruction of the paper's other strategy. `dense` is the baseline; `replay`, `fixed`, `random` and `geometric` are
-controls of ours.
+`accuracy_gated` is the rule of the author's script (arXiv 2603.03131): compress the keep-ratio a little at every
+decision, and reset it to 1 when training accuracy has given way. `epoch_gated` is the same rule with one decision an
+epoch, our reconstruction of the paper's other strategy. `dense` is the baseline; `replay`, `fixed`, `random` and
+`geometric` are controls of ours.
 
-A controller is told the training accuracy of every step and sees nothing else. Steps may be handed over one by one or in
-groups of any size; the result is the same. Pure Python without torch: the same file runs in a browser.
+A controller is told the training accuracy of every step and sees nothing else. Steps may be handed over one by one or
+in groups of any size; the result is the same. Pure Python without torch: the same file runs in a browser.
 """
 
 import inspect
@@ -18,7 +18,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-SMALLEST = 1e-12  # of a keep-ratio: below it every layer keeps one value whatever the number
+SMALLEST = math.ulp(0.0)  # of a keep-ratio: above zero, and so small that every layer keeps one value
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,8 @@ class AccuracyGated(Controller):
 class EpochGated(AccuracyGated):
     """The published rule with one decision an epoch that compresses by as much an epoch: a reconstruction.
 
-    A comment of the author's script says that compression used to happen once an epoch, so this is our candidate for the
-    strategy of the paper that the script does not hold. The defaults are for CIFAR-10 in batches of 128: 390 steps.
+    A comment of the author's script says that compression used to happen once an epoch, so this is our candidate for
+    the strategy of the paper that the script does not hold. The defaults are for CIFAR-10 in batches of 128: 390 steps.
     """
 
     name = "epoch_gated"

@@ -55,7 +55,13 @@ class Block(nn.Module):
     """
 
     def __init__(
-        self, inputs: int, outputs: int, stride: int, norm_eps: float, dropout: float, constraint: Callable[[], nn.Module]
+        self,
+        inputs: int,
+        outputs: int,
+        stride: int,
+        norm_eps: float,
+        dropout: float,
+        constraint: Callable[[], nn.Module],
     ) -> None:
         super().__init__()
         self.norm1 = RMSNorm2d(inputs, norm_eps)
@@ -145,7 +151,11 @@ def normed_topk(norm: nn.Module, topk: nn.Module, x: Tensor) -> Tensor:
     subclass, a hook or another `forward`, are called one by one; so they are under autocast, in compiled code, where the
     compiler fuses what plain torch says, and under torch.func.
     """
-    if _untouched(norm, RMSNorm2d, _NORM_FORWARD) and _untouched(topk, GlobalTopK, _TOPK_FORWARD) and _fuses(norm, topk, x):
+    if (
+        _untouched(norm, RMSNorm2d, _NORM_FORWARD)
+        and _untouched(topk, GlobalTopK, _TOPK_FORWARD)
+        and _fuses(norm, topk, x)
+    ):
         fast: Tensor = rms_norm_topk(x, norm.weight, norm.bias, norm.eps, topk.budget)
         return fast
     constrained: Tensor = topk(norm(x))

@@ -291,7 +291,9 @@ def rms_norm_topk_backward(
     sums = torch.empty(2, *x.shape[:2])  # a row a sample: the sum does not depend on the number of threads
     gain = weight.detach().contiguous().numpy()
     with all_threads():
-        _backward(_maps(x), gain, np.float32(eps), upstream, _maps(output), _maps(to_x), sums[0].numpy(), sums[1].numpy())
+        _backward(
+            _maps(x), gain, np.float32(eps), upstream, _maps(output), _maps(to_x), sums[0].numpy(), sums[1].numpy()
+        )
     to_weight, to_bias = sums.sum(dim=1)
     return to_x, to_weight.clone(), to_bias.clone()
 

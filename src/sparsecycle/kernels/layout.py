@@ -8,6 +8,7 @@ from torch import Tensor
 
 from sparsecycle.topk import group_size
 
+
 class Rows(NamedTuple):
     """Groups of a tensor as rows.
 
