@@ -148,14 +148,11 @@ def normed_topk(norm: nn.Module, topk: nn.Module, x: Tensor) -> Tensor:
     """Return `topk(norm(x))`, by the fused operator where one serves these two modules and `x`.
 
     Fused and plain normalization add in another order, so they differ by rounding. Modules that somebody changed, by a
-    subclass, a hook or another `forward`, are called one by one; so they are under autocast, in compiled code, where the
-    compiler fuses what plain torch says, and under torch.func.
+    subclass, a hook or another `forward`, are called one by one; so they are under autocast, in compiled code, where
+    the compiler fuses what plain torch says, and under torch.func.
     """
-    if (
-        _untouched(norm, RMSNorm2d, _NORM_FORWARD)
-        and _untouched(topk, GlobalTopK, _TOPK_FORWARD)
-        and _fuses(norm, topk, x)
-    ):
+    untouched = _untouched(norm, RMSNorm2d, _NORM_FORWARD) and _untouched(topk, GlobalTopK, _TOPK_FORWARD)
+    if untouched and _fuses(norm, topk, x):
         fast: Tensor = rms_norm_topk(x, norm.weight, norm.bias, norm.eps, topk.budget)
         return fast
     constrained: Tensor = topk(norm(x))

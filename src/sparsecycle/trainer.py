@@ -1,8 +1,8 @@
 """The training: one step, and the loop of steps, at the keep-ratio that the controller sets.
 
-In a step the network sees a batch at the keep-ratio in force; the accuracy on this batch, before the update, is what the
-controller is told. A decision holds from the next step on. No files here: a `Trainer` takes a configuration and tensors,
-and `runs/execute.py` gives it folders, checkpoints and records.
+In a step the network sees a batch at the keep-ratio in force; the accuracy on this batch, before the update, is what
+the controller is told. A decision holds from the next step on. No files here: a `Trainer` takes a configuration and
+tensors, and `runs/execute.py` gives it folders, checkpoints and records.
 
 Source: the author's script of arXiv 2603.03131 for recipe and order of events. Nothing random depends on what was done
 before a pause: the order of the images is a function of seed and epoch, and the generator's state travels with `state`.
@@ -111,7 +111,7 @@ class Trainer:
         self.optimizer = make_optimizer(self.model, config)
         parameters = config.controller_parameters() | ({} if path is None else {"path": path})
         self.controller: Controller = make_controller(config.method, **parameters)
-        self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "float16")  # type: ignore[attr-defined]
+        self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "float16")
         self.step = 0
         self.decisions: list[Decision] = []
         self.diverged = False
@@ -171,7 +171,7 @@ class Trainer:
         loss = F.cross_entropy(wide, labels)
         accuracy = (logits.argmax(dim=1) == labels).double().mean()
         self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
+        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         norm = torch.zeros((), dtype=torch.float64, device=self.device)
         if self.config.clip_norm:
             self.scaler.unscale_(self.optimizer)

@@ -8,9 +8,9 @@ begin. The passes run at the speed of the cache; a histogram or a sort touches e
 Where several values are equal to the k-th largest and not all have a place, the same search finds the last index that
 has one.
 
-The second half fuses RMSNorm over channels, ReLU and selection into one pass over memory each way: a sample is normalized
-into the output, and selected there while it is still in the cache. It is in this file because numba's cache of compiled
-functions watches only the file that a function stands in.
+The second half fuses RMSNorm over channels, ReLU and selection into one pass over memory each way: a sample is
+normalized into the output, and selected there while it is still in the cache. It is in this file because numba's cache
+of compiled functions watches only the file that a function stands in.
 """
 
 import logging
