@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from sparsecycle import GlobalTopK, WideResNet, set_keep_ratio
-from sparsecycle.data.cifar10 import normalize
+from sparsecycle.errors import InputError
 from sparsecycle.evaluation.accuracy import budget_area, budget_response, capture_activations, evaluate, layer_activity
+from sparsecycle.trainer import normalize
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +32,8 @@ def test_evaluate_equals_a_plain_forward_pass_whatever_the_batch_size(network: W
     set_keep_ratio(network, 1.0)
     for batch_size in (2, 7, 100):
         result = evaluate(network, images, labels, 0.3, batch_size)
-        assert result.predictions.tolist() == logits.argmax(1).tolist()
-        assert result.accuracy == (logits.argmax(1) == labels).double().mean().item()
+        assert result.correct.tolist() == (logits.argmax(1) == labels).tolist()
+        assert result.accuracy == result.correct.double().mean().item()
         assert result.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)  # float32 sums
 
 
@@ -41,7 +42,7 @@ def test_measuring_leaves_budget_mode_and_hooks_as_they_were(network: WideResNet
     network.train()
     evaluate(network, images, torch.zeros(7, dtype=torch.int64), 0.1)
     layer_activity(network, images, 0.1)
-    with pytest.raises(KeyError):
+    with pytest.raises(InputError, match="layer is 'no such layer', but must be one of blocks.0.topk1"):
         capture_activations(network, images, "no such layer", 0.1)
     layers = [module for module in network.modules() if isinstance(module, GlobalTopK)]
     assert network.training
@@ -56,7 +57,7 @@ def test_activity_never_exceeds_the_budget_and_equals_a_count(
         output = capture_activations(network, images, layer.layer, keep_ratio)
         assert layer.active_fraction == pytest.approx((output != 0).double().mean().item())
         assert layer.dead_channels == pytest.approx((output == 0).all(0).all(1).all(1).double().mean().item())
-        assert layer.active_fraction <= keep_ratio + 1 / output[0].numel()  # k is rounded up
+        assert layer.active_fraction <= keep_ratio  # k is rounded down
 
 
 def test_budget_response_is_one_at_budget_one(network: WideResNet, images: Tensor) -> None:

@@ -1,4 +1,4 @@
-"""What is measured on a trained network: accuracy and loss at each budget, and how much of it is active."""
+"""What is measured on a network as it is: accuracy and loss at each keep-ratio, and how much of it is active."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,54 +9,56 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from sparsecycle.data.cifar10 import normalize
-from sparsecycle.topk import GlobalTopK, set_keep_ratio
+from sparsecycle.errors import InputError
+from sparsecycle.layer import GlobalTopK, set_keep_ratio
+from sparsecycle.trainer import normalize
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Of one network at one budget on one set of images.
+    """How one network does at one keep-ratio on one set of images.
 
     Attributes:
-        keep_ratio: the budget, in (0, 1].
-        accuracy: share of images classified correctly.
+        keep_ratio: in (0, 1].
+        accuracy: share of the images that are classified rightly.
         loss: mean cross-entropy in nats.
-        predictions: predicted class of each image, uint8 (N,).
+        correct: whether each image is classified rightly, bool (N,) on the CPU.
     """
 
     keep_ratio: float
     accuracy: float
     loss: float
-    predictions: Tensor
+    correct: Tensor
 
 
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, keep_ratio: float, batch_size: int = 500) -> Evaluation:
-    """Run `model` in evaluation mode at a budget, without gradients; its mode and budgets are restored afterwards.
+    """Run `model` in evaluation mode at a keep-ratio, in float32 and without gradients.
+
+    The model's mode and keep-ratios are restored afterwards.
 
     Args:
         images: uint8 (N, 3, 32, 32) on the model's device.
         labels: int64 (N,) on the same device.
     """
     logits = predict(model, images, keep_ratio, batch_size)
-    predicted = logits.argmax(dim=1)
+    correct = (logits.argmax(dim=1) == labels).cpu()
     return Evaluation(
         keep_ratio=keep_ratio,
-        accuracy=(predicted == labels).double().mean().item(),
+        accuracy=correct.double().mean().item(),
         loss=F.cross_entropy(logits.double(), labels).item(),
-        predictions=predicted.to("cpu", torch.uint8),
+        correct=correct,
     )
 
 
 def predict(model: nn.Module, images: Tensor, keep_ratio: float, batch_size: int = 500) -> Tensor:
-    """Logits (N, classes), float32, of `images` (uint8 (N, 3, 32, 32)) at a budget, in evaluation mode."""
+    """Return the logits, float32 (N, classes), of `images` (uint8 (N, 3, 32, 32)) at a keep-ratio."""
     with torch.no_grad(), at_budget(model, keep_ratio):
-        starts = range(0, len(images), batch_size)
-        return torch.cat([model(normalize(images[start : start + batch_size])).float() for start in starts])
+        return torch.cat([model(batch).float() for batch in _batches(images, batch_size)])
 
 
 @dataclass(frozen=True)
 class LayerActivity:
-    """Of one `GlobalTopK` layer at one budget.
+    """How active one `GlobalTopK` layer is at one keep-ratio.
 
     Attributes:
         layer: name of the module.
@@ -70,7 +72,11 @@ class LayerActivity:
 
 
 def layer_activity(model: nn.Module, images: Tensor, keep_ratio: float, batch_size: int = 500) -> list[LayerActivity]:
-    """Activity of every `GlobalTopK` of `model` on `images` (uint8 (N, 3, 32, 32)), in order of the forward pass."""
+    """Return the activity of every `GlobalTopK` of `model`, in order of the forward pass.
+
+    Args:
+        images: uint8 (N, 3, 32, 32) on the model's device.
+    """
     active: dict[str, Tensor] = {}
 
     def count(name: str, output: Tensor) -> None:
@@ -78,8 +84,8 @@ def layer_activity(model: nn.Module, images: Tensor, keep_ratio: float, batch_si
         active[name] = active.get(name, torch.zeros_like(shares)) + shares
 
     with torch.no_grad(), at_budget(model, keep_ratio), watched(model, count):
-        for start in range(0, len(images), batch_size):
-            model(normalize(images[start : start + batch_size]))
+        for batch in _batches(images, batch_size):
+            model(batch)
     return [
         LayerActivity(name, shares.mean().item() / len(images), (shares == 0).double().mean().item())
         for name, shares in active.items()
@@ -87,14 +93,17 @@ def layer_activity(model: nn.Module, images: Tensor, keep_ratio: float, batch_si
 
 
 def capture_activations(model: nn.Module, images: Tensor, layer: str, keep_ratio: float) -> Tensor:
-    """Output (N, C, H, W) of the `GlobalTopK` named `layer`, the whole network at a budget.
+    """Return the output (N, C, H, W) of the `GlobalTopK` named `layer`, the whole network at a keep-ratio.
 
     Args:
-        images: uint8 (N, 3, 32, 32).
+        images: uint8 (N, 3, 32, 32) on the model's device.
 
     Raises:
-        KeyError: no `GlobalTopK` of that name.
+        InputError: no `GlobalTopK` of that name.
     """
+    names = [name for name, module in model.named_modules() if isinstance(module, GlobalTopK)]
+    if layer not in names:
+        raise InputError(f"layer is {layer!r}, but must be one of {', '.join(names)}")
     outputs: dict[str, Tensor] = {}
     with torch.no_grad(), at_budget(model, keep_ratio), watched(model, outputs.__setitem__):
         model(normalize(images))
@@ -102,7 +111,10 @@ def capture_activations(model: nn.Module, images: Tensor, layer: str, keep_ratio
 
 
 def budget_response(model: nn.Module, images: Tensor, budgets: Sequence[float]) -> list[float]:
-    """Size (root mean square) of the last activations, averaged over positions, at each budget over that at 1.0."""
+    """Return the size of the last layer's output at each budget, over its size at 1.0.
+
+    The size is the root mean square of the output after averaging over positions, which is what the head sees.
+    """
     *_, last = (name for name, module in model.named_modules() if isinstance(module, GlobalTopK))
     sizes = [
         capture_activations(model, images, last, budget).mean(dim=(2, 3)).square().mean().sqrt().item()
@@ -112,13 +124,18 @@ def budget_response(model: nn.Module, images: Tensor, budgets: Sequence[float]) 
 
 
 def budget_area(budgets: Sequence[float], accuracies: Sequence[float]) -> float:
-    """Mean accuracy over the logarithm of the budget: the area under the accuracy-budget curve over its width."""
+    """Return the mean accuracy over the logarithm of the budget: the area under that curve over its width."""
     order = np.argsort(budgets)
     x = np.log(np.asarray(budgets, dtype=float)[order])
     y = np.asarray(accuracies, dtype=float)[order]
     if len(x) == 1:
         return float(y[0])
     return float(np.trapezoid(y, x) / (x[-1] - x[0]))
+
+
+def _batches(images: Tensor, batch_size: int) -> Iterator[Tensor]:
+    for start in range(0, len(images), batch_size):
+        yield normalize(images[start : start + batch_size]).contiguous(memory_format=torch.channels_last)
 
 
 @contextmanager
@@ -139,7 +156,7 @@ def watched(model: nn.Module, seen: Callable[[str, Tensor], None]) -> Iterator[N
 
 @contextmanager
 def at_budget(model: nn.Module, keep_ratio: float) -> Iterator[None]:
-    """`model` in evaluation mode at a budget; its mode and budgets are restored afterwards."""
+    """Put `model` into evaluation mode at a keep-ratio; its mode and keep-ratios are restored afterwards."""
     layers = [module for module in model.modules() if isinstance(module, GlobalTopK)]
     before = [layer.keep_ratio for layer in layers]
     training = model.training

@@ -10,9 +10,9 @@ PRUNED_SHARES = (0.5, 0.8, 0.9)
 
 
 def pruned(model: nn.Module, share: float) -> nn.Module:
-    """A copy without the `share` of its weights that are smallest in magnitude over all layers, not trained further.
+    """Return a copy without the `share` of its weights that are smallest in magnitude over all layers.
 
-    Weights of convolutions and linear layers count, gains and biases stay (`torch.nn.utils.prune`).
+    The copy is not trained further. Weights of convolutions and linear layers count, gains and biases stay (`torch.nn.utils.prune`).
     """
     smaller = copy.deepcopy(model)
     smaller.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as `prune` wants it
@@ -24,7 +24,7 @@ def pruned(model: nn.Module, share: float) -> nn.Module:
 
 
 def with_int8_weights(model: nn.Module) -> nn.Module:
-    """A copy whose weights of convolutions and linear layers are rounded to 255 levels, evenly spaced around zero.
+    """Return a copy with the weights of convolutions and linear layers at 255 levels, evenly spaced around zero.
 
     One scale for each output channel, so that its largest weight is level 127. Activations stay in float32.
     """

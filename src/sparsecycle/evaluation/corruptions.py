@@ -9,8 +9,9 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from sparsecycle.topk import GlobalTopK
 from sparsecycle.data.torchvision_import import import_torchvision
+from sparsecycle.errors import InputError
+from sparsecycle.layer import GlobalTopK
 
 STRENGTHS = {
     "noise": (0.04, 0.06, 0.08, 0.09, 0.10),  # standard deviation, pixels in [0, 1]
@@ -22,10 +23,14 @@ _BLUR_SIZE = 9  # four standard deviations to each side at the strongest
 
 
 def corrupt(images: Tensor, kind: str, strength: float) -> Tensor:
-    """`images` (uint8 (N, 3, 32, 32)) with noise, blur or less contrast; the noise is the same at every call.
+    """Return `images` (uint8 (N, 3, 32, 32)) with noise, blur or less contrast; the noise is the same at every call.
+
+    Args:
+        kind: "noise", "blur" or "contrast".
+        strength: in the unit of `STRENGTHS`.
 
     Raises:
-        ValueError: an unknown kind.
+        InputError: an unknown kind.
     """
     import_torchvision()
     from torchvision.transforms.v2 import functional
@@ -41,12 +46,12 @@ def corrupt(images: Tensor, kind: str, strength: float) -> Tensor:
     if kind == "contrast":
         flatter: Tensor = functional.adjust_contrast(images, strength)
         return flatter
-    raise ValueError(f"kind is {kind!r}, but must be one of noise, blur, contrast")
+    raise InputError(f"kind is {kind!r}, but must be one of noise, blur, contrast")
 
 
 @contextmanager
 def units_removed(model: nn.Module, share: float) -> Iterator[None]:
-    """A random `share` of the channels of every `GlobalTopK` is silent: its output there is zero.
+    """Silence a random `share` of the channels of every `GlobalTopK`: its output there is zero.
 
     The choice depends on the place of the layer and its number of channels alone, and a larger share removes more of
     the same order, so that networks and shares are compared on the same units' places.

@@ -5,26 +5,27 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from sparsecycle.data.cifar10 import normalize
+from sparsecycle.errors import InputError
 from sparsecycle.evaluation.accuracy import at_budget, watched
+from sparsecycle.trainer import normalize
 
 
 def linear_cka(x: Tensor, y: Tensor) -> float:
-    """Linear centred kernel alignment of two representations of the same n examples, (n, p) and (n, q); 0 to 1.
+    """Return the linear centred kernel alignment of two representations of the same n examples, (n, p) and (n, q).
 
     Kornblith et al., "Similarity of Neural Network Representations Revisited" (arXiv 1905.00414), section 3, by Gram
-    matrices: 1 where they agree up to rotation and scale. NaN where one of them is constant.
+    matrices: from 0 to 1, where they agree up to rotation and scale. NaN where one of them is constant.
 
     Raises:
-        ValueError: different numbers of examples.
+        InputError: different numbers of examples.
     """
     if len(x) != len(y):
-        raise ValueError(f"representations of {len(x)} and {len(y)} examples were given, but they must be of the same")
+        raise InputError(f"representations of {len(x)} and {len(y)} examples were given, but they must be of the same")
     return _alignment(_centred_gram(x), _centred_gram(y))
 
 
 def budget_similarity(model: nn.Module, images: Tensor, budgets: Sequence[float]) -> list[dict[str, float | str]]:
-    """Linear CKA of each `GlobalTopK` layer's output at budget 1.0 and at each of `budgets`.
+    """Return the linear CKA of each `GlobalTopK` layer's output at keep-ratio 1.0 and at each of `budgets`.
 
     Args:
         images: uint8 (N, 3, 32, 32); as many numbers as N squared are kept for each layer.
