@@ -2,20 +2,26 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/ready
-METHODS := dense loss_gated plateau
+METHODS := dense accuracy_gated epoch_gated
 STUDY ?= smoke
+JOBS ?= 2
 SHELL := /bin/bash
-# glibc gives large blocks back and gets them anew each step: half of the time of a fully connected network.
-KEEP_MEMORY := MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=10000000000
+# What the user has set up for matplotlib and IPython stays out of our figures and cells.
+export MPLCONFIGDIR := $(CURDIR)/_build/profile/matplotlib
+export IPYTHONDIR := $(CURDIR)/_build/profile/ipython
+unexport MATPLOTLIBRC PYTHONSTARTUP
+# Two runs with one thread each use two cores better than one run after the other with two.
+ONE_THREAD := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 # Beside the wheels of `make class-kit` nothing is fetched.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(wildcard wheels),--no-index --find-links wheels)
 JUPYTERLAB := $(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(PIP) -c requirements.lock jupyterlab
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages class class-teacher class-times class-kit pdf test lint types unit unit-then-notebooks notebooks pages-check bench study paper measure record set-search readme outputs links audit clean
+.PHONY: help env book pages class class-teacher class-times class-kit pdf test quick lint types unit notebooks pages-check \
+	bench study paper100 paper measure record readme outputs links audit clean
 
 help:  ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
+	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9 -]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
 
 env: $(READY)  ## make the environment in .venv from requirements.lock
 
@@ -31,10 +37,8 @@ $(READY): requirements.lock pyproject.toml
 
 book: $(READY)  ## train dense and both strategies on this machine, then build the book with these runs in it
 	@mkdir -p book/your-runs
-	@for method in $(METHODS); do \
-		$(PAPERMILL) book/your-runs/$$method.ipynb --stderr-file >(cat >&2) \
-			-p preset quick -p method $$method -p seed 0 -p output_dir runs || exit 1; \
-	done
+	@printf '%s\n' $(METHODS) | xargs -P 2 -I{} env $(ONE_THREAD) $(PAPERMILL) book/your-runs/{}.ipynb --stderr-file >(cat >&2) \
+		-p preset quick -p method {} -p seed 0 -p output_dir runs
 	@$(BIN)/sparsecycle compare runs --no-claims
 	@$(MAKE) --no-print-directory pages
 	@echo "The book, with your runs in it: open _build/html/index.html in a browser"
@@ -67,43 +71,42 @@ pdf: $(READY)  ## the built book as one PDF, in _build/html
 	@$(BIN)/python book/browser.py
 	@$(BIN)/python book/pdf.py
 
-test: lint types  ## all that must hold: ruff, mypy, pytest, nbval, the book
-	@OMP_NUM_THREADS=1 $(MAKE) --no-print-directory -j 2 unit-then-notebooks pages  # two cores have no threads to spare
+test: lint types  ## all that must hold: ruff, import order, mypy, pytest, nbval, the book
+	@$(ONE_THREAD) $(MAKE) --no-print-directory -j 2 unit pages  # two cores have no threads to spare
 	@$(MAKE) --no-print-directory pages-check
 
-unit-then-notebooks: unit
-	@$(MAKE) --no-print-directory notebooks
+quick: $(READY)  ## the tests of the method itself, in less than a minute
+	@$(ONE_THREAD) $(BIN)/pytest -q -n 2 --dist worksteal tests/core
 
-lint: $(READY)  ## ruff: rules and format
+lint: $(READY)  ## ruff: rules and format; import-linter: the order of imports
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
+	@$(BIN)/lint-imports --no-cache --no-logo
 
 types: $(READY)  ## mypy, strict
 	@$(BIN)/mypy
 
-unit: $(READY)  ## pytest, two processes; Triton's interpreter stands in for a GPU
+unit: $(READY)  ## pytest without the built book, two processes; Triton's interpreter stands in for a GPU
 	@$(BIN)/python -c 'import triton' 2>/dev/null \
 		|| $(PIP) 'triton>=3.6,<4' \
 		|| echo "Triton cannot be installed here: its tests are skipped"
-	@$(BIN)/pytest -n 2 --dist loadfile --ignore tests/test_pages.py --ignore tests/test_browser.py
+	@$(BIN)/pytest -n 2 --dist loadfile -m 'not pages and not browser'
 
 notebooks: $(READY)  ## nbval: execute the chapters and compare the outputs marked for it
 	@$(BIN)/pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
 		notebooks --ignore notebooks/run.ipynb --ignore notebooks/set.ipynb
 
-pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs, and each page in a browser
+pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs, and one page of each kind in a browser
 	@$(BIN)/python book/browser.py
-	@$(BIN)/pytest -n 2 --dist worksteal tests/test_browser.py tests/test_pages.py
+	@$(BIN)/pytest -n 2 --dist worksteal -m 'pages or browser' tests/book
 
-study: $(READY)  ## the runs of a study of workflow/grid.yaml that are missing; MINUTES=50 stops then, SIDE=4 shares a GPU
-	@$(if $(MINUTES),timeout $(MINUTES)m) $(BIN)/snakemake --snakefile workflow/Snakefile \
-		--profile workflow/profiles/local --quiet all \
-		--config study=$(STUDY) $(if $(SIDE),gpu_percent=$$((100 / $(SIDE)))); \
-	status=$$?; $(BIN)/sparsecycle grid $(STUDY); [ $$status = 124 ] || exit $$status  # 124: the minutes are over
+study: $(READY)  ## the missing runs of a study of workflow/studies.yaml: STUDY=name JOBS=2; MINUTES=50 stops then
+	@$(if $(MINUTES),timeout $(MINUTES)m) $(BIN)/sparsecycle study $(STUDY) --jobs $(JOBS); \
+		status=$$?; [ $$status = 124 ] && echo "the minutes are over: the same command goes on" || exit $$status
 
-paper: $(READY)  ## the replication itself, on a GPU: the runs that are missing; MINUTES=50 stops then, SIDE=4 at a time
+paper100 paper: $(READY)  ## the replication itself, for 100 or 500 epochs, on a GPU: the runs that are missing
 	@$(BIN)/sparsecycle data fetch cifar10
-	@$(MAKE) --no-print-directory study STUDY=paper SIDE=$(or $(SIDE),4)
+	@$(MAKE) --no-print-directory study STUDY=$@
 
 bench: $(READY)  ## measure what the method costs on this machine (minutes); two records in data/benchmarks
 	@$(BIN)/python -m sparsecycle_book.benchmarks
@@ -112,30 +115,12 @@ bench: $(READY)  ## measure what the method costs on this machine (minutes); two
 measure: $(READY)  ## measure the finished runs in runs/: compressed, disturbed, layer by layer (half a minute each)
 	@$(BIN)/sparsecycle measure runs
 
-record: $(READY)  ## for maintainers: make the runs of the book that are missing in data/runs (hours), and measure them
-	@for seed in 0 1 2; do for method in $(METHODS) geometric; do \
-		[ -f data/runs/quick/$$method-seed$$seed/record.json ] || $(PAPERMILL) book/runs/$$method-seed$$seed.ipynb --stderr-file >(cat >&2) \
-			-p preset quick -p method $$method -p seed $$seed -p output_dir data/runs || exit 1; \
-	done; done
-	@rm -f book/runs/*-seed[1-9].ipynb
-	@for study in classroom ablation; do \
-		$(BIN)/sparsecycle grid $$study --output-dir data/runs --commands | sed 's/$$/ --no-progress/' \
-			| OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 xargs -r -d '\n' -P 2 -n 1 sh -c || exit 1; \
-	done
-	@$(BIN)/sparsecycle measure data/runs/classroom
-	@mkdir -p data/checkpoints/classroom
+record: $(READY)  ## for maintainers, in a clean tree: make the missing smoke and quick runs of the book in data/runs
+	@for study in smoke quick; do $(BIN)/sparsecycle study $$study --output-dir data/runs --jobs 2 || exit 1; done
 	@for method in $(METHODS); do \
-		cp data/runs/classroom/$$method-seed0/model.safetensors data/checkpoints/classroom/$$method-seed0.safetensors; \
-		$(PAPERMILL) book/runs/classroom-$$method-seed0.ipynb \
-			-p preset classroom -p method $$method -p seed 0 -p output_dir data/runs || exit 1; \
-	done
-	@for study in study ablation; do \
-		$(KEEP_MEMORY) $(BIN)/sparsecycle set study $$study --output-dir data/runs --jobs 2 || exit 1; \
+		$(PAPERMILL) book/runs/$$method-seed0.ipynb -p preset quick -p method $$method -p seed 0 -p output_dir data/runs || exit 1; \
 	done
 	@$(MAKE) --no-print-directory outputs readme
-
-set-search: $(READY)  ## for maintainers: the search for the companion's constants (an hour), in data/search
-	@$(KEEP_MEMORY) $(BIN)/sparsecycle set study search --output-dir data/search --jobs 2
 
 readme: $(READY)  ## write the results in README.md from the records
 	@$(BIN)/python -m sparsecycle_book.readme
