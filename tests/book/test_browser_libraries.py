@@ -42,7 +42,7 @@ def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     digest = base64.b64encode(hashlib.sha512(buffer.getvalue()).digest()).decode()
-    package = module.Package("small", "1.0.0", "MIT", 1000, digest, r"package/src/\w+\.js")
+    package = module.Package("small", "1.0.0", "MIT", digest, r"package/src/\w+\.js")
     monkeypatch.setattr(module, "PACKAGES", (package,))
     monkeypatch.setattr(module, "TARBALLS", tmp_path / "tarballs")
     monkeypatch.setattr(module, "TARGET", tmp_path / "made")
@@ -90,4 +90,11 @@ def test_without_npm_the_book_is_built_without_it(
     monkeypatch.setenv("PATH", "/nowhere")
     libraries.main()
     assert "the playground does without small 1.0.0 (the npm client" in capsys.readouterr().out
+    assert made(libraries) == {}
+
+
+def test_where_npm_fails_its_reason_is_told(libraries: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "bin" / "npm").write_text("#!/bin/sh\necho 'npm error code E404' >&2\nexit 1\n")
+    libraries.main()
+    assert "npm pack small@1.0.0 failed with status 1: npm error code E404" in capsys.readouterr().out
     assert made(libraries) == {}

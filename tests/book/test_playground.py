@@ -3,22 +3,23 @@
 import base64
 import io
 import json
-import math
 import re
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 from bs4 import BeautifulSoup
 from PIL import Image
 
 from sparsecycle import RunConfig
-from sparsecycle.config import PRESETS
-from sparsecycle.controllers import CONTROLLERS, controller_parameters
-from sparsecycle_book.playground import BudgetView, budget_slider, controller_board, run_board
+from sparsecycle.controllers import controller_parameters
+from sparsecycle_book.playground import BudgetView, budget_slider, controller_board
 from sparsecycle_book.playground.board import data_element
-from sparsecycle_book.playground.controllers import COST, KNOBS
+from sparsecycle_book.playground.controllers import GIVES_WAY, KNOBS, STEPS_AN_EPOCH
 from sparsecycle_book.simulation import simulate
 
 
@@ -27,8 +28,8 @@ def slider() -> budget_slider:
     maps = np.zeros((5, 6, 7))
     maps[:, :3] = 2.0
     views = [
-        BudgetView(1.0, maps, {"dense": 0.5, "plateau": 0.625}),
-        BudgetView(0.1, maps * (np.arange(5) == 0)[:, None, None], {"dense": 0.25, "plateau": 0.5}),
+        BudgetView(1.0, maps, {"training images": 0.625, "test images": 0.5}),
+        BudgetView(0.1, maps * (np.arange(5) == 0)[:, None, None], {"training images": 0.5, "test images": 0.25}),
     ]
     return budget_slider("a <frog>", np.zeros((32, 32, 3), dtype=np.uint8), views)
 
@@ -40,7 +41,7 @@ def test_each_budget_has_its_view_and_the_first_one_is_shown(slider: budget_slid
     control = page.select_one("input")
     assert control and (control["max"], control["data-budgets"]) == ("1", "1 0.1")
     assert "50% of these values are left; accuracy" not in str(views[0]), "the bars say the accuracy"
-    assert [bar.get_text("|") for bar in views[1].select(".play-bar")] == ["dense|25.0%", "plateau|50.0%"]
+    assert [bar.get_text("|") for bar in views[1].select(".play-bar")] == ["training images|50.0%", "test images|25.0%"]
     assert "width: 62.5%" in str(views[0])
 
 
@@ -65,47 +66,67 @@ def test_without_a_budget_there_is_nothing_to_choose() -> None:
         budget_slider("", np.zeros((1, 1, 3), dtype=np.uint8), [])
 
 
-def data_of(board: controller_board | run_board) -> Any:
+def data_of(board: controller_board) -> Any:
     [element] = BeautifulSoup(board.html(), "html.parser").select("script.play-data")
     return json.loads(element.get_text())
 
 
-START = {"loss_gated": dict(controller_parameters("loss_gated")), "fixed": {"keep_ratio": 0.3, "warmup": 0}}
-FALLING = [2.0, 1.5, 1.2, 1.1, 1.05, 1.0]
+PUBLISHED = dict(controller_parameters("accuracy_gated"))
+CURVES = {"climbs": [0.2, 0.5, 0.8, 0.9, 1.0], "falls <off>": [0.2, 0.9, 1.0, 0.9, 0.2]}
 
 
-def test_the_board_holds_what_each_knob_alone_does() -> None:
-    board = controller_board({"falling": FALLING, "broken": [*FALLING[:5], math.nan]}, START)
+def test_the_board_holds_what_the_rule_does_from_each_preset_on_each_curve() -> None:
+    board = controller_board(CURVES, {"published": PUBLISHED}, epochs=5)
     data = data_of(board)
-    assert data["curves"]["broken"][-1] is None
-    for position, tolerance in enumerate(KNOBS["tolerance"][1]):
-        expected = simulate("loss_gated", START["loss_gated"] | {"tolerance": tolerance}, FALLING).budgets
-        assert data["computed"][f"loss_gated|falling|tolerance|{position}"] == pytest.approx(expected, abs=1e-5)
-    for position, cost in enumerate(KNOBS[COST][1]):
-        expected = simulate("loss_gated", START["loss_gated"], FALLING, cost).budgets
-        assert data["computed"][f"loss_gated|falling|cost|{position}"] == pytest.approx(expected, abs=1e-5)
-    assert data["computed"]["fixed|broken|keep_ratio|0"] == [KNOBS["keep_ratio"][1][0]] * 6
-    assert board.told() == "controllers loss_gated, fixed on: falling, broken"
+    assert data["steps_each"] == STEPS_AN_EPOCH and data["presets"]["published"] == {**PUBLISHED, GIVES_WAY: 0.1}
+    for title, accuracies in CURVES.items():
+        expected = simulate({}, accuracies, STEPS_AN_EPOCH, gives_way=0.1, noise=True)
+        computed = data["computed"][f"published|{title}"]
+        for name in ("averages", "bests", "keep_ratios"):
+            assert computed[name] == pytest.approx(getattr(expected, name), rel=1e-3), "four digits"
+        assert (computed["steps"], computed["resets"]) == (expected.steps, expected.resets)
+    assert board.told() == "the published rule with published on: climbs, falls <off>"
 
 
-def test_there_is_a_knob_for_every_parameter_and_it_reaches_what_the_presets_say() -> None:
-    for method in CONTROLLERS:
-        assert set(controller_parameters(method)) <= set(KNOBS)
-        for preset in PRESETS:
-            given = {"keep_ratio": 0.3} if method == "fixed" else {}
-            parameters = RunConfig(preset=preset, method=method, **given).controller_parameters()
-            controller_board({"falling": FALLING}, {method: parameters})
+def test_the_modules_that_the_page_gets_answer_there_without_torch_as_they_do_here(tmp_path: Path) -> None:
+    data = data_of(controller_board(CURVES, {"published": PUBLISHED}, epochs=5))
+    for name, source in data["sources"].items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        (path.parent / "__init__.py").touch()
+        path.write_text(source, encoding="utf-8")
+    question: dict[str, Any] = {"parameters": PUBLISHED, "accuracies": CURVES["climbs"], "steps_each": 200}
+    code = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from sparsecycle_book.simulation import simulate_json; print(simulate_json(sys.argv[1]))"
+    )
+    command = [sys.executable, "-S", "-c", code, json.dumps(question)]  # -S: nothing that is installed
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == asdict(simulate(**question))
 
 
-def test_a_board_needs_curves_of_one_length_a_controller_and_values_of_its_knobs() -> None:
-    with pytest.raises(ValueError, match="the curves need one length, at least one period; given: 6, 5"):
-        controller_board({"a": FALLING, "b": FALLING[1:]}, START)
+def test_there_is_a_knob_for_every_parameter_and_it_reaches_the_published_values_and_the_presets() -> None:
+    assert set(KNOBS) == {*PUBLISHED, GIVES_WAY}
+    for method in ("accuracy_gated", "epoch_gated"):
+        controller_board(CURVES, {method: controller_parameters(method)}, epochs=5)
+    for preset in ("paper", "paper100", "classroom"):
+        parameters = RunConfig(preset=preset, method="accuracy_gated").controller_parameters()
+        controller_board(CURVES, {preset: parameters}, epochs=5)
+
+
+def test_a_board_needs_curves_of_one_length_a_preset_and_values_of_its_knobs() -> None:
+    with pytest.raises(ValueError, match="the curves need one length, at least one value; given: 2, 1"):
+        controller_board({"a": [0.1, 0.2], "b": [0.1]}, {"published": PUBLISHED})
     with pytest.raises(ValueError, match="given: none"):
-        controller_board({}, START)
-    with pytest.raises(ValueError, match="no controller to choose"):
-        controller_board({"a": FALLING}, {})
-    with pytest.raises(ValueError, match=r"decay of geometric is 0\.55, but its knob has the values 0\.3, 0\.4"):
-        controller_board({"a": FALLING}, {"geometric": {"decay": 0.55}})
+        controller_board({}, {"published": PUBLISHED})
+    with pytest.raises(ValueError, match="give at least one preset"):
+        controller_board(CURVES, {})
+    with pytest.raises(ValueError, match=r"tighten of 'odd' is 0\.55, but its knob has the values 0\.005, 0\.01"):
+        controller_board(CURVES, {"odd": PUBLISHED | {"tighten": 0.55}})
+    with pytest.raises(ValueError, match=r"floor of 'less' is None, but its knob"):
+        controller_board(CURVES, {"less": {name: value for name, value in PUBLISHED.items() if name != "floor"}})
+    with pytest.raises(ValueError, match="100 epochs of 390 steps cannot be cut into the curves' equal parts"):
+        controller_board({"a": [0.5] * 7}, {"published": PUBLISHED})
 
 
 def test_data_cannot_end_the_element_that_holds_it() -> None:
@@ -113,28 +134,3 @@ def test_data_cannot_end_the_element_that_holds_it() -> None:
     element = BeautifulSoup(data_element({"a": text}), "html.parser")
     [script] = element.select("script")
     assert json.loads(script.get_text()) == {"a": text}
-
-
-def test_the_board_of_runs_holds_ours_as_they_stand() -> None:
-    kind = {"preset": "quick", "method": "dense", "variant": "", "evaluated_on": "test", "status": "complete"}
-    runs = pd.DataFrame(
-        [
-            kind | {"seed": 0, "test_accuracy": 0.5, "accuracy_at_1": 0.5, "accuracy_at_0.1": 0.2},
-            kind | {"seed": 1, "test_accuracy": 0.7, "accuracy_at_1": 0.7, "accuracy_at_0.1": 0.4},
-            kind | {"seed": 1, "test_accuracy": 0.9, "variant": "norm=batch"},
-            kind | {"seed": 2, "test_accuracy": 0.9, "evaluated_on": "holdout"},
-        ]
-    )
-    epochs = pd.DataFrame(
-        [
-            {"preset": "quick", "method": "dense", "variant": variant, "epoch": 1.0, "test_accuracy": accuracy}
-            for variant, accuracy in (("", 0.3), ("", 0.5), ("norm=batch", 0.9))
-        ]
-    )
-    board = run_board(runs, epochs)
-    assert data_of(board)["presets"] == {
-        "quick": {
-            "dense": {"accuracies": [0.5, 0.7], "epochs": [[1.0, 0.4]], "budgets": [[0.1, 0.3], [1.0, 0.6]]},
-        }
-    }
-    assert board.told() == "recorded: 2 runs of quick"

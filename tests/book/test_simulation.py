@@ -1,87 +1,83 @@
-"""What the playground says a controller does is what it did in training."""
+"""What the playground says the published rule does is what the library's controller does."""
 
 import json
 import math
+import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sparsecycle import RunConfig, make_controller
-from sparsecycle.controllers import budget_path
-from sparsecycle_book.playground.controllers import COST, KNOBS
-from sparsecycle.runs.records import load_configurations, load_epochs
-from sparsecycle_book.simulation import simulate, simulate_json
+from sparsecycle import make_controller
+from sparsecycle_book.simulation import BATCH, noisy, simulate, simulate_json
 
-LOSSES = st.lists(st.floats(0, 5), min_size=1, max_size=40)
+ACCURACIES = st.lists(st.floats(0, 1), min_size=1, max_size=30)
+FAST = {"decision_steps": 2, "tighten": 0.3, "cooldown": 1}
 
 
-def test_recorded_losses_lead_to_the_budgets_of_the_recorded_runs() -> None:
-    configurations = load_configurations().set_index("run")
-    replayed = 0
-    for name, run in load_epochs().groupby("run"):
-        wanted = configurations.loc[name, ["preset", "method", "seed", "keep_ratio"]].dropna().to_dict()
-        if run["variant"].iloc[0] or wanted["preset"] not in ("quick", "classroom"):
-            continue
-        config = RunConfig(**wanted)
-        steered = len(run) - config.final_dense_periods  # the controller is not asked about the last ones
-        run = run.sort_values("period").head(steered)
-        made = simulate(config.method, config.controller_parameters(), list(run["train_loss"]))
-        assert made.budgets == pytest.approx(list(run["keep_ratio"]), abs=1e-12), name
-        replayed += 1
-    assert replayed >= 50
+@given(ACCURACIES, st.integers(1, 4))
+def test_without_noise_and_answer_it_is_the_library_s_controller(accuracies: list[float], steps_each: int) -> None:
+    controller = make_controller("accuracy_gated", **FAST)
+    decisions = controller.update(one for accuracy in accuracies for one in [accuracy] * steps_each)
+    made = simulate(FAST, accuracies, steps_each)
+    found = zip(made.steps, made.averages, made.bests, made.keep_ratios, made.resets, strict=True)
+    assert list(found) == [(one.step, one.average, one.best, one.keep_ratio, one.reset) for one in decisions]
 
 
-@given(LOSSES)
-def test_without_a_cost_the_controller_is_told_the_losses_as_they_are(losses: list[float]) -> None:
-    made = simulate("plateau", {"decay": 0.5}, losses)
-    assert made.losses == losses
-    assert made.budgets == budget_path(make_controller("plateau", decay=0.5), losses)
+@given(ACCURACIES)
+def test_while_the_cooldown_lasts_it_counts_down_and_the_keep_ratio_stays(accuracies: list[float]) -> None:
+    made = simulate(FAST | {"cooldown": 3}, accuracies, 2)
+    rows = zip(made.keep_ratios, made.cooldowns, made.resets, strict=True)
+    for (keep_ratio, left, _), (then, left_then, reset) in pairwise(rows):
+        if left and not reset:
+            assert (then, left_then) == (keep_ratio, left - 1)
 
 
-@given(LOSSES, st.floats(0, 3))
-def test_a_cost_is_added_in_proportion_to_what_is_cut(losses: list[float], cost: float) -> None:
-    made = simulate("loss_gated", {}, losses, cost)
-    for told, loss, budget in zip(made.losses, losses, made.budgets, strict=True):
-        assert told == loss + cost * (1 - budget)
+def test_accuracy_that_gives_way_ends_a_cycle() -> None:
+    steady = simulate(FAST, [1.0] * 20, 2)
+    assert not any(steady.resets) and steady.keep_ratios[-1] == pytest.approx(0.7**20)
+    answering = simulate(FAST, [1.0] * 20, 2, gives_way=0.5)
+    # 0.7, 0.49, 0.343: below 0.5 the accuracy shrinks; at 0.343 the average has lost more than 0.12, and keep returns.
+    assert answering.keep_ratios[:4] == pytest.approx([0.7, 0.49, 0.343, 1.0])
+    assert answering.resets[:4] == [False, False, False, True]
 
 
-def test_a_cost_above_the_tolerance_turns_loss_gated_back() -> None:
-    # Dense, then 0.7, which costs 0.3 nats of the 1: more than the tolerance of 0.2, so dense again.
-    assert simulate("loss_gated", {}, [1.0] * 5, cost=1.0).budgets == [1.0, 0.7, 1.0, 0.7, 1.0]
-    assert simulate("loss_gated", {}, [1.0] * 3, cost=0.1).budgets == pytest.approx([1.0, 0.7, 0.49])
+@pytest.mark.parametrize("accuracy", [0.1, 0.5, 0.9])
+def test_the_noise_is_that_of_a_batch(accuracy: float) -> None:
+    generator = random.Random(0)
+    drawn = [noisy(accuracy, generator) for _ in range(20_000)]
+    mean = sum(drawn) / len(drawn)
+    deviation = math.sqrt(sum((one - mean) ** 2 for one in drawn) / len(drawn))
+    wanted = math.sqrt(accuracy * (1 - accuracy) / BATCH)
+    assert mean == pytest.approx(accuracy, abs=5 * wanted / math.sqrt(20_000))
+    assert deviation == pytest.approx(wanted, rel=0.03), "five standard errors of a deviation of 20,000 draws are 2.5 %"
+    assert all(0 <= one <= 1 and (one * BATCH).is_integer() for one in drawn)
+
+
+def test_noise_alone_resets_at_one_half_and_hardly_at_nine_tenths() -> None:
+    resets = {p: sum(simulate({}, [p], 128 * 1000, noise=True).resets) / 1000 for p in (0.5, 0.9)}
+    assert resets[0.5] > 0.1 and resets[0.9] < 0.01
 
 
 def test_the_browser_is_answered_in_json() -> None:
-    question = {"method": "loss_gated", "parameters": {}, "losses": [1.0, None, 1.0], "cost": 0.0}
+    question = {"parameters": FAST, "accuracies": [0.5, 1.0], "steps_each": 2}
     answer = json.loads(simulate_json(json.dumps(question)))
-    assert answer == {"budgets": [1.0, 0.7, 1.0], "losses": [1.0, None, 1.0]}, "null diverged, and resets"
-    wrong = json.loads(simulate_json(json.dumps(question | {"parameters": {"decay": 2}})))
-    assert wrong["error"] == "decay is 2, but must lie between 0 and 1: the factor of one compression"
+    assert answer["keep_ratios"] == [0.7, 0.7 * 0.7] and answer["averages"] == [0.5, 0.875]
+    wrong = json.loads(simulate_json(json.dumps(question | {"parameters": {"tighten": 2}})))
+    assert wrong["error"] == "tighten is 2, but must lie in [0, 1)"
 
 
-@pytest.mark.parametrize("cost", [-0.1, math.nan, math.inf])
-def test_a_cost_that_is_none_is_refused(cost: float) -> None:
-    with pytest.raises(ValueError, match=r"cost is .*, but must be a finite number of nats from 0"):
-        simulate("dense", {}, [1.0], cost)
-
-
-def test_what_the_playground_suggests_to_try_changes_what_is_seen() -> None:
-    epochs = load_epochs()
-    seed0 = epochs[(epochs["preset"] == "classroom") & (epochs["seed"] == 0) & (epochs["variant"] == "")]
-    losses = {method: list(of.sort_values("period")["train_loss"]) for method, of in seed0.groupby("method")}
-
-    def budgets(method: str, curve: str, cost: float = 0.0, **changed: float) -> list[float]:
-        start = RunConfig(preset="classroom", method=method).controller_parameters()
-        return simulate(method, start | changed, losses[curve], cost).budgets
-
-    assert budgets("loss_gated", "loss_gated", tolerance=0.0) == budgets("loss_gated", "loss_gated", tolerance=0.8)
-    floor = min(budgets("loss_gated", "dense"))
-    dear = [cost for cost in KNOBS[COST][1] if min(budgets("loss_gated", "dense", cost)) > floor]
-    assert dear and min(dear) > 0, "from some cost on it turns back before its floor"
-    assert budgets("loss_gated", "dense", dear[0], tolerance=0.8) != budgets("loss_gated", "dense", dear[0])
-    plain = budgets("plateau", "dense")
-    assert plain == budgets("plateau", "dense", patience=4), "each budget is held for two periods"
-    assert plain[:4] == [1.0, 1.0, plain[2], plain[2]]
-    longer = budgets("plateau", "dense", max_hold=8)
-    assert longer != plain and longer != budgets("plateau", "dense", max_hold=8, patience=3)
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"accuracies": []}, "accuracies must be shares of images from 0 to 1, at least one"),
+        ({"accuracies": [1.5]}, "accuracies must be shares of images from 0 to 1, at least one"),
+        ({"accuracies": [math.nan]}, "accuracies must be shares of images from 0 to 1, at least one"),
+        ({"steps_each": 0}, "steps_each is 0, but must be a whole number of steps from 1"),
+        ({"gives_way": 2.0}, r"gives_way is 2\.0, but must be a keep-ratio from 0 to 1"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(given: dict[str, object], told: str) -> None:
+    with pytest.raises(ValueError, match=told):
+        simulate({}, **({"accuracies": [0.5]} | given))  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-/* Moves the budget over the views that src/sparsecycle/playground/budget.py put on the page. */
+/* Moves the budget over the views that src/sparsecycle_book/playground/budget.py put on the page. */
 document.addEventListener("DOMContentLoaded", () => {
   for (const board of document.querySelectorAll('.playground[data-play="budget"]')) {
     const slider = board.querySelector("input");

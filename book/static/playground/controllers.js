@@ -1,110 +1,157 @@
-/* The controllers on a loss curve, by src/sparsecycle/controllers.py itself: in the browser's Python, or computed. */
+/* The published rule on a course of the training accuracy, by src/sparsecycle/controllers.py itself: in the browser's
+   Python, or as it was computed when the book was built. */
 document.addEventListener("DOMContentLoaded", () => {
   for (const board of document.querySelectorAll('.playground[data-play="controllers"]')) start(board);
 
   function start(board) {
     const data = play.data(board);
-    const [method, curve] = ["method", "curve"].map((name) => board.querySelector(`select[name=${name}]`));
+    const [preset, curve, noise] = ["preset", "curve", "noise"].map((name) =>
+      board.querySelector(`select[name=${name}]`),
+    );
     const knobs = Object.fromEntries([...board.querySelectorAll(".play-knobs input")].map((knob) => [knob.name, knob]));
-    const lossPanel = board.querySelector(".play-losses");
-    const budgetPanel = board.querySelector(".play-budgets");
-    const told = board.querySelector(".play-told");
-    const periods = Object.values(data.curves)[0].length;
-    const top = 1.1 * Math.max(...Object.values(data.curves).flat());
+    const drawing = board.querySelector(".play-drawing");
+    const keep = board.querySelector(".play-keep");
+    const decision = board.querySelector("input[name=decision]");
+    const [seenDecision, told] = [board.querySelector(".play-decision"), board.querySelector(".play-told")];
+    const parts = Object.values(data.curves)[0].length;
+    const epochsEach = data.epochs / parts;
     let python = null; // once it is there
     let missing = null; // or why it is not
-    let own = null; // the losses that the reader drew
+    let own = null; // the accuracies that the reader drew
     let title = Object.keys(data.curves)[0]; // of the curve picked last
-    let cursor = 0; // the period that the arrow keys change
+    let cursor = 0; // the part of the curve that the arrow keys change
     let seen = null; // what is shown
     let chart = null;
+    let waiting = 0; // the frame in which the rule runs next
 
+    preset.value = Object.keys(data.presets)[0];
     curve.value = title;
-    method.value = Object.keys(data.start)[0];
-    const losses = () => own ?? data.curves[title];
+    noise.value = "1";
+    const accuracies = () => own ?? data.curves[title];
     const value = (name) => data.knobs[name][knobs[name].value];
-    const set = (name, given) => { knobs[name].value = data.knobs[name].indexOf(given); };
-    const moved = () => Object.keys(data.start[method.value])
-      .filter((name) => value(name) !== data.start[method.value][name]);
+    const short = (number) => String(Number(number.toPrecision(3)));
+    const epoch = (step) => (step * epochsEach) / data.steps_each;
 
-    function toStart(but) {
-      for (const [name, given] of Object.entries(data.start[method.value])) if (name !== but) set(name, given);
+    function toPreset() {
+      for (const [name, given] of Object.entries(data.presets[preset.value])) {
+        knobs[name].value = data.knobs[name].indexOf(given);
+      }
     }
 
-    /* What the controller does: budgets and losses, or the mistake in words. */
+    /* What the rule does, or the mistake in words; null as long as Python is not there. */
     function asked() {
-      const { cost, ...parameters } = Object.fromEntries(
-        Object.keys(data.start[method.value]).map((name) => [name, value(name)]),
-      );
       if (python) {
-        return JSON.parse(python(JSON.stringify({ method: method.value, parameters, losses: losses(), cost })));
+        const { gives_way, ...parameters } = Object.fromEntries(Object.keys(knobs).map((name) => [name, value(name)]));
+        const question = { parameters, accuracies: accuracies(), steps_each: data.steps_each, gives_way };
+        return JSON.parse(python(JSON.stringify({ ...question, noise: noise.value === "1" })));
       }
-      const [name = "cost", ...more] = moved(); // one alone was computed
-      if (own || more.length) return missing ? { error: `for this a Python in the page is needed, but ${missing}` } : null;
-      const budgets = data.computed[[method.value, title, name, knobs[name].value].join("|")];
-      const added = (loss, period) => (loss === null ? null : loss + cost * (1 - budgets[period]));
-      return { budgets, losses: losses().map(added) };
+      if (!own && preset.value && noise.value) return data.computed[`${preset.value}|${title}`];
+      return missing ? { error: `For this a Python in the page is needed, but ${missing}.` } : null;
     }
 
     function update() {
       for (const [name, knob] of Object.entries(knobs)) {
-        const used = name in data.start[method.value];
-        knob.parentElement.hidden = !used;
-        knob.nextElementSibling.value = used ? value(name) : "";
-        if (used) knob.setAttribute("aria-valuetext", value(name));
+        knob.nextElementSibling.value = short(value(name));
+        knob.setAttribute("aria-valuetext", short(value(name)));
       }
       const answer = asked();
-      seen = answer?.error ? null : answer;
+      seen = answer === null || answer.error ? null : answer;
       if (answer === null) told.textContent = "Python is being loaded into the page ...";
-      else told.textContent = answer.error ?? summary(answer.budgets);
+      else told.textContent = answer.error ?? summary();
+      decision.disabled = !seen?.steps.length;
+      if (!decision.disabled) decision.max = seen.steps.length;
       draw();
     }
 
-    function summary(budgets) {
-      const resets = budgets.filter((budget, period) => period && budget > budgets[period - 1]).length;
-      const mean = budgets.reduce((sum, budget) => sum + budget, 0) / budgets.length;
+    /* At most once a frame: the rule takes some tenths of a second for a long run. */
+    function soon() {
+      cancelAnimationFrame(waiting);
+      waiting = requestAnimationFrame(update);
+    }
+
+    function summary() {
+      if (!seen.steps.length) return "The run ends before the first decision.";
+      const resets = seen.resets.filter((reset) => reset).length;
+      const idle = seen.resets.filter((reset, number) => reset && before(number) >= 0.57).length;
       return (
-        `${method.value}: ${resets} times up again in ${budgets.length} periods, mean budget ${mean.toFixed(2)}, ` +
-        `smallest ${Number(Math.min(...budgets).toPrecision(2))}. ` +
+        `${seen.steps.length} decisions in ${data.epochs} epochs, ${resets} of them resets, ${idle} of these at a ` +
+        `keep-ratio from 0.57, where the constraint removes almost nothing. ` +
+        `Smallest keep-ratio ${short(Math.min(...seen.keep_ratios))}. ` +
         (python ? "Run in this page by the library's own controllers.py." : "Computed when the book was built.")
       );
     }
 
-    function draw() {
-      const x = { from: 0, to: periods, ticks: play.ticks(0, periods, 6) };
-      const highest = Math.max(top, ...losses(), ...(seen?.losses ?? []));
-      const colour = data.colours[method.value];
-      chart = play.chart(lossPanel, 190, x, { from: 0, to: highest, ticks: play.ticks(0, highest, 4) });
-      // A period that diverged has no loss: the line breaks, and a cross stands for it.
-      const line = (values, look) => {
-        let part = [];
-        values.forEach((loss, period) => {
-          if (loss === null) chart.write("×", { x: chart.across(period + 0.5), y: chart.up(highest) + 12, "text-anchor": "middle" });
-          else part.push([period + 0.5, loss]);
-          if (loss === null || period === values.length - 1) {
-            chart.line(part, look);
-            part = [];
-          }
-        });
-      };
-      line(losses(), { stroke: "currentColor", opacity: 0.5, "stroke-width": 1.5 });
-      if (seen) line(seen.losses, { stroke: colour });
-      if (document.activeElement === lossPanel && losses()[cursor] !== null) {
-        chart.dot([cursor + 0.5, losses()[cursor]], { r: 6, fill: "none", stroke: "currentColor", "stroke-width": 2 });
-      }
-      const shown = losses()[cursor];
-      lossPanel.setAttribute("aria-valuemin", 0);
-      lossPanel.setAttribute("aria-valuemax", top.toFixed(2));
-      lossPanel.setAttribute("aria-valuenow", (shown ?? top).toFixed(2));
-      lossPanel.setAttribute("aria-valuetext", `period ${cursor + 1}: ${shown === null ? "diverged" : `${shown.toFixed(2)} nats`}`);
+    const before = (number) => (number ? seen.keep_ratios[number - 1] : 1); // the keep-ratio that a decision found
 
-      budgetPanel.replaceChildren();
-      budgetPanel.setAttribute("aria-label", seen ? `budget by period: ${summary(seen.budgets)}` : "no budgets yet");
-      if (!seen) return;
-      const low = Math.min(0.1, ...seen.budgets);
-      const marks = [1, 0.5, 0.2, 0.1, 0.05, 0.02].filter((budget) => budget >= low * 0.99);
-      const below = play.chart(budgetPanel, 170, x, { from: low * 0.9, to: 1.05, log: true, ticks: marks });
-      below.line(seen.budgets.flatMap((budget, period) => [[period, budget], [period + 1, budget]]), { stroke: colour });
+    /* One decision in words. */
+    function words(number) {
+      const drop = seen.bests[number] - seen.averages[number];
+      const left = number ? seen.cooldowns[number - 1] : 0;
+      const found = before(number);
+      const now = seen.keep_ratios[number];
+      let done = `compress from ${short(found)} to ${short(now)}`;
+      if (seen.resets[number]) done = `raise the keep-ratio from ${short(found)} to ${short(now)}, cooldown ${seen.cooldowns[number]}`;
+      else if (left > 0) done = `cooldown, ${left - 1} left after this one: the keep-ratio stays at ${short(now)}`;
+      else if (now === found) done = `the floor is reached: the keep-ratio stays at ${short(now)}`;
+      return (
+        `Decision ${number + 1}, after epoch ${epoch(seen.steps[number]).toFixed(1)}: the average is ` +
+        `${seen.averages[number].toFixed(3)}, its best ${seen.bests[number].toFixed(3)}, the drop ${drop.toFixed(3)}, ` +
+        `${drop > value("tolerance") ? "more" : "not more"} than the tolerance of ${short(value("tolerance"))}. So: ${done}.`
+      );
+    }
+
+    function draw() {
+      const x = { from: 0, to: data.epochs, ticks: play.ticks(0, data.epochs, 5) };
+      chart = play.chart(drawing, 220, x, { from: 0, to: 1, ticks: [0, 0.25, 0.5, 0.75, 1] });
+      const steps = accuracies().flatMap((accuracy, part) => [
+        [part * epochsEach, accuracy],
+        [(part + 1) * epochsEach, accuracy],
+      ]);
+      chart.line(steps, { stroke: "currentColor", opacity: 0.45, "stroke-width": 1.5 });
+      const number = Math.min(Number(decision.value), seen?.steps.length ?? 0) - 1;
+      if (seen?.steps.length) {
+        const at = seen.steps.map(epoch);
+        chart.line(at.map((place, one) => [place, seen.averages[one]]), { stroke: data.colour, "stroke-width": 1.2 });
+        chart.line(at.map((place, one) => [place, seen.bests[one]]), { stroke: "currentColor", "stroke-dasharray": "6 4", "stroke-width": 1.5 });
+        const least = at.map((place, one) => [place, Math.max(0, seen.bests[one] - value("tolerance"))]);
+        chart.line(least, { stroke: "currentColor", "stroke-dasharray": "2 3", "stroke-width": 1.5 });
+        chart.dot([at[number], seen.averages[number]], { r: 5, fill: data.colour });
+        const names = [
+          ["best", seen.bests.at(-1), -6],
+          ["best less tolerance", least.at(-1)[1], 15],
+        ];
+        for (const [text, height, away] of names) {
+          chart.write(text, { x: chart.across(data.epochs) - 4, y: Math.max(chart.up(height) + away, 12), "text-anchor": "end" });
+        }
+      }
+      if (document.activeElement === drawing) {
+        chart.dot([(cursor + 0.5) * epochsEach, accuracies()[cursor]], { r: 6, fill: "none", stroke: "currentColor", "stroke-width": 2 });
+      }
+      drawing.setAttribute("aria-valuemin", 0);
+      drawing.setAttribute("aria-valuemax", 1);
+      drawing.setAttribute("aria-valuenow", accuracies()[cursor].toFixed(2));
+      const span = `epochs ${cursor * epochsEach} to ${(cursor + 1) * epochsEach}`;
+      drawing.setAttribute("aria-valuetext", `${span}: ${accuracies()[cursor].toFixed(2)}`);
+
+      keep.replaceChildren();
+      keep.setAttribute("aria-label", seen ? `keep-ratio by epoch: ${summary()}` : "no keep-ratios yet");
+      seenDecision.textContent = seen?.steps.length ? words(number) : "";
+      if (!seen?.steps.length) return;
+      decision.setAttribute("aria-valuetext", words(number));
+      const low = Math.max(Math.min(0.1, ...seen.keep_ratios), 1e-3);
+      const marks = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001].filter((mark) => mark >= low * 0.99);
+      const below = play.chart(keep, 190, x, { from: low * 0.9, to: 1.3, log: true, ticks: marks });
+      const path = seen.steps.flatMap((step, one) => [
+        [epoch(step), Math.max(before(one), low)],
+        [epoch(step), Math.max(seen.keep_ratios[one], low)],
+      ]);
+      below.line([[0, 1], ...path, [data.epochs, Math.max(seen.keep_ratios.at(-1), low)]], { stroke: data.colour });
+      seen.steps.forEach((step, one) => {
+        const end = seen.steps[one + 1] ?? step;
+        if (seen.cooldowns[one]) below.line([[epoch(step), 1.15], [epoch(end), 1.15]], { stroke: "currentColor", "stroke-width": 5, opacity: 0.3 });
+        if (seen.resets[one]) below.write("▾", { x: below.across(epoch(step)), y: below.up(1.12), "text-anchor": "middle" });
+      });
+      below.dot([epoch(seen.steps[number]), Math.max(seen.keep_ratios[number], low)], { r: 5, fill: data.colour });
     }
 
     /* Python is brought when somebody begins to play: it is large. */
@@ -123,73 +170,77 @@ document.addEventListener("DOMContentLoaded", () => {
           stdLibURL: play.address(all["python_stdlib.zip"], "application/zip"),
           lockFileContents: play.text(all["pyodide-lock.json"]),
         });
-        made.FS.mkdir("sparsecycle");
-        made.FS.writeFile("sparsecycle/__init__.py", "");
-        for (const [name, source] of Object.entries(data.sources)) made.FS.writeFile(`sparsecycle/${name}`, source);
-        python = made.pyimport("sparsecycle.simulation").simulate_json;
+        for (const [name, source] of Object.entries(data.sources)) {
+          const folder = name.split("/")[0];
+          made.FS.mkdirTree(folder);
+          made.FS.writeFile(`${folder}/__init__.py`, "");
+          made.FS.writeFile(name, source);
+        }
+        python = made.pyimport("sparsecycle_book.simulation").simulate_json;
         board.dataset.python = made.version;
       } catch (error) {
         missing = error.message;
+        for (const knob of Object.values(knobs)) knob.disabled = true;
+        if (!preset.value) preset.value = Object.keys(data.presets)[0];
+        toPreset();
       }
       update();
     }
 
     board.addEventListener("pointerdown", wake);
     board.addEventListener("focusin", wake);
-    method.addEventListener("change", () => { toStart(); update(); });
+    preset.addEventListener("change", () => { if (preset.value) toPreset(); update(); });
+    noise.addEventListener("change", update);
     curve.addEventListener("change", () => {
       title = curve.value || title;
-      own = curve.value ? null : [...losses()];
+      own = curve.value ? null : [...accuracies()];
       update();
     });
-    for (const [name, knob] of Object.entries(knobs)) {
-      knob.addEventListener("input", () => {
-        if (missing) toStart(name); // computed is one knob at a time
-        update();
-      });
+    for (const knob of Object.values(knobs)) {
+      knob.addEventListener("input", () => { preset.value = ""; soon(); });
     }
+    decision.addEventListener("input", draw);
 
-    function change(period, loss) {
-      own ??= [...losses()];
-      own[period] = loss;
-      cursor = period;
+    function change(part, accuracy) {
+      own ??= [...accuracies()];
+      own[part] = accuracy;
+      cursor = part;
       curve.value = "";
     }
 
     let last = null; // where the pointer was
-    lossPanel.addEventListener("pointerdown", (event) => {
+    drawing.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
       last = null;
       trace(event);
-      lossPanel.setPointerCapture(event.pointerId);
+      drawing.setPointerCapture(event.pointerId);
     });
-    lossPanel.addEventListener("pointermove", (event) => { if (event.buttons === 1) trace(event); });
+    drawing.addEventListener("pointermove", (event) => { if (event.buttons === 1) trace(event); });
     function trace(event) {
-      const [place, up] = chart.at(event);
-      const loss = Math.min(up, top); // the axis may reach higher, where a cost is added
-      const period = Math.min(Math.floor(place), periods - 1);
-      const [before, then] = last ?? [period, loss];
-      const steps = Math.abs(period - before);
+      const [place, accuracy] = chart.at(event);
+      const part = Math.min(Math.floor(place / epochsEach), parts - 1);
+      const [from, then] = last ?? [part, accuracy];
+      const steps = Math.abs(part - from);
       for (let step = 0; step <= steps; step += 1) {
         const share = steps ? step / steps : 1;
-        change(before + Math.sign(period - before) * step, then + share * (loss - then));
+        change(from + Math.sign(part - from) * step, then + share * (accuracy - then));
       }
-      last = [period, loss];
-      update();
+      last = [part, accuracy];
+      soon();
     }
-    lossPanel.addEventListener("keydown", (event) => {
+    drawing.addEventListener("keydown", (event) => {
       const sideways = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-      const upwards = { ArrowDown: -0.1, ArrowUp: 0.1 }[event.key];
-      if (sideways) cursor = Math.min(Math.max(cursor + sideways, 0), periods - 1);
-      else if (upwards) change(cursor, Math.min(Math.max((losses()[cursor] ?? top) + upwards, 0), top));
+      const upwards = { ArrowDown: -0.05, ArrowUp: 0.05 }[event.key];
+      if (sideways) cursor = Math.min(Math.max(cursor + sideways, 0), parts - 1);
+      else if (upwards) change(cursor, Math.min(Math.max(accuracies()[cursor] + upwards, 0), 1));
       else return;
       event.preventDefault();
       update();
     });
-    lossPanel.addEventListener("focus", draw);
-    lossPanel.addEventListener("blur", draw);
+    drawing.addEventListener("focus", draw);
+    drawing.addEventListener("blur", draw);
 
-    toStart();
+    toPreset();
     update();
     play.onWidth(board, draw);
   }

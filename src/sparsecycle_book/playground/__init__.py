@@ -2,6 +2,5 @@
 
 from sparsecycle_book.playground.budget import BudgetView, budget_slider
 from sparsecycle_book.playground.controllers import controller_board
-from sparsecycle_book.playground.runs import run_board
 
-__all__ = ["BudgetView", "budget_slider", "controller_board", "run_board"]
+__all__ = ["BudgetView", "budget_slider", "controller_board"]

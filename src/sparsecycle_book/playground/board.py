@@ -10,23 +10,23 @@ class Board(ABC):
 
     @abstractmethod
     def html(self) -> str:
-        """The whole thing as one element."""
+        """Return the whole thing as one element."""
 
     @abstractmethod
     def told(self) -> str:
-        """What it holds, in words."""
+        """Return what it holds, in words."""
 
     def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
         return {"text/html": self.html(), "text/plain": self.told()}
 
 
 def data_element(data: Any) -> str:
-    """JSON that a script of the page reads; nothing in it can end the element."""
+    """Return JSON that a script of the page reads; nothing in it can end the element."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     return f'<script type="application/json" class="play-data">{text}</script>'
 
 
 def choice(label: str, name: str, options: dict[str, str]) -> str:
-    """A labelled list to choose from: value and text of each option."""
+    """Return a labelled list to choose from: value and text of each option."""
     listed = "".join(f'<option value="{value}">{text}</option>' for value, text in options.items())
     return f'<label>{label} <select name="{name}">{listed}</select></label>'

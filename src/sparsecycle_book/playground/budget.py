@@ -1,4 +1,4 @@
-"""A slider over budgets, over the feature maps of a trained network."""
+"""A slider over budgets, over the feature maps of a network."""
 
 import base64
 import html
@@ -12,10 +12,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sparsecycle_book.figures import METHODS
 from sparsecycle_book.playground.board import Board
 
 GAP = 2  # pixels between two maps
+COLOURS = ("#0f83c9", "#d55e00", "#009e73")  # of the bars, in order
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class BudgetView:
     Attributes:
         budget: in (0, 1].
         maps: activations (channels, height, width), the same channels at each budget.
-        accuracies: test accuracy by method.
+        accuracies: by what they were measured on.
     """
 
     budget: float
@@ -34,7 +34,7 @@ class BudgetView:
 
 
 class budget_slider(Board):  # noqa: N801 (reads as what it puts on the page)
-    """A slider over budgets: feature maps of one network, and the test accuracy of several, at the budget chosen.
+    """A slider over budgets: feature maps of a network and its accuracies at the budget chosen.
 
     Args:
         title: what the picture shows that the network looks at.
@@ -54,7 +54,7 @@ class budget_slider(Board):  # noqa: N801 (reads as what it puts on the page)
         return "; ".join(map(self._told, self.views))
 
     def _told(self, view: BudgetView) -> str:
-        accuracies = ", ".join(f"{method} {value:.1%}" for method, value in view.accuracies.items())
+        accuracies = ", ".join(f"{images} {value:.1%}" for images, value in view.accuracies.items())
         return f"budget {view.budget:g}: {(view.maps > 0).mean():.0%} of these values are left; accuracy {accuracies}"
 
     def html(self) -> str:
@@ -74,10 +74,10 @@ class budget_slider(Board):  # noqa: N801 (reads as what it puts on the page)
 
     def _view(self, number: int, view: BudgetView, top: float) -> str:
         bars = "".join(
-            f'<div class="play-bar"><span>{method}</span><span class="play-track">'
-            f'<span style="width: {100 * value:.1f}%; background: {METHODS[method][0]}"></span></span>'
+            f'<div class="play-bar"><span>{images}</span><span class="play-track">'
+            f'<span style="width: {100 * value:.1f}%; background: {colour}"></span></span>'
             f"<span>{value:.1%}</span></div>"
-            for method, value in view.accuracies.items()
+            for (images, value), colour in zip(view.accuracies.items(), COLOURS, strict=False)
         )
         alt = f"Feature maps of {self.title} at {self._told(view).split(';')[0]}"
         return (

@@ -1,66 +1,86 @@
-"""A board on which the controllers run on a loss curve that the reader draws or picks.
+"""A board on which the published rule runs on a course of the training accuracy that the reader draws or picks.
 
-The page runs the library's own `controllers.py` in the browser's Python where that was brought when the book was
-built; until it is there, or where it is not, what was computed here is shown.
+The page runs the library's own `controllers.py` in the browser's Python where that was brought when the book was built;
+until it is there, or where it is not, the presets on the curves to pick are shown as they were computed here.
 """
 
 import html
-import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import sparsecycle
+import sparsecycle_book
 from sparsecycle_book.figures import METHODS
 from sparsecycle_book.playground.board import Board, choice, data_element
-from sparsecycle_book.simulation import simulate
+from sparsecycle_book.simulation import Simulation, simulate
 
-MODULES = ("controllers.py", "simulation.py")  # what the browser runs
-COST = "cost"
+RULE = "accuracy_gated"
+MODULES = (
+    Path(sparsecycle.__file__).with_name("controllers.py"),
+    Path(sparsecycle_book.__file__).with_name("simulation.py"),
+)
+STEPS_AN_EPOCH = 390  # of CIFAR-10 in batches of 128
+GIVES_WAY = "gives_way"
+EPOCH_GATED = 1.0 - (1.0 - 0.018) ** (390 / 128)  # what three of the published decisions take away together
 KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {  # what it is called on the page, and its values
-    "keep_ratio": ("budget", (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)),
-    "decay": ("decay, factor of one compression", (0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95)),
-    "floor": ("floor, smallest budget", (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.5)),
-    "reset_to": ("budget after a reset", (0.5, 0.6, 0.7, 0.8, 0.9, 1.0)),
-    "tolerance": ("tolerance, nats", (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.4, 0.8)),
-    "patience": ("patience, periods", (1, 2, 3, 4)),
-    "max_hold": ("longest hold, periods", (1, 2, 3, 4, 6, 8)),
-    "seed": ("seed", (0, 1, 2, 3, 4)),
-    "warmup": ("dense periods first", (0, 1, 2, 5, 10)),
-    COST: ("what a budget of 0 would add to the loss, nats", (0.0, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)),
+    "decision_steps": ("steps between decisions", (13, 26, 50, 64, 128, 256, 390, 780)),
+    "tighten": ("share that a decision removes", (0.005, 0.01, 0.018, 0.02, 0.03, EPOCH_GATED, 0.1, 0.2)),
+    "tolerance": ("tolerance, fall that is borne", (0.01, 0.03, 0.06, 0.12, 0.18, 0.24, 0.5, 1.0)),
+    "smoothing": ("weight of the old average", (0.0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)),
+    "relax": ("what a reset adds", (0.03, 0.1, 0.2, 0.5, 1.0)),
+    "cooldown": ("cooldown, decisions", (0, 1, 2, 3, 5, 10, 20)),
+    "floor": ("floor, smallest keep-ratio", (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)),
+    GIVES_WAY: ("keep-ratio below which accuracy gives way", (0.0, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)),
 }
 
 
 class controller_board(Board):  # noqa: N801 (reads as what it puts on the page)
-    """Choose a controller, its parameters and a loss curve; see the budgets.
+    """Choose the rule's parameters and a course of the training accuracy; see average, best, keep-ratio and resets.
 
     Args:
-        curves: training losses in nats by title, one value a period, all of one length; NaN for a period that diverged.
-        parameters: of each controller to choose from, by its name; where the knobs stand at first.
+        curves: training accuracies in [0, 1] by title, each value for an equal part of the run; all of one length.
+        presets: parameters of the published rule by title; where the knobs stand when the preset is picked.
+        epochs: of the run, of 390 steps each.
+        gives_way: where that knob stands at first (see `simulate`).
 
     Raises:
-        ValueError: no curve, or curves of several lengths; no controller; a parameter at a value that its knob lacks.
+        ValueError: no curve, or curves of several lengths; no preset; a parameter that is missing or whose knob lacks
+            the value; a run that the curves do not divide into whole steps.
     """
 
-    def __init__(self, curves: Mapping[str, Sequence[float]], parameters: Mapping[str, Mapping[str, Any]]) -> None:
-        if len({len(curve) for curve in curves.values()}) != 1:
-            lengths = ", ".join(str(len(curve)) for curve in curves.values()) or "none"
-            raise ValueError(f"the curves need one length, at least one period; given: {lengths}")
-        if not parameters:
-            raise ValueError("there is no controller to choose: give the parameters of at least one")
-        for method, given in parameters.items():
-            for name, value in given.items():
-                if value not in KNOBS[name][1]:
-                    allowed = ", ".join(f"{one:g}" for one in KNOBS[name][1])
-                    raise ValueError(f"{name} of {method} is {value}, but its knob has the values {allowed}")
-        self.start: dict[str, dict[str, Any]] = {name: {**given, COST: 0.0} for name, given in parameters.items()}
+    def __init__(
+        self,
+        curves: Mapping[str, Sequence[float]],
+        presets: Mapping[str, Mapping[str, float]],
+        epochs: int = 100,
+        gives_way: float = 0.1,
+    ) -> None:
+        lengths = {len(curve) for curve in curves.values()}
+        if len(lengths) != 1 or 0 in lengths:
+            given = ", ".join(str(len(curve)) for curve in curves.values()) or "none"
+            raise ValueError(f"the curves need one length, at least one value; given: {given}")
+        if not presets:
+            raise ValueError("there is nothing to start from: give at least one preset")
+        self.steps_each, rest = divmod(epochs * STEPS_AN_EPOCH, lengths.pop())
+        if rest:
+            raise ValueError(f"{epochs} epochs of {STEPS_AN_EPOCH} steps cannot be cut into the curves' equal parts")
+        self.epochs = epochs
         self.curves = {title: list(map(float, curve)) for title, curve in curves.items()}
+        self.presets = {title: {**given, GIVES_WAY: gives_way} for title, given in presets.items()}
+        for title, start in self.presets.items():
+            for name, (_, values) in KNOBS.items():
+                if start.get(name) not in values:
+                    allowed = ", ".join(f"{one:g}" for one in values)
+                    raise ValueError(f"{name} of {title!r} is {start.get(name)}, but its knob has the values {allowed}")
 
     def told(self) -> str:
-        return f"controllers {', '.join(self.start)} on: {', '.join(self.curves)}"
+        return f"the published rule with {', '.join(self.presets)} on: {', '.join(self.curves)}"
 
     def html(self) -> str:
-        titles = {title: html.escape(title) for title in self.curves}
+        titles = {html.escape(title): html.escape(title) for title in self.curves}
+        presets = {html.escape(title): html.escape(title) for title in self.presets}
         knobs = "".join(
             f'<label data-knob="{name}"><span>{label}</span> <input type="range" name="{name}" min="0" '
             f'max="{len(values) - 1}" step="1"> <output></output></label>'
@@ -68,39 +88,42 @@ class controller_board(Board):  # noqa: N801 (reads as what it puts on the page)
         )
         return (
             '<div class="playground" data-play="controllers"><div class="play-control">'
-            + choice("Controller", "method", {name: name for name in self.start})
-            + choice("Loss curve", "curve", titles | {"": "your own, drawn below"})
+            + choice("Parameters", "preset", presets | {"": "your own, set below"})
+            + choice("Training accuracy", "curve", titles | {"": "your own, drawn below"})
+            + choice("Noise", "noise", {"1": "of batches of 128 images", "": "none"})
             + f'</div><div class="play-knobs">{knobs}</div>'
-            '<div class="play-panel"><span>Training loss, nats: draw into it, or use the arrow keys</span>'
-            '<svg class="play-losses" tabindex="0" role="slider" aria-label="training loss by period"></svg></div>'
-            '<div class="play-panel"><span>Budget</span>'
-            '<svg class="play-budgets" role="img" aria-label="budget by period"></svg></div>'
+            '<div class="play-panel"><span>Training accuracy: draw into it, or use the arrow keys</span>'
+            '<svg class="play-drawing" style="touch-action: none; user-select: none; cursor: crosshair" tabindex="0" '
+            'role="slider" aria-label="training accuracy by epoch"></svg></div>'
+            '<div class="play-panel"><span>Keep-ratio</span>'
+            '<svg class="play-keep" role="img" aria-label="keep-ratio by epoch"></svg></div>'
+            '<div class="play-control"><label>Look at one decision <input type="range" name="decision" min="1" max="1" '
+            'step="1" value="1"></label></div>'
+            '<p class="play-decision" role="status"></p>'
             '<p class="play-told" role="status">This board needs JavaScript.</p>' + data_element(self.data()) + "</div>"
         )
 
     def data(self) -> dict[str, Any]:
-        """What the script gets."""
-        package = Path(sparsecycle.__file__).parent
+        """Return what the script gets."""
         return {
-            "curves": {title: [None if math.isnan(loss) else loss for loss in c] for title, c in self.curves.items()},
+            "curves": self.curves,
+            "epochs": self.epochs,
+            "steps_each": self.steps_each,
             "knobs": {name: values for name, (_, values) in KNOBS.items()},
-            "start": self.start,
-            "colours": {method: METHODS[method][0] for method in self.start},
-            "computed": self.computed(),
-            "sources": {name: (package / name).read_text(encoding="utf-8") for name in MODULES},
+            "presets": self.presets,
+            "colour": METHODS[RULE][0],
+            "computed": {
+                f"{preset}|{curve}": asdict(self._computed(start, accuracies))
+                for preset, start in self.presets.items()
+                for curve, accuracies in self.curves.items()
+            },
+            "sources": {f"{path.parent.name}/{path.name}": path.read_text(encoding="utf-8") for path in MODULES},
         }
 
-    def computed(self) -> dict[str, list[float]]:
-        """Budgets by "method|curve|knob|position": each knob moved alone, the others where they stand at first."""
-        return {
-            f"{method}|{title}|{name}|{position}": _budgets(method, start | {name: value}, curve)
-            for method, start in self.start.items()
-            for title, curve in self.curves.items()
-            for name in start
-            for position, value in enumerate(KNOBS[name][1])
-        }
-
-
-def _budgets(method: str, settings: Mapping[str, Any], curve: Sequence[float]) -> list[float]:
-    parameters = {name: value for name, value in settings.items() if name != COST}
-    return [round(budget, 5) for budget in simulate(method, parameters, curve, settings[COST]).budgets]
+    def _computed(self, start: Mapping[str, float], accuracies: Sequence[float]) -> Simulation:
+        """Return what the board shows at first, to four digits."""
+        parameters = {name: value for name, value in start.items() if name != GIVES_WAY}
+        made = simulate(parameters, accuracies, self.steps_each, gives_way=start[GIVES_WAY], noise=True)
+        for values in (made.averages, made.bests, made.keep_ratios):
+            values[:] = [float(f"{value:.4g}") for value in values]
+        return made
