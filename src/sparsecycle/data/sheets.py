@@ -18,10 +18,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from tqdm import tqdm
 
-from sparsecycle.files import write_atomically
 from sparsecycle.errors import InputError
+from sparsecycle.files import write_atomically
 
 TILE = 32
 COLUMNS = 40
@@ -50,24 +49,21 @@ def label_array(value: object) -> npt.NDArray[np.uint8]:
     return np.array(value, dtype=np.uint8)
 
 
-def write_sheets(folder: Path, splits: Mapping[str, LabelledImages], progress: bool = False) -> None:
-    """Write the splits into the existing `folder`, flushed to the disk; `progress` shows a bar.
+def write_sheets(folder: Path, splits: Mapping[str, LabelledImages]) -> None:
+    """Write the splits into the existing `folder`, flushed to the disk.
 
     The same splits give the same bytes with the same version of Pillow.
 
     Raises:
         OSError: the disk is full or the folder cannot be written.
     """
-    sheets = {
-        f"{split}-{number:02d}.webp": images.pixels[start : start + TILES_PER_SHEET]
-        for split, images in splits.items()
-        for number, start in enumerate(range(0, len(images.labels), TILES_PER_SHEET))
-    }
     sums = []
-    for name, tiles in tqdm(sheets.items(), desc="storing sheets", unit="sheet", disable=not progress):
-        content = encode_sheet(tiles)
-        write_atomically(folder / name, content)
-        sums.append(f"{_sha256(content)}  {name}\n")
+    for split, images in splits.items():
+        for number, start in enumerate(range(0, len(images.labels), TILES_PER_SHEET)):
+            name = f"{split}-{number:02d}.webp"
+            content = _encoded(images.pixels[start : start + TILES_PER_SHEET])
+            write_atomically(folder / name, content)
+            sums.append(f"{_sha256(content)}  {name}\n")
     labels = {split: images.labels.tolist() for split, images in splits.items()}
     write_atomically(folder / LABELS_FILE, json.dumps(labels, separators=(",", ":")).encode())
     write_atomically(folder / SUMS_FILE, "".join(sums).encode())
@@ -80,12 +76,12 @@ def read_sheets(folder: Path) -> dict[str, LabelledImages]:
         InputError: a file is missing, truncated, altered or malformed; the message names it.
     """
     labels_path = folder / LABELS_FILE
-    content = _read(labels_path)
+    content = read_bytes(labels_path)
     try:
         labels = {split: label_array(value) for split, value in json.loads(content).items()}
     except (ValueError, AttributeError) as error:  # AttributeError: JSON, but not an object
         raise InputError(f"{labels_path} is damaged ({error})") from None
-    lines = [line.split() for line in _read(folder / SUMS_FILE).decode(errors="replace").splitlines()]
+    lines = [line.split() for line in read_bytes(folder / SUMS_FILE).decode(errors="replace").splitlines()]
     sums = {line[1]: line[0] for line in lines if len(line) == 2}
 
     splits = {}
@@ -93,18 +89,32 @@ def read_sheets(folder: Path) -> dict[str, LabelledImages]:
         pixels = np.empty((len(split_labels), 3, TILE, TILE), dtype=np.uint8)
         for number, start in enumerate(range(0, len(pixels), TILES_PER_SHEET)):
             path = folder / f"{split}-{number:02d}.webp"
-            content = _read(path)
+            content = read_bytes(path)
             if path.name not in sums:
                 raise InputError(f"{folder / SUMS_FILE} is damaged (it has no sum for {path.name})")
             if _sha256(content) != sums[path.name]:
                 raise InputError(f"{path} is truncated or altered (its SHA-256 is not the one in {SUMS_FILE})")
             tiles = pixels[start : start + TILES_PER_SHEET]
-            tiles[:] = decode_sheet(path, content, len(tiles))
+            tiles[:] = _decoded(path, content, len(tiles))
         splits[split] = LabelledImages(pixels, split_labels)
     return splits
 
 
-def encode_sheet(tiles: npt.NDArray[np.uint8]) -> bytes:
+def read_bytes(path: Path) -> bytes:
+    """The content of a file.
+
+    Raises:
+        InputError: it is missing or cannot be read; the message names it.
+    """
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing") from None
+    except OSError as error:
+        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+
+
+def _encoded(tiles: npt.NDArray[np.uint8]) -> bytes:
     """One lossless WebP sheet of `tiles` (n, 3, 32, 32), n <= 1000; what is left of its last row is black."""
     rows = -(-len(tiles) // COLUMNS)
     padded = np.zeros((rows * COLUMNS, 3, TILE, TILE), dtype=np.uint8)
@@ -115,7 +125,7 @@ def encode_sheet(tiles: npt.NDArray[np.uint8]) -> bytes:
     return buffer.getvalue()
 
 
-def decode_sheet(path: Path, content: bytes, count: int) -> npt.NDArray[np.uint8]:
+def _decoded(path: Path, content: bytes, count: int) -> npt.NDArray[np.uint8]:
     """The first `count` tiles, uint8 (count, 3, 32, 32), of a sheet; `path` is what an InputError names."""
     rows = -(-count // COLUMNS)
     try:
@@ -130,12 +140,3 @@ def decode_sheet(path: Path, content: bytes, count: int) -> npt.NDArray[np.uint8
 
 def _sha256(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing") from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from None

