@@ -32,6 +32,12 @@ MD5 = {
     "data_batch_5": "482c414d41f54cd18b22e5b47cb7c3cb",
     "test_batch": "40351d587109b95175f43aff81a1287e",
 }
+# What an array's pickle calls. Numpy 2 moved the first function; numpy itself says where it is now.
+ARRAYS = {
+    ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
+    ("numpy", "ndarray"): np.ndarray,
+    ("numpy", "dtype"): np.dtype,
+}
 
 
 def read_official(place: Path) -> dict[str, LabelledImages]:
@@ -65,19 +71,15 @@ def _member(archive: tarfile.TarFile, name: str) -> bytes:
 def _batch(path: Path, content: bytes) -> LabelledImages:
     if hashlib.md5(content, usedforsecurity=False).hexdigest() != MD5[path.name]:
         raise InputError(f"{path} is truncated or altered (its MD5 is not the published {MD5[path.name]})")
-    batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+    try:
+        batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
+    except pickle.UnpicklingError as error:
+        raise InputError(f"{path} is not opened ({error})") from None
     return LabelledImages(batch[b"data"].reshape(-1, 3, TILE, TILE), label_array(batch[b"labels"]))
 
 
 class _ArraysOnly(pickle.Unpickler):
-    # What numpy itself asks pickle to call for an array; its module was renamed in numpy 2.
-    ALLOWED = {
-        ("numpy.core.multiarray", "_reconstruct"): np.empty(0).__reduce__()[0],
-        ("numpy", "ndarray"): np.ndarray,
-        ("numpy", "dtype"): np.dtype,
-    }
-
     def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in self.ALLOWED:
-            raise InputError(f"a batch of CIFAR-10 asks for {module}.{name}, which no array needs: it is not opened")
-        return self.ALLOWED[module, name]
+        if (module, name) not in ARRAYS:
+            raise pickle.UnpicklingError(f"it asks for {module}.{name}, which no array needs")
+        return ARRAYS[module, name]
