@@ -9,7 +9,6 @@ import html
 import io
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -24,15 +23,17 @@ STYLE: Any = {  # Any: matplotlib types its keys one by one
     "axes.labelcolor": INK,
     "axes.spines.right": False,
     "axes.spines.top": False,
+    "axes.titlesize": 11,
     "figure.constrained_layout.use": True,
     "figure.facecolor": "none",
     "font.size": 11,
     "grid.alpha": 0.15,
     "grid.color": INK,
+    "legend.fontsize": 11,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
     "savefig.facecolor": "none",
-    "svg.fonttype": "path",
+    "svg.fonttype": "none",  # text stays text: it can be read, searched and marked
     "svg.hashsalt": "sparsecycle",
     "text.color": INK,
     "xtick.color": INK,
@@ -116,11 +117,6 @@ def png(figure: Figure) -> bytes:
     with mpl.rc_context(STYLE):
         figure.savefig(buffer, format="png", dpi=100, facecolor="white")
     return buffer.getvalue()
-
-
-def write_svg(figure: Figure, path: Path, *, dark: bool = False) -> None:
-    """A file for pages outside the book (the README), in the ink of a light or a dark page."""
-    path.write_text(inline_svg(figure, "#e6edf3" if dark else INK) + "\n", encoding="utf-8")
 
 
 def markdown_table(frame: pd.DataFrame) -> str:

@@ -1,45 +1,69 @@
 """One function a figure: a DataFrame in, a matplotlib `Figure` out, its label the alternative text.
 
-Each method has one colour, one marker and one line style throughout the book (colours: Okabe and Ito, distinguishable
-with any colour vision; markers and lines carry the same information in print).
+Each method has one colour, one marker and one line style throughout the book (`METHODS`). Figures are 5.6 inches wide,
+with panels one below the other, so that their text can still be read on a phone.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
-from typing import Any, ParamSpec
+from itertools import cycle
+from typing import Any, NamedTuple, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from sparsecycle.analysis.selection import CHANCE
+from sparsecycle.analysis.verdicts import CLAIMS
+from sparsecycle.controllers import CONTROLLERS
 from sparsecycle_book.display import STYLE
-from sparsecycle.analysis.statistics import RATIO
 
 Parameters = ParamSpec("Parameters")
+WIDTH = 5.6  # inches
 
-METHODS: dict[str, tuple[str, str, Any]] = {  # method: (colour, marker, line style)
-    "dense": ("#7d8590", "o", "-"),
-    "loss_gated": ("#0f83c9", "s", "-"),
-    "plateau": ("#d55e00", "D", "-"),
-    "geometric": ("#009e73", "^", "--"),
-    "fixed": ("#cc79a7", "v", "--"),
-    "random": ("#b58900", "P", ":"),
-}
-CYCLING = ("loss_gated", "plateau", "geometric")
+
+class Look(NamedTuple):
+    """How a method is drawn: the marker and the line carry in print what the colour carries on a screen."""
+
+    colour: str
+    marker: str
+    line: Any
+
+
+_LOOKS = (  # colours of Okabe and Ito, distinguishable with any colour vision, on light and on dark pages
+    Look("#7d8590", "o", "-"),
+    Look("#0f83c9", "s", "-"),
+    Look("#d55e00", "D", "-"),
+    Look("#009e73", "^", "--"),
+    Look("#cc79a7", "v", "--"),
+    Look("#b58900", "P", ":"),
+    Look("#7b61c9", "X", "-."),
+)
+METHODS: dict[str, Look] = dict(zip(CONTROLLERS, cycle(_LOOKS), strict=False))  # every controller, in their order
 MEASURES = {
-    "test_accuracy": "test accuracy",
-    "budget_area": "area under the accuracy-budget curve",
+    "best_accuracy": "best test accuracy, as reported",
+    "clean_accuracy": "clean test accuracy",
+    "last_accuracy": "last test accuracy",
+    "budget_area": "mean accuracy over all keep-ratios",
     "gap": "smaller train-test gap",
-    "drop_from_best": "smaller drop from the best epoch",
+    "drop_from_best": "smaller drop from best",
     "pruned_area": "accuracy after pruning",
     "int8_accuracy": "accuracy with int8 weights",
-    "robustness_area": "accuracy when disturbed",
+    "noise_accuracy": "accuracy under noise",
+    "blur_accuracy": "accuracy under blur",
+    "contrast_accuracy": "accuracy at less contrast",
+    "removal_accuracy": "accuracy without some channels",
     "training_seconds": "training time",
+}
+ACCURACIES = {  # columns of `load_epochs`, and what a panel is called
+    "train_accuracy": "training images, at the keep-ratio in force",
+    "test_accuracy": "test images, at keep-ratio 1",
+    "sparse_accuracy": "test images, at the keep-ratio in force",
 }
 
 
@@ -57,451 +81,274 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
 
 @styled
-def paired_effects(verdicts: pd.DataFrame) -> Figure:
-    """What a treatment gains over its baseline: every seed, the mean with its 95 % interval, and the paper's figure.
+def effects(verdicts: pd.DataFrame) -> Figure:
+    """What a treatment gains over its baseline: every pair, the mean with its 95 % interval, and the paper's gain.
 
     Args:
-        verdicts: rows of `verdict_table` or `baseline_table` of one unit; those without a pair are left out.
+        verdicts: rows of `verdict_table`; those without a pair and those of ratios are left out.
 
     Raises:
-        ValueError: no row has a pair.
+        ValueError: no row is left.
     """
-    rows = verdicts[verdicts["seeds"] > 0].to_dict("records")
+    ratios = {claim.measure for claim in CLAIMS if claim.ratio}
+    rows = verdicts[(verdicts["pairs"] > 0) & ~verdicts["measure"].isin(ratios)].to_dict("records")
     if not rows:
         raise ValueError("none of these comparisons was measured: there is nothing to draw")
-    figure = Figure(figsize=(8, 1.0 + 0.62 * len(rows)))
+    ink = mpl.rcParams["text.color"]
+    figure = Figure(figsize=(WIDTH, 1.2 + 0.75 * len(rows)))
     axes = figure.subplots()
-    ratio = rows[0]["unit"] == RATIO
-    scale, neutral = (1, 1) if ratio else (100, 0)
-    sentences, labels = [], _comparison_labels(rows)
-    for place, (row, label) in enumerate(zip(rows, labels, strict=True)):
-        colour, marker, _ = METHODS[row["comparison"].split()[0]]
-        points = scale * np.asarray(row["differences"])
-        mean, low, high, paper = (scale * row[key] for key in ("mean", "low", "high", "paper"))
-        axes.plot([low, high], [place, place], color=colour, linewidth=2.5, solid_capstyle="butt")
-        axes.plot(mean, place, marker=marker, color=colour, markersize=9)
-        axes.plot(points, np.full(len(points), place - 0.25), "o", color=colour, markersize=4, alpha=0.7)
-        axes.plot(paper, place, marker="*", color="none", markeredgecolor=mpl.rcParams["text.color"], markersize=13)
-        sentences.append(_effect_sentence(label, (mean, low, high, paper), len(points), ratio))
-    axes.axvline(neutral, color=mpl.rcParams["text.color"], linewidth=1)
+    sentences, labels = [], []
+    for place, row in enumerate(rows):
+        look = METHODS[_method_of(row["treatment"])]
+        points = 100 * np.asarray(row["differences"])
+        mean, low, high, paper = (100 * row[key] for key in ("mean", "low", "high", "paper"))
+        axes.plot([low, high], [place, place], color=look.colour, linewidth=2.5, solid_capstyle="butt")
+        axes.plot(mean, place, marker=look.marker, color=look.colour, markersize=9)
+        axes.plot(points, np.full(len(points), place - 0.25), "o", color=look.colour, markersize=4, alpha=0.7)
+        axes.plot(paper, place, marker="*", color="none", markeredgecolor=ink, markersize=13)
+        measure = MEASURES.get(row["measure"], row["measure"])
+        labels.append(f"{row['treatment']}\nover {row['baseline']}:\n{measure}")
+        interval = f"95 % interval {low:+z.2f} to {high:+z.2f}, " if np.isfinite(low) else ""
+        reported = f"; the paper reports {paper:+z.2f}" if np.isfinite(paper) else ""
+        sentences.append(
+            f"{row['treatment']} over {row['baseline']}, {measure}: {mean:+z.2f} points ({interval}pairs: "
+            f"{row['pairs']}{reported})"
+        )
+    axes.axvline(0, color=ink, linewidth=1)
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.45, -0.6)
-    measure = MEASURES.get(rows[0]["measure"], rows[0]["measure"])
-    several = len({row["measure"] for row in rows}) > 1
-    amount = "factor" if ratio else "gain" if several else f"gain: {measure}"
-    axes.set_xlabel(f"{amount} ({measure})" if ratio else f"{amount} (percentage points)")
+    axes.set_xlabel("gain (percentage points)")
     axes.grid(axis="y", visible=False)
-    ink = mpl.rcParams["text.color"]
-    mean_label = "ours: geometric mean" if ratio else "ours: mean, 95 % interval"
     keys = [
-        Line2D([], [], marker="s", color=ink, linewidth=0 if ratio else 2.5, markersize=7, label=mean_label),
-        Line2D([], [], marker="o", color=ink, linewidth=0, markersize=4, label="one seed"),
+        Line2D([], [], marker="s", color=ink, linewidth=2.5, markersize=7, label="mean, 95 % interval"),
+        Line2D([], [], marker="o", color=ink, linewidth=0, markersize=4, label="a pair"),
     ]
     if any(np.isfinite(row["paper"]) for row in rows):
-        star = {"marker": "*", "color": "none", "markeredgecolor": ink, "markersize": 12}
-        keys.append(Line2D([], [], label="paper, one run", **star))
-    figure.legend(handles=keys, loc="outside upper center", ncols=3, fontsize=9.5)
-    figure.set_label(f"{'Factor' if ratio else 'Gain'}, every seed and the mean: " + "; ".join(sentences) + ".")
+        star: dict[str, Any] = {"marker": "*", "color": "none", "markeredgecolor": ink, "markersize": 12}
+        keys.append(Line2D([], [], label="the paper's run", **star))
+    figure.legend(handles=keys, loc="outside upper center", ncols=3)
+    figure.set_label("Gain, every pair and the mean. " + "; ".join(sentences) + ".")
     return figure
 
 
-def _comparison_labels(rows: list[dict[Any, Any]]) -> list[str]:
-    """The treatment, with the baseline where it is not dense and with the measure where there are several."""
-    several = len({row["measure"] for row in rows}) > 1
-    labels = []
-    for row in rows:
-        treatment, baseline = re.split(" [-/] ", row["comparison"])
-        label = treatment if baseline == "dense" else f"{treatment}\nagainst {baseline}"
-        labels.append(f"{label}\n{MEASURES.get(row['measure'], row['measure'])}" if several else label)
-    return labels
-
-
-def _effect_sentence(label: str, numbers: tuple[float, float, float, float], seeds: int, ratio: bool) -> str:
-    mean, low, high, paper = numbers
-    what = label.replace("\n", ", ")
-    if ratio:
-        return f"{what} takes {mean:.2f} times as long ({seeds} seeds)"
-    interval = f"95 % interval {low:+z.2f} to {high:+z.2f}, " if np.isfinite(low) else ""
-    reported = f"; the paper reports {paper:+z.2f}" if np.isfinite(paper) else ""
-    return f"{what} gains {mean:+z.2f} points ({interval}{seeds} seeds{reported})"
+def _method_of(arm: str) -> str:
+    """The method of an arm that has its name with something added, as "dense, tuned"."""
+    return arm.replace(",", " ").split()[0]
 
 
 @styled
 def learning_curves(epochs: pd.DataFrame) -> Figure:
-    """Training and test accuracy against epoch: thin lines are seeds, thick ones means, bands a standard deviation.
+    """Accuracy against epoch, a panel each for training images, test images dense, and test images at the keep-ratio.
+
+    Thin lines are seeds, thick ones means, bands a standard deviation. What was never measured has no panel.
 
     Args:
-        epochs: rows of `load_epochs`: method, seed, epoch, train_accuracy, test_accuracy (fractions).
+        epochs: rows of `load_epochs`: method, seed, epoch, and the columns of `ACCURACIES` (fractions).
+
+    Raises:
+        ValueError: no accuracy was measured.
     """
-    figure = Figure(figsize=(8, 3.4))
-    panels = figure.subplots(1, 2, sharey=True)
+    shown = [name for name in ACCURACIES if name in epochs and epochs[name].notna().any()]
+    if not shown:
+        raise ValueError("no accuracy was measured in these epochs: there is nothing to draw")
+    figure = Figure(figsize=(WIDTH, 0.7 + 2.0 * len(shown)))
+    panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     ends = []
-    for axes, column, title in zip(
-        panels,
-        ("train_accuracy", "test_accuracy"),
-        ("training images, at the period's budget", "test images, at the headline budget"),
-        strict=True,
-    ):
-        for method, runs in _by_method(epochs):
-            colour, _, line = METHODS[method]
+    for axes, column in zip(panels, shown, strict=True):
+        for method, runs in _by_method(epochs.dropna(subset=column)):
+            look = METHODS[method]
             for _, run in runs.groupby("seed"):
-                axes.plot(run["epoch"], run[column], color=colour, linewidth=0.5, alpha=0.3)
+                axes.plot(run["epoch"], run[column], color=look.colour, linewidth=0.5, alpha=0.3)
             by_epoch = runs.groupby("epoch")[column]
             mean, spread = by_epoch.mean(), by_epoch.std().fillna(0)
-            axes.fill_between(mean.index, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
-            axes.plot(mean.index, mean, line, color=colour, label=method)
-            ends.append(f"{method} {title.split(',')[0]} {mean.iloc[-1]:.2f}")
-        axes.set_title(title, fontsize=11)
-        axes.set_xlabel("epoch")
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    panels[0].set_ylabel("accuracy")
+            axes.fill_between(mean.index, mean - spread, mean + spread, color=look.colour, alpha=0.18, linewidth=0)
+            axes.plot(mean.index, mean, look.line, color=look.colour)
+            ends.append(f"{method} {mean.iloc[-1]:.2f} ({ACCURACIES[column]})")
+        axes.set_title(ACCURACIES[column], loc="left")
+        axes.set_ylabel("accuracy")
+        _accuracy_axis(axes)
+    panels[-1].set_xlabel("epoch")
     _method_legend(figure, epochs)
-    figure.set_label("Accuracy against epoch. Mean at the last epoch: " + ", ".join(ends) + ".")
+    figure.set_label("Accuracy against epoch. Mean at the last look: " + ", ".join(ends) + ".")
     return figure
 
 
 @styled
-def keep_ratio_path(epochs: pd.DataFrame) -> Figure:
-    """The budget of each period, resets marked: a panel for each method, of its lowest seed.
+def keep_ratio_path(decisions: pd.DataFrame, steps_per_epoch: int) -> Figure:
+    """The keep-ratio over a run with its resets marked: a panel for each method, of its lowest seed.
 
     Args:
-        epochs: rows of `load_epochs`: method, seed, epoch, keep_ratio.
+        decisions: rows of `load_decisions`: method, seed, step, keep_ratio, reset.
+        steps_per_epoch: of these runs.
+
+    Raises:
+        ValueError: there is no decision.
     """
-    methods = list(_by_method(epochs))
-    figure = Figure(figsize=(8, 0.7 + 1.15 * len(methods)))
-    panels = np.atleast_1d(figure.subplots(len(methods), 1, sharex=True, sharey=True))
-    counts = []
+    methods = list(_by_method(decisions))
+    if not methods:
+        raise ValueError("there is no decision among these runs: there is nothing to draw")
+    figure = Figure(figsize=(WIDTH, 0.8 + 1.4 * len(methods)))
+    panels = figure.subplots(len(methods), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    told = []
     for axes, (method, runs) in zip(panels, methods, strict=True):
-        run = runs[runs["seed"] == runs["seed"].min()].sort_values("period")
-        budget = run["keep_ratio"].to_numpy()
-        ends = run["epoch"].to_numpy()
-        axes.stairs(budget, [0, *ends], color=METHODS[method][0], linewidth=2, baseline=None)
-        resets = _resets(method, budget)
-        axes.plot(ends[resets], budget[resets + 1], "v", color=METHODS[method][0], markersize=6)
-        _budget_axis(axes.yaxis, axes.set_yscale, [1, 0.5, 0.25, 0.1])
-        axes.set_ylim(min(0.07, 0.8 * epochs["keep_ratio"].min()), 1.5)
-        axes.set_title(method, fontsize=11, loc="left", pad=3)
-        counts.append(f"{method} resets {len(resets)} times and goes down to {budget.min():.2f}")
+        run = runs[runs["seed"] == runs["seed"].min()].sort_values("step")
+        _draw_path(axes, run, steps_per_epoch, METHODS[method].colour)
+        axes.set_title(method, loc="left", pad=3)
+        least, resets = run["keep_ratio"].min(), int(run["reset"].sum())
+        told.append(f"{method} goes down to {least:.2g}, resets: {resets}")
     panels[-1].set_xlabel("epoch (triangles: resets)")
-    figure.supylabel("budget (share kept)", fontsize=11)
-    figure.set_label("Budget against epoch: " + "; ".join(counts) + ".")
+    figure.supylabel("keep-ratio", fontsize=11)
+    figure.set_label("Keep-ratio against epoch: " + "; ".join(told) + ".")
     return figure
 
 
-@styled
-def accuracy_by_budget(runs: pd.DataFrame, budgets: Sequence[float]) -> Figure:
-    """Test accuracy of each trained network measured at every budget: a dot a seed, a line for the mean.
-
-    Args:
-        runs: rows of `load_runs`: method, seed, accuracy_at_<budget> (fractions).
-        budgets: in (0, 1].
-    """
-    figure = Figure(figsize=(7, 4))
-    axes = figure.subplots()
-    columns = [f"accuracy_at_{float(budget)}" for budget in budgets]
-    sentences = []
-    for method, group in _by_method(runs):
-        colour, marker, line = METHODS[method]
-        mean = group[columns].mean().to_numpy()
-        axes.plot(budgets, mean, line, color=colour, marker=marker, markersize=6, label=method)
-        for values in group[columns].to_numpy():
-            axes.plot(budgets, values, ".", color=colour, markersize=4, alpha=0.5)
-        sentences.append(f"{method} {mean[0]:.2f} at {budgets[0]:g} and {mean[-1]:.2f} at {budgets[-1]:g}")
-    _budget_axis(axes.xaxis, axes.set_xscale, budgets)
-    axes.set_xlim(1.15, min(budgets) / 1.15)
-    axes.set_xlabel("budget at which accuracy is measured (share kept)")
-    axes.set_ylabel("test accuracy")
-    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _method_legend(figure, runs)
-    figure.set_label("Test accuracy against the budget at evaluation, means: " + "; ".join(sentences) + ".")
-    return figure
+def _draw_path(axes: Axes, run: pd.DataFrame, steps_per_epoch: int, colour: str) -> None:
+    """The keep-ratio of one run as a stair: 1 until the first decision, then each decision's until the next one."""
+    epochs = run["step"].to_numpy() / steps_per_epoch
+    keep_ratios = run["keep_ratio"].to_numpy()
+    rhythm = epochs[0]
+    axes.stairs([1.0, *keep_ratios], [0.0, *epochs, epochs[-1] + rhythm], color=colour, linewidth=2, baseline=None)
+    resets = run["reset"].to_numpy(dtype=bool)
+    axes.plot(epochs[resets], keep_ratios[resets], "v", color=colour, markersize=6)
+    least = max(keep_ratios.min(), 1e-4)
+    shown = [mark for mark in (1, 0.5, 0.1, 0.02, 0.005, 0.001, 0.0001) if mark >= 0.5 * least or mark == 0.5]
+    _budget_axis(axes.yaxis, axes.set_yscale, shown)
+    axes.set_ylim(min(0.4, 0.7 * least), 1.6)
 
 
 @styled
-def disturbance_curves(measures: pd.DataFrame, start: pd.Series, kinds: Mapping[str, str]) -> Figure:
-    """Accuracy against the strength of what is done to a network or its images: a panel a kind, dots are seeds.
+def decisions(run: pd.DataFrame, steps_per_epoch: int, tolerance: float) -> Figure:
+    """What a gated run decided: smoothed training accuracy, its best, the line where it resets; below the keep-ratio.
 
     Args:
-        measures: rows of `load_measures`: method, seed, kind, strength, accuracy (fraction).
-        start: the accuracy of the untouched network, by (method, seed): the left end of each line.
-        kinds: for each kind to show, the label of its axis. A strength of "contrast" is what is left of it.
+        run: rows of `load_decisions` of one run: method, step, average, best (fractions), keep_ratio, reset.
+        steps_per_epoch: of the run.
+        tolerance: fall of the average that is borne.
+
+    Raises:
+        ValueError: there is no decision, or the rule has no feedback.
     """
-    figure = Figure(figsize=(8, 2.9 * ((len(kinds) + 1) // 2)))
-    panels = np.ravel(figure.subplots((len(kinds) + 1) // 2, min(2, len(kinds)), sharey=True, squeeze=False))
-    sentences = []
-    for axes in panels[len(kinds) :]:
-        axes.set_visible(False)
-    for axes, (kind, title) in zip(panels, kinds.items(), strict=False):
-        rows = measures[measures["kind"] == kind]
-        for method, group in _by_method(rows):
-            table = group.pivot(index="seed", columns="strength", values="accuracy")
-            untouched = 1.0 if kind == "contrast" else 0.0
-            table[untouched] = start[method].reindex(table.index)
-            table = table[sorted(table.columns, reverse=kind == "contrast")]
-            colour, marker, line = METHODS[method]
-            for values in table.to_numpy():
-                axes.plot(table.columns, values, ".", color=colour, markersize=4, alpha=0.45)
-            axes.plot(table.columns, table.mean(), line, color=colour, marker=marker, markersize=5)
-            sentences.append(f"{method} {table.iloc[:, -1].mean():.2f} at the strongest {kind}")
-        axes.set_xlabel(title)
-        axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        if kind == "contrast":
-            axes.invert_xaxis()
-    for axes in panels[:: min(2, len(kinds))]:
-        axes.set_ylabel("test accuracy")
-    _method_legend(figure, measures)
-    figure.set_label("Test accuracy against the strength of a disturbance, means: " + "; ".join(sentences) + ".")
-    return figure
-
-
-@styled
-def measures_by_budget(measures: pd.DataFrame) -> Figure:
-    """Loss and calibration error of each network at every budget: a line for the mean, a dot a seed.
-
-    Args:
-        measures: rows of `load_measures`: method, seed, kind, strength (the budget), loss (nats), calibration_error.
-    """
-    rows = measures[measures["kind"] == "budget"]
-    figure = Figure(figsize=(8, 3.2))
-    sentences = []
-    titles = {"loss": "test loss (nats)", "calibration_error": "expected calibration error"}
-    for axes, (column, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
-        for method, group in _by_method(rows):
-            colour, marker, line = METHODS[method]
-            axes.plot(group["strength"], group[column], ".", color=colour, markersize=4, alpha=0.45)
-            mean = group.groupby("strength")[column].mean().sort_index(ascending=False)
-            axes.plot(mean.index, mean, line, color=colour, marker=marker, markersize=5)
-            sentences.append(
-                f"{method} {title} {mean.iloc[0]:.2f} at {mean.index[0]:g}, {mean.iloc[-1]:.2f} at the least"
-            )
-        budgets = sorted(rows["strength"].unique(), reverse=True)
-        _budget_axis(axes.xaxis, axes.set_xscale, budgets)
-        axes.set_xlim(1.15, budgets[-1] / 1.15)
-        axes.set_xlabel("budget (share kept)")
-        axes.set_ylabel(title)
-    _method_legend(figure, rows)
-    figure.set_label("Loss and calibration against the budget, means: " + "; ".join(sentences) + ".")
-    return figure
-
-
-@styled
-def similarity_by_layer(layers: pd.DataFrame) -> Figure:
-    """Linear CKA of each layer at a budget with itself at budget 1: a panel a budget, the mean over seeds a line.
-
-    Args:
-        layers: rows of `load_layers`: method, seed, layer, keep_ratio, cka.
-    """
-    budgets = sorted((budget for budget in layers["keep_ratio"].unique() if budget < 1), reverse=True)[:4]
-    figure = Figure(figsize=(8, 3.0))
-    panels = np.atleast_1d(figure.subplots(1, len(budgets), sharey=True))
-    sentences = []
-    for axes, budget in zip(panels, budgets, strict=True):
-        for method, group in _by_method(layers[layers["keep_ratio"] == budget]):
-            colour, marker, line = METHODS[method]
-            mean = group.groupby("layer", sort=False)["cka"].mean()
-            places = range(1, len(mean) + 1)
-            for _, run in group.groupby("seed"):
-                axes.plot(places, run["cka"], ".", color=colour, markersize=4, alpha=0.45)
-            axes.plot(places, mean, line, color=colour, marker=marker, markersize=5)
-            sentences.append(f"{method} {mean.mean():.2f} at budget {budget:g}")
-        axes.set_title(f"budget {budget:g}", fontsize=11)
-        axes.set_xlabel("layer")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    panels[0].set_ylabel("linear CKA with budget 1")
-    _method_legend(figure, layers)
-    figure.set_label("Similarity of representations to those at budget 1, means over layers: " + "; ".join(sentences))
-    return figure
-
-
-@styled
-def specification_curve(table: pd.DataFrame) -> Figure:
-    """Every reconstruction's gain over dense, sorted, and which choice was varied in it.
-
-    Args:
-        table: rows of `ablation_table`: method, variant, choice, gain, gain_low, gain_high (fractions).
-    """
-    rows = table.dropna(subset="gain").sort_values("gain", kind="stable").reset_index(drop=True)
-    choices = list(dict.fromkeys(rows["choice"].sort_values()))
-    figure = Figure(figsize=(8, 3.2 + 0.19 * len(choices)))
-    top, below = figure.subplots(2, 1, sharex=True, height_ratios=[2.6, 0.19 * len(choices) + 0.3])
-    places = np.arange(len(rows))
-    for method, group in _by_method(rows):
-        colour, marker, _ = METHODS[method]
-        spread = 100 * np.stack([group["gain"] - group["gain_low"], group["gain_high"] - group["gain"]])
-        top.errorbar(
-            group.index, 100 * group["gain"], np.nan_to_num(spread), fmt=marker, color=colour, markersize=4, linewidth=1
-        )
-        below.scatter(group.index, [choices.index(one) for one in group["choice"]], s=14, color=colour, marker=marker)
-    top.axhline(0, color=mpl.rcParams["text.color"], linewidth=1)
-    top.set_ylabel("gain over dense\n(percentage points)")
-    below.set_yticks(range(len(choices)), choices, fontsize=9)
-    below.set_ylim(len(choices) - 0.5, -0.5)
-    below.set_xlim(-1, len(places))
-    below.set_xlabel("reconstructions, sorted by gain")
-    below.set_ylabel("choice varied")
-    below.tick_params(axis="x", labelbottom=False)
-    _method_legend(figure, rows)
-    above = int((rows["gain_low"] > 0).sum())
+    rows = run.sort_values("step")
+    if rows.empty or rows["average"].isna().all():
+        raise ValueError("these decisions follow no accuracy: there is nothing to draw")
+    method = str(rows["method"].iloc[0])
+    figure = Figure(figsize=(WIDTH, 4.4))
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, 1])
+    epochs, ink, colour = rows["step"] / steps_per_epoch, mpl.rcParams["text.color"], METHODS[method].colour
+    above.plot(epochs, rows["average"], color=colour, linewidth=1.2, label="average")
+    above.plot(epochs, rows["best"], color=ink, linewidth=1, label="best")
+    above.plot(epochs, rows["best"] - tolerance, color=ink, linewidth=1, linestyle=":", label="reset below")
+    resets = rows["reset"].to_numpy(dtype=bool)
+    above.plot(epochs[resets], rows["average"][resets], "v", color=colour, markersize=6)
+    above.set_ylabel("training accuracy")
+    above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    _draw_path(below, rows, steps_per_epoch, colour)
+    below.set_ylabel("keep-ratio")
+    below.set_xlabel("epoch (triangles: resets)")
+    handles, labels = above.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper center", ncols=3)
     figure.set_label(
-        f"Gain over dense of {len(rows)} reconstructions, from {100 * rows['gain'].min():+z.1f} to "
-        f"{100 * rows['gain'].max():+z.1f} points; {int((rows['gain'] > 0).sum())} are positive, {above} with an "
-        "interval above zero."
+        f"{len(rows)} decisions of {method}: the average ends at {rows['average'].iloc[-1]:.2f} with its best at "
+        f"{rows['best'].iloc[-1]:.2f}; resets: {int(resets.sum())}; the keep-ratio goes down to "
+        f"{rows['keep_ratio'].min():.2g}."
     )
     return figure
 
 
 @styled
-def gap_and_drop(runs: pd.DataFrame) -> Figure:
-    """Overfitting (claim C4): train-test gap and drop from the highest to the last test accuracy, a dot a seed.
+def accuracy_by_budget(runs: pd.DataFrame, budgets: Sequence[float]) -> Figure:
+    """Test accuracy of each trained network measured at every keep-ratio: a dot a seed, a line for the mean.
 
     Args:
-        runs: rows of `load_runs`: method, seed, gap, drop_from_best (fractions).
+        runs: rows of `load_runs`: method, seed, accuracy_at_<keep-ratio> (fractions).
+        budgets: keep-ratios in (0, 1].
     """
-    figure = Figure(figsize=(8, 2.9))
+    figure = Figure(figsize=(WIDTH, 3.8))
+    axes = figure.subplots()
+    columns = [f"accuracy_at_{float(budget)}" for budget in budgets]
     sentences = []
-    titles = {"gap": "train minus test accuracy", "drop_from_best": "highest minus last test accuracy"}
-    for axes, (column, title) in zip(figure.subplots(1, 2), titles.items(), strict=True):
-        methods = list(_by_method(runs))
-        for place, (method, group) in enumerate(methods):
-            colour, marker, _ = METHODS[method]
-            values = 100 * group[column].to_numpy()
-            axes.plot(values, np.full(len(values), place), "o", color=colour, markersize=4, alpha=0.7)
-            axes.plot(values.mean(), place, marker=marker, color=colour, markersize=9)
-            sentences.append(f"{method} {title} {values.mean():.1f}")
-        axes.set_yticks(range(len(methods)), [method for method, _ in methods])
-        axes.set_ylim(len(methods) - 0.5, -0.5)
-        axes.set_xlabel(f"{title}\n(percentage points)")
-        axes.grid(axis="y", visible=False)
-    figure.set_label("Overfitting, means in percentage points: " + "; ".join(sentences) + ".")
-    return figure
-
-
-@styled
-def controller_paths(
-    losses: Mapping[str, Sequence[float]], paths: Mapping[str, Mapping[str, Sequence[float]]]
-) -> Figure:
-    """Loss curves (top) and what each controller makes of them (below), period by period.
-
-    Args:
-        losses: for each scenario, the loss of each period in nats.
-        paths: for each method and scenario, the budget of each period.
-    """
-    figure = Figure(figsize=(8, 1.9 + 1.2 * len(paths)))
-    grid = figure.subplots(1 + len(paths), len(losses), sharex=True, sharey="row", squeeze=False)
-    ink = mpl.rcParams["text.color"]
-    sentences = []
-    for column, (scenario, loss) in enumerate(losses.items()):
-        grid[0, column].plot(range(1, len(loss) + 1), loss, color=ink)
-        grid[0, column].set_title(scenario, fontsize=11)
-        for line, (method, scenarios) in enumerate(paths.items(), start=1):
-            budget = np.asarray(scenarios[scenario])
-            axes = grid[line, column]
-            axes.stairs(budget, np.arange(len(budget) + 1) + 0.5, color=METHODS[method][0], linewidth=2, baseline=None)
-            _budget_axis(axes.yaxis, axes.set_yscale, [1, 0.5, 0.25, 0.1])
-            axes.set_ylim(min(0.07, 0.8 * budget.min()), 1.5)
-            grid[line, 0].set_ylabel(f"{method}\nbudget", fontsize=10)
-            sentences.append(f"{method} under {scenario!r} resets {int((np.diff(budget) > 0).sum())} times")
-        grid[-1, column].set_xlabel("period")
-    grid[0, 0].set_ylabel("training loss\n(nats)", fontsize=10)
-    figure.set_label("Paths of the budget: " + "; ".join(sentences) + ".")
+    for method, group in _by_method(runs):
+        look = METHODS[method]
+        mean = group[columns].mean().to_numpy()
+        axes.plot(budgets, mean, look.line, color=look.colour, marker=look.marker, markersize=6)
+        for values in group[columns].to_numpy():
+            axes.plot(budgets, values, ".", color=look.colour, markersize=4, alpha=0.5)
+        sentences.append(f"{method} {mean[0]:.2f} at {budgets[0]:g} and {mean[-1]:.2f} at {budgets[-1]:g}")
+    _budget_axis(axes.xaxis, axes.set_xscale, budgets)
+    axes.set_xlim(1.15 * max(budgets), min(budgets) / 1.15)
+    axes.set_xlabel("keep-ratio at which accuracy is measured")
+    axes.set_ylabel("test accuracy")
+    _accuracy_axis(axes)
+    _method_legend(figure, runs)
+    figure.set_label("Test accuracy against the keep-ratio at evaluation, means: " + "; ".join(sentences) + ".")
     return figure
 
 
 @styled
 def layer_activity(activity: pd.DataFrame) -> Figure:
-    """Share of non-zero activations in each layer, a line for each series, a panel for each budget.
+    """Share of non-zero activations in each layer, a line for each series, a panel for each keep-ratio.
 
     Args:
         activity: rows with series (a method or a label), keep_ratio, layer, active_fraction.
     """
     budgets = sorted(activity["keep_ratio"].unique(), reverse=True)
-    figure = Figure(figsize=(8, 3.2))
-    panels = np.atleast_1d(figure.subplots(1, len(budgets), sharey=True))
-    spare = [METHODS[name] for name in ("geometric", "fixed", "random")]
+    figure = Figure(figsize=(WIDTH, 0.8 + 1.7 * len(budgets)))
+    panels = figure.subplots(len(budgets), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     sentences = []
     for axes, budget in zip(panels, budgets, strict=True):
         at_budget = activity[activity["keep_ratio"] == budget]
         for place, (series, rows) in enumerate(at_budget.groupby("series", sort=False)):
-            colour, marker, line = METHODS.get(str(series), spare[place % 3])
+            look = METHODS.get(str(series), _LOOKS[3 + place % 4])
             values = rows["active_fraction"].to_numpy()
+            places = range(1, len(values) + 1)
             axes.plot(
-                range(1, len(values) + 1),
-                values,
-                line,
-                color=colour,
-                marker=marker,
-                markersize=5,
-                label=series,
+                places, values, look.line, color=look.colour, marker=look.marker, markersize=5, label=str(series)
             )
-            sentences.append(f"{series} at budget {budget:g} {values.mean():.2f}")
+            sentences.append(f"{series} at keep-ratio {budget:g} {values.mean():.2f}")
         axes.axhline(budget, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":")
-        axes.set_title(f"budget {budget:g}", fontsize=11)
-        axes.set_xlabel("layer")
-    panels[0].set_ylabel("active fraction")
-    panels[0].set_ylim(0, 1.03)
+        axes.set_title(f"keep-ratio {budget:g}", loc="left")
+        axes.set_ylim(0, 1.03)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    panels[-1].set_xlabel("layer")
+    figure.supylabel("active fraction", fontsize=11)
     handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), fontsize=10)
-    figure.set_label("Active fraction by layer (dotted: the budget); means: " + "; ".join(sentences) + ".")
+    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels))
+    figure.set_label("Active fraction by layer (dotted: the keep-ratio); means: " + "; ".join(sentences) + ".")
     return figure
 
 
 @styled
 def feature_maps(image: NDArray[Any], maps: Mapping[float, NDArray[Any]], title: str) -> Figure:
-    """An image and, for each budget, the strongest channel maps that the constraint leaves.
+    """An image and, for each keep-ratio, channel maps that the constraint leaves. Zero is blank, a small value is not.
 
     Args:
         image: uint8 (H, W, 3).
-        maps: for each budget, activations (channels, H, W), the same channels at each budget.
+        maps: for each keep-ratio, activations (channels, H, W), the same channels at each.
         title: what the image shows.
     """
     budgets = list(maps)
     channels = len(maps[budgets[0]])
-    figure = Figure(figsize=(8, 1.3 * channels + 0.5))
+    figure = Figure(figsize=(WIDTH, 0.95 * channels + 0.6))
     grid = figure.subplots(channels, 1 + len(budgets), squeeze=False)
     top = max(float(values.max()) for values in maps.values())
     for axes in grid.flat:
         axes.set_axis_off()
     grid[0, 0].imshow(image, interpolation="none")
-    grid[0, 0].set_title(title, fontsize=10)
+    grid[0, 0].set_title(title)
     shares = []
     for column, budget in enumerate(budgets, start=1):
-        grid[0, column].set_title(f"budget {budget:g}", fontsize=10)
+        grid[0, column].set_title(f"keep {budget:g}")
         for line in range(channels):
-            grid[line, column].imshow(maps[budget][line], cmap="viridis", vmin=0, vmax=top, interpolation="none")
-        shares.append(f"{(maps[budget] > 0).mean():.0%} at budget {budget:g}")
+            axes = grid[line, column]
+            values = np.ma.masked_equal(maps[budget][line], 0)
+            axes.imshow(values, cmap="viridis", vmin=0, vmax=top, interpolation="none")
+            axes.set_axis_on()
+            axes.set_xticks([])
+            axes.set_yticks([])
+            axes.spines[:].set_visible(True)
+        shares.append(f"{(maps[budget] > 0).mean():.0%} at keep-ratio {budget:g}")
     figure.set_label(f"Feature maps of {title}: non-zero in the channels shown: {', '.join(shares)}.")
     return figure
-
-
-@styled
-def loss_around_resets(epochs: pd.DataFrame) -> Figure:
-    """Training loss against epoch, coloured by method, with a mark where the budget was reset.
-
-    Args:
-        epochs: rows of `load_epochs` of one seed: method, epoch, period, train_loss (nats), keep_ratio.
-    """
-    figure = Figure(figsize=(7, 3.4))
-    axes = figure.subplots()
-    sentences = []
-    for method, rows in _by_method(epochs):
-        run = rows.sort_values("period")
-        colour, _, line = METHODS[method]
-        axes.plot(run["epoch"], run["train_loss"], line, color=colour, label=method)
-        resets = _resets(method, run["keep_ratio"].to_numpy()) + 1
-        jumps = run["train_loss"].diff().to_numpy()[resets]
-        axes.plot(run["epoch"].to_numpy()[resets], run["train_loss"].to_numpy()[resets], "v", color=colour)
-        if len(jumps):
-            sentences.append(f"{method} changes by {jumps.mean():+z.2f} nats on average in the period after a reset")
-    axes.set_xlabel("epoch (triangles: first period after a reset)")
-    axes.set_ylabel("training loss (nats)")
-    _method_legend(figure, epochs)
-    figure.set_label("Training loss against epoch; " + ("; ".join(sentences) or "0 resets") + ".")
-    return figure
-
-
-def _resets(method: str, budgets: NDArray[np.float64]) -> NDArray[np.intp]:
-    """The periods after which the budget was reset; only cycling methods reset."""
-    return np.flatnonzero(np.diff(budgets) > 0) if method in CYCLING else np.array([], dtype=np.intp)
 
 
 def _by_method(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -510,18 +357,19 @@ def _by_method(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
 
 
 def _method_legend(figure: Figure, frame: pd.DataFrame) -> None:
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=METHODS[method][0],
-            linestyle=METHODS[method][2],
-            marker=METHODS[method][1],
-            label=method,
-        )
-        for method, _ in _by_method(frame)
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=len(handles), fontsize=10)
+    handles = []
+    for method, _ in _by_method(frame):
+        look = METHODS[method]
+        handles.append(Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, label=method))
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(3, len(handles)))
+
+
+def _accuracy_axis(axes: Axes) -> None:
+    """In percent, with a line for guessing among ten classes."""
+    axes.axhline(CHANCE, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":")
+    axes.annotate("chance", (1, CHANCE), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=10)
+    axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_ylim(bottom=0)
 
 
 def _budget_axis(axis: Any, set_scale: Callable[[str], Any], budgets: Sequence[float]) -> None:
@@ -532,20 +380,14 @@ def _budget_axis(axis: Any, set_scale: Callable[[str], Any], budgets: Sequence[f
 
 
 __all__ = [
-    "CYCLING",
+    "ACCURACIES",
     "MEASURES",
     "METHODS",
     "accuracy_by_budget",
-    "controller_paths",
-    "disturbance_curves",
+    "decisions",
+    "effects",
     "feature_maps",
-    "gap_and_drop",
     "keep_ratio_path",
     "layer_activity",
     "learning_curves",
-    "loss_around_resets",
-    "measures_by_budget",
-    "paired_effects",
-    "similarity_by_layer",
-    "specification_curve",
 ]

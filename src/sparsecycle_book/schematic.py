@@ -1,4 +1,4 @@
-"""The schematic of a block: where the constraint stands, and what the controller tells it."""
+"""The schematic of a block: where the constraint stands, where the shortcut begins, what the controller sets."""
 
 from typing import Any
 
@@ -7,60 +7,55 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch
 
 from sparsecycle_book.display import INK
-from sparsecycle_book.figures import METHODS, styled
+from sparsecycle_book.figures import METHODS, WIDTH, styled
+
+ACCENT = METHODS["accuracy_gated"].colour
 
 
 @styled
 def block_schematic() -> Figure:
-    """A pre-activation block with the constraint after each ReLU, and the loop that sets its budget."""
-    figure = Figure(figsize=(8, 3.9))
+    """A block with the constraint after each ReLU, its raw shortcut, and the loop that sets the keep-ratio."""
+    figure = Figure(figsize=(WIDTH, 4.6))
     figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1))
     axes.set_axis_off()
-    axes.set_xlim(0, 16)
-    axes.set_ylim(0, 7.6)
-    _draw_block(axes)
-    _draw_ranks(axes)
+    axes.set_xlim(0, 11.2)
+    axes.set_ylim(0, 9.2)
+    _draw_path(axes)
+    _draw_controller(axes)
     figure.set_label(
-        "A block: the input passes RMSNorm, ReLU with top-k, a convolution, and the same three once more, and is added "
-        "to the shortcut. After each period the controller takes the training loss and sets the budget r of every "
-        "top-k. Of 10 ranked activations, the 4 largest are kept and 6 are set to zero."
+        "A block: the input x passes RMSNorm, ReLU with top-k and a 3x3 convolution, twice, and is added to the "
+        "shortcut, which takes the raw input, by a 1x1 convolution where the shape changes. The controller takes the "
+        "training accuracy of each step and sets the keep-ratio r of every top-k."
     )
     return figure
 
 
-def _draw_block(axes: Axes) -> None:
-    accent = METHODS["plateau"][0]
-    names = ("RMSNorm", "ReLU\ntop-k", "conv\n3 x 3", "RMSNorm", "ReLU\ntop-k", "conv\n3 x 3")
-    for place, name in enumerate(names):
-        left = 1.3 + 2.15 * place
-        constrained = "top-k" in name
-        _box(axes, (left, 4.6), 1.55, name, *((accent, 2.4) if constrained else ()))
-        _arrow(axes, (left - 0.6, 5.2), (left, 5.2))
-        if constrained:
-            _arrow(axes, (left + 0.78, 3.05), (left + 0.78, 4.6), accent)
-    axes.text(0.45, 5.2, "x", ha="center", va="center", fontsize=13, style="italic")
-    _arrow(axes, (13.6, 5.2), (14.3, 5.2))
-    axes.text(14.55, 5.2, "+", ha="center", va="center", fontsize=17)
-    _arrow(axes, (14.85, 5.2), (15.4, 5.2))
-    axes.text(15.65, 5.2, "z", ha="center", va="center", fontsize=13, style="italic")
-    axes.plot([0.45, 0.45, 14.55], [5.55, 6.6, 6.6], color=INK, linewidth=1.2)
-    _arrow(axes, (14.55, 6.6), (14.55, 5.55))
-    axes.text(7.5, 6.75, "shortcut", ha="center", fontsize=10)
-    _box(axes, (3.45, 1.85), 8.0, "controller: sets the budget r of\nthe next period from the training loss")
-    axes.text(10.95, 3.65, "budget r", color=accent, fontsize=10.5)
-    axes.text(4.5, 3.65, "budget r", color=accent, fontsize=10.5)
+def _draw_path(axes: Axes) -> None:
+    for line, bottom in enumerate((6.2, 4.2)):
+        for place, name in enumerate(("RMSNorm\ngain, bias", "ReLU,\ntop-k", "conv\n3 x 3")):
+            left = 1.5 + 2.9 * place
+            style: Any = (ACCENT, 2.4) if "top-k" in name else (INK, 1.2)
+            _box(axes, (left, bottom), 2.1, name, *style)
+            if place or not line:
+                _arrow(axes, (left - 0.8, bottom + 0.6), (left, bottom + 0.6))
+    axes.text(0.4, 6.8, "x", ha="center", va="center", fontsize=13, style="italic")
+    # The second row begins where the first one ends.
+    axes.plot([9.4, 9.7, 9.7, 1.1, 1.1], [6.8, 6.8, 5.8, 5.8, 4.8], color=INK, linewidth=1.2)
+    _arrow(axes, (1.1, 4.8), (1.5, 4.8))
+    axes.plot([9.4, 10.3], [4.8, 4.8], color=INK, linewidth=1.2)
+    axes.text(10.55, 4.8, "+", ha="center", va="center", fontsize=17)
+    _arrow(axes, (10.55, 4.5), (10.55, 3.7))
+    axes.text(10.55, 3.4, "z", ha="center", va="center", fontsize=13, style="italic")
+    axes.plot([0.4, 0.4, 10.55], [7.1, 8.3, 8.3], color=INK, linewidth=1.2)
+    _arrow(axes, (10.55, 8.3), (10.55, 5.1))
+    axes.text(5.4, 8.5, "shortcut of the raw x (1 x 1 conv where the shape changes)", ha="center", fontsize=10.5)
 
 
-def _draw_ranks(axes: Axes) -> None:
-    """Ten ranked activations under the block, four of them kept."""
-    accent = METHODS["plateau"][0]
-    for rank, size in enumerate((1.45, 1.2, 1.05, 0.85, 0.7, 0.55, 0.4, 0.3, 0.2, 0.12)):
-        kept = rank < 4
-        style: Any = {"color": accent} if kept else {"facecolor": "none", "edgecolor": INK, "linestyle": ":"}
-        axes.bar(12.1 + 0.36 * rank, size, width=0.26, bottom=0.9, align="edge", **style)
-    axes.text(12.1, 0.35, "k kept", color=accent, fontsize=10)
-    axes.text(13.55, 0.35, "the rest: zero", fontsize=10)
+def _draw_controller(axes: Axes) -> None:
+    _box(axes, (1.5, 0.6), 7.9, "controller: sets the keep-ratio r from\nthe training accuracy of each step")
+    _arrow(axes, (5.45, 1.8), (5.45, 4.2), ACCENT)
+    axes.text(5.7, 2.9, "keep-ratio r, one for all top-k", color=ACCENT, fontsize=10.5)
 
 
 def _box(
@@ -69,7 +64,7 @@ def _box(
     (left, bottom), height = corner, 1.2
     outline: Any = {"boxstyle": "round,pad=0.02,rounding_size=0.15", "facecolor": "none", "edgecolor": colour}
     axes.add_patch(FancyBboxPatch(corner, width, height, linewidth=line, **outline))
-    axes.text(left + width / 2, bottom + height / 2, text, ha="center", va="center", fontsize=10)
+    axes.text(left + width / 2, bottom + height / 2, text, ha="center", va="center", fontsize=10.5)
 
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = INK) -> None:
