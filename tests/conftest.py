@@ -1,46 +1,52 @@
-"""Shared by the tests: one thread of torch, so that parallel tests do not fight over two cores."""
+"""What all tests share: one thread of torch, nothing of the user's own settings, and a run of about a second."""
 
-import json
 import os
-
-os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 from pathlib import Path
 from typing import Any
+
+ROOT = Path(__file__).parents[1]
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # parallel tests do not fight over two cores
+# As in the Makefile: what the user has set up for matplotlib and IPython stays out.
+os.environ["MPLCONFIGDIR"] = str(ROOT / "_build" / "profile" / "matplotlib")
+os.environ["IPYTHONDIR"] = str(ROOT / "_build" / "profile" / "ipython")
+for name in ("MATPLOTLIBRC", "PYTHONSTARTUP"):
+    os.environ.pop(name, None)
 
 import pandas as pd
 import pytest
 
 from sparsecycle import RunConfig
-from sparsecycle.runs.records import RunRecord, read_epochs
 
-ROOT = Path(__file__).parents[1]
-TIMES = ["seconds"]
+# The files of a run whose bytes the configuration decides.
+EXACT = ("decisions.parquet", "correct.npz", "model.safetensors")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark tests by their place: see tests/README.md."""
+    for item in items:
+        if item.path.parent.name == "core":
+            item.add_marker("core")
+        if item.path.name in ("test_pages.py", "test_browser.py"):
+            item.add_marker(item.path.stem.removeprefix("test_"))
 
 
 def same_run(first: Path, second: Path) -> None:
-    """Equal in everything but times."""
+    """Assert that two folders hold the same run: equal in everything but times."""
+    from sparsecycle.runs.records import RunRecord, read_epochs
+
     assert RunRecord.read(first).results() == RunRecord.read(second).results()
-    pd.testing.assert_frame_equal(
-        read_epochs(first).drop(columns=TIMES), read_epochs(second).drop(columns=TIMES), check_exact=True
-    )
-    assert (first / "predictions.npz").read_bytes() == (second / "predictions.npz").read_bytes()
-    assert (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
-
-
-def without_checksum(path: Path) -> dict[str, Any]:
-    """The values of a record, as in one that was written before there were checksums."""
-    content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    content.pop("checksum")
-    return content
+    epochs = [read_epochs(folder).drop(columns="seconds") for folder in (first, second)]
+    pd.testing.assert_frame_equal(*epochs, check_exact=True)
+    for name in EXACT:
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
 
 
 @pytest.fixture
 def tiny() -> Any:
-    """A run of about a second: 40 images, three periods; keyword arguments override."""
+    """Make the configuration of a run of about a second, 40 images and 6 steps; keyword arguments override."""
 
-    def make(method: str = "plateau", **fields: Any) -> RunConfig:
-        values = {"train_images": 40, "test_images": 20, "batch_size": 20, "epochs": 3, "warmup_epochs": 0} | fields
+    def make(method: str = "accuracy_gated", **fields: Any) -> RunConfig:
+        values = {"train_images": 40, "test_images": 20, "batch_size": 20, "epochs": 3} | fields
         return RunConfig(preset="smoke", method=method, **values)
 
     return make
