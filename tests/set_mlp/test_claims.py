@@ -22,7 +22,7 @@ from sparsecycle.set_mlp.claims import (
     signed_rank_test,
 )
 from sparsecycle.set_mlp.records import load_set_runs
-from sparsecycle.analysis.statistics import compare_pairs
+from sparsecycle.set_mlp.comparison import compare_pairs
 
 # The table of Demsar (Journal of Machine Learning Research 7, 2006): AUC of four classifiers on 14 datasets.
 DEMSAR = {

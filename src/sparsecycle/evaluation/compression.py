@@ -12,7 +12,8 @@ PRUNED_SHARES = (0.5, 0.8, 0.9)
 def pruned(model: nn.Module, share: float) -> nn.Module:
     """Return a copy without the `share` of its weights that are smallest in magnitude over all layers.
 
-    The copy is not trained further. Weights of convolutions and linear layers count, gains and biases stay (`torch.nn.utils.prune`).
+    The copy is not trained further. Weights of convolutions and linear layers count, gains and biases stay
+    (`torch.nn.utils.prune`).
     """
     smaller = copy.deepcopy(model)
     smaller.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # as `prune` wants it

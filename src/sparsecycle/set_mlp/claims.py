@@ -15,8 +15,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats
 
+from sparsecycle.analysis.statistics import Comparison, holm
 from sparsecycle.errors import InputError
-from sparsecycle.analysis.statistics import Comparison, compare_pairs, holm, sign_flip_test, verdict
+from sparsecycle.set_mlp.comparison import compare_pairs, sign_flip_test, verdict
 
 COMPETITIVE = 0.01  # of test accuracy: pruning is competitive where it costs less than one point
 ABOUT_HALF = (0.4, 0.6)  # share of hidden neurons left
@@ -68,7 +69,7 @@ def by_dataset(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
 def compare_over_datasets(runs: pd.DataFrame, claim: SetClaim) -> tuple[Comparison, float]:
     """Treatment against baseline over datasets, and the two-sided p-value of Wilcoxon's signed-rank test.
 
-    The differences are positive where the treatment is better, the interval is that of `statistics.mean_interval`.
+    The differences are positive where the treatment is better, the interval is that of `mean_interval`.
     The p-value is NaN for fewer than two datasets, or where all differences are zero.
     """
     chosen = runs[runs["method"].isin([claim.treatment, claim.baseline])]
@@ -105,7 +106,7 @@ def diverged_on(runs: pd.DataFrame, *methods: str) -> list[str]:
 
 
 def set_verdict(comparison: Comparison, claim: SetClaim) -> str:
-    """As `statistics.verdict`, with datasets in place of seeds; where there is a margin, "replicated" means that the
+    """As `comparison.verdict`; where there is a margin, "replicated" means that the
     interval lies above -margin, "reversed" that it lies below."""
     if claim.margin is None or len(comparison.pairs) < 3:
         return verdict(comparison)

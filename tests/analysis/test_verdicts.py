@@ -1,0 +1,299 @@
+"""The rules for verdicts case by case, and the table of claims on made-up studies."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sparsecycle.analysis.selection import arms, shown_tier, tier, varied, why_left_out
+from sparsecycle.analysis.statistics import Comparison, compare_pairs, holm, student_interval
+from sparsecycle.analysis.verdicts import (
+    CLAIMS,
+    NOT_JUDGED,
+    NOT_MEASURED,
+    PAPER_EFFECT,
+    control_verdict,
+    effects,
+    gain_verdict,
+    property_verdict,
+    readable_verdicts,
+    verdict_table,
+)
+from sparsecycle.errors import InputError
+
+
+def interval(low: float, high: float, low_90: float, high_90: float, pairs: int = 10) -> Comparison:
+    """A comparison of which only what the rules read is set."""
+    one = compare_pairs(("gated", "dense", "accuracy"), dict.fromkeys(range(pairs), 0.0), {})
+    return replace(one, mean=(low + high) / 2, low=low, high=high, low_90=low_90, high_90=high_90)
+
+
+def points(low: float, high: float, pairs: int = 10) -> Comparison:
+    """An interval in points; the 90 % interval takes a tenth of its width away at each end."""
+    narrower = (high - low) / 10
+    return interval(low / 100, high / 100, (low + narrower) / 100, (high - narrower) / 100, pairs)
+
+
+ABOVE, AROUND, TIGHT, BELOW = points(0.4, 2.0), points(-1.0, 1.0), points(-0.4, 0.4), points(-2.0, -0.4)
+
+
+@pytest.mark.parametrize(
+    ("reported", "clean", "verdict"),
+    [
+        (points(0.4, 2.0, pairs=3), points(0.4, 2.0, pairs=3), NOT_JUDGED),
+        (ABOVE, points(0.1, 1.5), "replicated"),
+        (ABOVE, points(0.1, 1.07), "replicated"),  # the paper's effect is on the border, not above
+        (ABOVE, points(0.1, 1.0), "replicated, smaller"),
+        (ABOVE, points(0.01, 0.3), "replicated, smaller"),  # above zero comes before the margin
+        (ABOVE, TIGHT, "an artifact of reporting"),
+        (ABOVE, points(-0.55, 0.55), "an artifact of reporting"),  # its 90 % interval is inside
+        (ABOVE, points(-0.7, 0.7), "undecided"),
+        (TIGHT, TIGHT, "no effect"),
+        (TIGHT, points(0.1, 0.4), "no effect"),
+        (points(-0.4, -0.1), points(-0.4, -0.1), "no effect"),  # the margin comes before below zero
+        (BELOW, BELOW, "reversed"),
+        (BELOW, TIGHT, "undecided"),
+        (AROUND, ABOVE, "undecided"),
+        (AROUND, AROUND, "undecided"),
+        (ABOVE, BELOW, "undecided"),
+    ],
+)
+def test_a_gain_has_the_verdict_of_the_plan(reported: Comparison, clean: Comparison, verdict: str) -> None:
+    paper = 0.0107
+    assert pytest.approx(paper) == PAPER_EFFECT
+    assert gain_verdict(reported, clean, min(paper, PAPER_EFFECT)) == verdict
+
+
+numbers = st.one_of(st.floats(-0.03, 0.03), st.sampled_from([0.0, 0.005, -0.005, PAPER_EFFECT, math.nan, math.inf]))
+comparisons = st.builds(interval, numbers, numbers, numbers, numbers, st.integers(0, 12))
+
+
+@given(comparisons, comparisons)
+def test_of_the_plans_conditions_the_first_that_holds_decides_for_any_numbers(
+    reported: Comparison, clean: Comparison
+) -> None:
+    both = (reported, clean)
+    inside = [one.low_90 > -0.005 and one.high_90 < 0.005 for one in both]
+    plan = [
+        (min(len(one.pairs) for one in both) < 4, "not judged: described"),
+        (all(one.low > 0 for one in both) and not clean.high < PAPER_EFFECT, "replicated"),
+        (all(one.low > 0 for one in both) and clean.high < PAPER_EFFECT, "replicated, smaller"),
+        (reported.low > 0 and inside[1], "an artifact of reporting"),
+        (all(inside), "no effect"),
+        (all(one.high < 0 for one in both), "reversed"),
+        (True, "undecided"),
+    ]
+    expected = next(verdict for holds, verdict in plan if holds)
+    assert gain_verdict(reported, clean) == expected
+
+
+def test_without_an_effect_at_most_one_study_in_twenty_replicates() -> None:
+    """20,000 studies of 15 pairs: both measures with a standard deviation of 0.8 points and a correlation of 0.7.
+
+    Were the measures one, 2.5 % would lie above zero; two of them do less often. Four standard errors are 0.5 %.
+    """
+    rng = np.random.default_rng(0)
+    shared = rng.normal(size=(20_000, 15))
+    measures = []
+    for _ in range(2):
+        values = 0.008 * (math.sqrt(0.7) * shared + math.sqrt(0.3) * rng.normal(size=shared.shape))
+        measures.append([*student_interval(values), *student_interval(values, 0.90)])
+    empty = interval(0, 0, 0, 0, pairs=15)
+    verdicts = [
+        gain_verdict(
+            *(replace(empty, **dict(zip(("low", "high", "low_90", "high_90"), bounds, strict=True))) for bounds in both)
+        )
+        for both in zip(*(np.stack(one, axis=-1) for one in measures), strict=True)
+    ]
+    assert 0 < np.mean([verdict.startswith("replicated") for verdict in verdicts]) < 0.025 + 0.005
+    assert np.mean([verdict == "no effect" for verdict in verdicts]) > 0.3
+
+
+@pytest.mark.parametrize(
+    ("comparison", "p_holm", "verdict"),
+    [
+        (points(0.4, 2.0, pairs=3), 0.001, NOT_JUDGED),
+        (ABOVE, 0.04, "supported"),
+        (BELOW, 0.04, "contradicted"),
+        (points(0.1, 0.4), 0.04, "supported"),  # a difference that was found comes before the margin
+        (points(0.1, 0.4), 0.2, "no effect"),
+        (ABOVE, 0.05, "undecided"),  # not when all are corrected for
+        (AROUND, 0.9, "undecided"),
+    ],
+)
+def test_a_property_has_the_verdict_of_its_corrected_test(comparison: Comparison, p_holm: float, verdict: str) -> None:
+    assert property_verdict(comparison, p_holm) == verdict
+
+
+SPREAD = np.array([-0.1, 0.1, -0.05, 0.05, -0.08, 0.08, 0.0, 0.0]) / 100  # eight pairs, mean zero
+
+
+@pytest.mark.parametrize(
+    ("gain", "scale", "pairs", "verdict"),
+    [
+        (0.0, 1, 3, NOT_JUDGED),
+        (0.0, 1, 8, "equivalent"),
+        (0.003, 1, 8, "equivalent"),  # also where it lies above zero
+        (0.01, 1, 8, "better"),
+        (-0.01, 1, 8, "worse"),
+        (0.0, 20, 8, "undecided"),  # a wide interval around zero shows nothing
+    ],
+)
+def test_a_control_is_equivalent_only_by_two_one_sided_tests(
+    gain: float, scale: float, pairs: int, verdict: str
+) -> None:
+    values = dict(enumerate(gain + scale * SPREAD[:pairs]))
+    assert control_verdict(compare_pairs(("gated", "replay", "accuracy"), values, {})) == verdict
+
+
+def study(arms: Mapping[str, Sequence[float]], preset: str = "classroom", **columns: object) -> pd.DataFrame:
+    """One run for each arm ("method variant") and clean accuracy; everything else follows from it."""
+    rows = []
+    for arm, values in arms.items():
+        method, _, variant = arm.partition(" ")
+        for seed, value in enumerate(values):
+            rows.append({"method": method, "variant": variant, "seed": seed, "clean_accuracy": value})
+    runs = pd.DataFrame(rows).assign(preset=preset, status="complete", evaluated_on="test", git_clean=True)
+    accuracy = runs["clean_accuracy"]
+    runs = runs.assign(
+        best_accuracy=accuracy + 0.004, last_accuracy=accuracy, budget_area=accuracy - 0.2, gap=1 - accuracy
+    ).assign(drop_from_best=0.004, training_seconds=100.0)
+    return runs.assign(**columns)
+
+
+def full_study(seeds: int = 10) -> pd.DataFrame:
+    rng = np.random.default_rng(1)
+    gains = {"dense": 0.0, "accuracy_gated": 0.02, "epoch_gated": 0.0, "replay": 0.02, "fixed": 0.01}
+    return study({arm: 0.869 + gain + rng.normal(0, 0.001, seeds) for arm, gain in gains.items()})
+
+
+def row(table: pd.DataFrame, claim: str, measure: str, baseline: str = "dense") -> "pd.Series[object]":
+    [found] = (
+        one
+        for _, one in table.iterrows()
+        if (one["claim"], one["measure"], one["baseline"]) == (claim, measure, baseline)
+    )
+    return found
+
+
+def test_a_synthetic_study_gets_the_verdicts_built_into_it() -> None:
+    table = verdict_table(full_study())
+    assert set(table["preset"]) == {"classroom"}
+    for measure in ("best_accuracy", "clean_accuracy"):
+        assert row(table, "C1", measure)["verdict"] == "replicated"
+        assert row(table, "C2", measure)["verdict"] == "no effect"
+    assert row(table, "C1", "last_accuracy")["verdict"] == "measured"
+    assert row(table, "C3", "budget_area")["verdict"] == "supported"
+    assert row(table, "C4", "gap")["verdict"] == "supported", "a smaller gap is an improvement"
+    assert row(table, "C4", "drop_from_best")["verdict"] == "no effect"
+    assert row(table, "C5", "pruned_area")["verdict"] == NOT_MEASURED
+    assert row(table, "C7", "training_seconds")["mean"] == 1.0
+    assert row(table, "C8", "clean_accuracy", "replay")["verdict"] == "equivalent"
+    assert row(table, "C8", "clean_accuracy", "fixed")["verdict"] == "better"
+    assert row(table, "C8", "clean_accuracy", "shuffled")["verdict"] == NOT_MEASURED
+    assert not table["preliminary"].any()
+    assert set(effects(full_study())["claim"]) == {"C1", "C2"}
+
+
+@pytest.mark.parametrize(("seeds", "judged", "preliminary"), [(3, False, False), (4, True, True), (8, True, False)])
+def test_few_pairs_are_described_or_preliminary(seeds: int, judged: bool, preliminary: bool) -> None:
+    one = row(verdict_table(full_study(seeds), "classroom"), "C1", "clean_accuracy")
+    assert (one["verdict"] != NOT_JUDGED, one["preliminary"]) == (judged, preliminary)
+    shown = readable_verdicts(verdict_table(full_study(seeds), "classroom")).loc["C1", "verdict"].iloc[0]
+    assert shown.startswith("preliminary: ") == preliminary
+
+
+@pytest.mark.parametrize("runs", [pd.DataFrame(), full_study().iloc[:0], full_study().assign(evaluated_on="nothing")])
+def test_without_runs_that_count_every_claim_is_not_measured(runs: pd.DataFrame) -> None:
+    table = verdict_table(runs)
+    assert list(dict.fromkeys(table["claim"])) == [f"C{number}" for number in range(1, 9)]
+    assert (table["verdict"] == NOT_MEASURED).all() and (table["pairs"] == 0).all()
+    assert len(readable_verdicts(table)) == len(CLAIMS)
+
+
+def test_one_claim_and_measure_is_one_row_and_no_strategy_is_set_against_the_other() -> None:
+    assert len({(one.id, one.treatment, one.baseline, one.measure) for one in CLAIMS}) == len(CLAIMS)
+    strategies = {"accuracy_gated", "epoch_gated"}
+    assert not [one for one in CLAIMS if {one.treatment, one.baseline} <= strategies]
+
+
+def test_holm_corrects_c3_to_c6_as_one_family_and_nothing_else() -> None:
+    runs = full_study()
+    table = verdict_table(runs.assign(pruned_area=runs["clean_accuracy"] + np.tile(SPREAD[:5], len(runs) // 5)))
+    family = table[table["claim"].isin(["C3", "C4", "C5", "C6"]) & (table["pairs"] > 0)]
+    assert len(family) == 4
+    assert family["p_holm"].tolist() == pytest.approx(holm(family["p_value"].tolist()))
+    assert table.drop(family.index)["p_holm"].isna().all()
+
+
+def test_a_ratio_is_a_geometric_mean_without_an_interval() -> None:
+    runs = full_study(2)
+    gated = runs["method"] == "accuracy_gated"
+    runs.loc[gated, "training_seconds"] = [100.0, 400.0]
+    one = row(verdict_table(runs, "classroom"), "C7", "training_seconds")
+    assert one["mean"] == pytest.approx(2.0) and one["verdict"] == "measured" and math.isnan(float(str(one["low"])))
+
+
+def test_a_diverged_run_counts_with_what_it_scores_and_with_chance_where_nothing_was_recorded() -> None:
+    runs = full_study()
+    fallen = (runs["method"] == "accuracy_gated") & (runs["seed"] == 0)
+    runs.loc[fallen, ["status", "clean_accuracy", "best_accuracy", "gap"]] = ["diverged", math.nan, 0.5, math.nan]
+    table = verdict_table(runs)
+    assert row(table, "C1", "clean_accuracy")["differences"][0] == pytest.approx(  # type: ignore[index]
+        0.1 - runs.loc[(runs["method"] == "dense") & (runs["seed"] == 0), "clean_accuracy"].item()
+    )
+    assert row(table, "C1", "best_accuracy")["pairs"] == row(table, "C1", "clean_accuracy")["pairs"] == 10
+    gap = row(table, "C4", "gap")
+    assert gap["excluded"] == (0,) and gap["reasons"] == ("gap of accuracy_gated is not finite",)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        ("variant", "dropout=0.1", "it has overrides"),
+        ("git_clean", False, "its source had uncommitted changes"),
+        ("git_clean", None, ""),  # a copy without git history, as on a GPU node
+        ("git_clean", math.nan, ""),
+        ("evaluated_on", "validation", "it was not evaluated on the test images"),
+        ("evaluated_on", "nothing", "it was not evaluated on the test images"),
+        ("status", "diverged", ""),
+        ("status", "running", "it was not finished"),
+    ],
+)
+def test_which_runs_count(column: str, value: object, reason: str) -> None:
+    runs = full_study(1)
+    runs[column] = runs[column].astype(object)
+    runs.at[0, column] = value
+    assert why_left_out(runs).tolist() == [reason, *[""] * (len(runs) - 1)]
+    assert len(tier(runs, "classroom")) == len(runs) - bool(reason)
+    assert len(arms(runs, "classroom")) == len(runs) - bool(reason and column != "variant")
+    with pytest.raises(InputError, match=f"no column '{column}'"):
+        verdict_table(runs.drop(columns=column), "classroom")
+
+
+def test_only_the_presets_own_runs_count() -> None:
+    runs = full_study()
+    others = pd.concat([runs.assign(preset="quick"), runs.assign(variant="width=2")]).assign(clean_accuracy=0.1)
+    pd.testing.assert_frame_equal(verdict_table(pd.concat([others, runs])), verdict_table(runs))
+
+
+def test_two_runs_of_one_arm_and_seed_are_refused() -> None:
+    with pytest.raises(InputError, match="more than one run of seed 0"):
+        verdict_table(pd.concat([full_study(), full_study(1)]))
+
+
+def test_the_largest_preset_with_four_pairs_speaks() -> None:
+    small, large = full_study(), full_study(3).assign(preset="paper")
+    assert shown_tier(pd.DataFrame()) == "quick"
+    assert shown_tier(pd.concat([small, large])) == "classroom"
+    assert shown_tier(pd.concat([small, full_study(4).assign(preset="paper")])) == "paper"
+
+
+def test_overrides_are_read_back_by_name() -> None:
+    assert varied("") == {}
+    assert varied("budgets=[1.0,0.5], dropout=0.3") == {"budgets": "[1.0,0.5]", "dropout": "0.3"}
