@@ -64,12 +64,11 @@ ABOVE, AROUND, TIGHT, BELOW = points(0.4, 2.0), points(-1.0, 1.0), points(-0.4, 
     ],
 )
 def test_a_gain_has_the_verdict_of_the_plan(reported: Comparison, clean: Comparison, verdict: str) -> None:
-    paper = 0.0107
-    assert pytest.approx(paper) == PAPER_EFFECT
-    assert gain_verdict(reported, clean, min(paper, PAPER_EFFECT)) == verdict
+    assert PAPER_EFFECT == 0.0107
+    assert gain_verdict(reported, clean) == verdict
 
 
-numbers = st.one_of(st.floats(-0.03, 0.03), st.sampled_from([0.0, 0.005, -0.005, PAPER_EFFECT, math.nan, math.inf]))
+numbers = st.one_of(st.floats(-0.03, 0.03), st.sampled_from([0.0, 0.005, -0.005, PAPER_EFFECT, math.inf, -math.inf]))
 comparisons = st.builds(interval, numbers, numbers, numbers, numbers, st.integers(0, 12))
 
 

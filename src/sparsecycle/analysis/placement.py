@@ -13,9 +13,9 @@ def placement(own: pd.DataFrame, recorded: pd.DataFrame) -> pd.DataFrame:
     Both are frames of `load_runs`. Another machine rounds differently and training amplifies it, so that a run of the
     same seed differs by about as much as one of another seed: the range of the recorded seeds is what to expect.
 
-    Columns: run; clean_accuracy; recorded (how many other runs); lowest, mean and highest clean accuracy of these; below
-    (how many of these lie below the run); less_same_seed, the run's accuracy less that of the recorded run of its seed
-    (NaN without one).
+    Columns: run; clean_accuracy; recorded (how many other runs); lowest, mean and highest clean accuracy of these;
+    below (how many of these lie below the run); less_same_seed, the run's accuracy less that of the recorded run of its
+    seed (NaN without one).
     """
     rows = []
     kind = ["preset", "method", "variant"]
