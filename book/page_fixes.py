@@ -36,7 +36,7 @@ def without_false_lists(app: Sphinx, name: str, template: str, context: dict[str
         )
 
 
-PLAYGROUND = ("libraries", "charts", "budget", "controllers", "runs")  # in the order in which they build on each other
+PLAYGROUND = ("libraries", "charts", "budget", "controllers")  # in the order in which they build on each other
 
 
 def with_playground(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
