@@ -61,7 +61,7 @@ def test_one_call_sets_every_layer_of_a_model_and_counts_them() -> None:
 def test_the_keep_ratio_survives_dtype_copy_and_pickle_and_stays_out_of_the_weights() -> None:
     x = normal(1, 100)
     layer = GlobalTopK(0.07).bfloat16()  # 0.07 in bfloat16 is 0.0698, which keeps one value less
-    for same in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), layer.double()):  # noqa: S301
+    for same in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), layer.double()):
         assert int((same(x.abs()) > 0).sum()) == 7
         assert same.keep_ratio == 0.07
         same.keep_ratio = 0.05
