@@ -1,34 +1,33 @@
-"""Measure trained networks: at every budget, compressed, disturbed, and layer by layer."""
+"""Measure finished runs: their networks compressed, disturbed, and layer by layer."""
 
-import hashlib
+import math
 import time
 from collections.abc import Iterator
-from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from sparsecycle.trainer import load_images
-from sparsecycle.evaluation.compression import PRUNED_SHARES, pruned, with_int8_weights
 from sparsecycle.config import RunConfig
-from sparsecycle.evaluation.corruptions import STRENGTHS, corrupt, units_removed
-from sparsecycle.data.cifar10 import Cifar10
+from sparsecycle.data.cifar10 import load_images
 from sparsecycle.errors import InputError
-from sparsecycle.evaluation.accuracy import layer_activity, predict
-from sparsecycle.runs.measures import Condition, Measures, calibration_error, summary_metrics, write_arrays
-from sparsecycle.runs.networks import load_model
-from sparsecycle.runs.provenance import PACKAGE, git_state, source_digest
-from sparsecycle.runs.records import RunRecord, file_digests, find_records
+from sparsecycle.evaluation.accuracy import evaluate, layer_activity
+from sparsecycle.evaluation.compression import PRUNED_SHARES, pruned, with_int8_weights
+from sparsecycle.evaluation.corruptions import STRENGTHS, corrupt, units_removed
 from sparsecycle.evaluation.similarity import budget_similarity
 from sparsecycle.runs.execute import deterministic
+from sparsecycle.runs.measures import Condition, Measures, summary_metrics, write_correct
+from sparsecycle.runs.networks import load_model
+from sparsecycle.runs.provenance import git_state
+from sparsecycle.runs.records import RunRecord, file_digests, find_records
+from sparsecycle.runs.source import TRAINING, source_digest
 
-MEASURING_SOURCES = ("compression", "corruptions", "measures", "measuring", "similarity")
+# What decides the measures, besides what decides the run.
+SOURCES = (*TRAINING, *(f"evaluation/{name}" for name in ("compression", "corruptions", "similarity")), "runs/measure")
 LAYER_IMAGES = 500  # test images that activity and similarity are measured on: a share needs no more
 
 
@@ -47,7 +46,9 @@ def measure_runs(
         before = Measures.read(folder)
         if record.status == "diverged":
             yield name, "diverged: nothing to measure"
-        elif before and before.identity == record.identity and before.source_sha256 == measuring_digest():
+        elif record.evaluated_on == "nothing":
+            yield name, "left out: no image is kept for measuring"
+        elif before and before.identity == record.identity and before.source_sha256 == source_digest(SOURCES):
             yield name, "measured before"
         elif not (folder / "model.safetensors").exists():
             yield name, "left out: its weights are not here" + (" (measured before)" if before else "")
@@ -68,22 +69,20 @@ def measure_run(folder: Path, record: RunRecord, data_dir: str | Path | None = N
         raise InputError(f"{folder / 'model.safetensors'} is not what record.json was written with: run again")
     config = RunConfig(**record.config)
     begin = time.perf_counter()
-    torch.manual_seed(config.seed)  # for layers that choose at random in evaluation too
+    torch.manual_seed(config.seed)  # for layers that choose at random in evaluation, too
     model = load_model(folder, config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     data = load_images(config, data_dir).to(device)
-    conditions, arrays = measure(model, data, config)
+    conditions, correct = measure(model, data.test_images, data.test_labels)
     layers = _layers(model, data.test_images[:LAYER_IMAGES], config)
-    speed = _images_per_second(model, data.test_images, config)
-    write_arrays(folder, arrays)
+    write_correct(folder, correct)
     measures = Measures(
         identity=record.identity,
-        metrics=summary_metrics(conditions, config.headline_budget),
+        metrics=summary_metrics(conditions),
         conditions=conditions,
         layers=layers,
-        images_per_second=speed,
-        seconds=time.perf_counter() - begin,
+        seconds=round(time.perf_counter() - begin, 3),
         files=weights | file_digests(folder, ("measures.npz",)),
-        source_sha256=measuring_digest(),
+        source_sha256=source_digest(SOURCES),
         device=device,
         threads=torch.get_num_threads(),
         torch=torch.__version__,
@@ -94,67 +93,47 @@ def measure_run(folder: Path, record: RunRecord, data_dir: str | Path | None = N
     return measures
 
 
-def measure(model: nn.Module, data: Cifar10, config: RunConfig) -> tuple[list[Condition], dict[str, NDArray[Any]]]:
-    """Every condition, and the predictions, confidences and likelihoods that its numbers come from.
+def measure(model: nn.Module, images: Tensor, labels: Tensor) -> tuple[list[Condition], dict[str, NDArray[np.bool_]]]:
+    """Return the accuracy in every condition, and which images are classified rightly, by the condition's name.
 
     Args:
-        data: on the model's device.
+        model: evaluated at keep-ratio 1.0 throughout.
+        images: uint8 (N, 3, 32, 32) on the model's device.
+        labels: int64 (N,) on the same device.
     """
     conditions: list[Condition] = []
-    arrays: dict[str, NDArray[Any]] = {}
-    images, labels, headline = data.test_images, data.test_labels, config.headline_budget
+    correct: dict[str, NDArray[np.bool_]] = {}
 
-    def add(kind: str, strength: float, logits: Tensor, truth: Tensor) -> None:
-        predictions = logits.argmax(dim=1)
-        accuracy = (predictions == truth).double().mean().item()
-        one = Condition(kind=kind, strength=strength, accuracy=accuracy)
-        arrays[one.name] = predictions.byte().cpu().numpy()
-        if kind == "budget":
-            likelihood = F.log_softmax(logits.double(), dim=1)
-            confidence = likelihood.amax(dim=1).exp().cpu().numpy().astype(np.float16)
-            of_label = likelihood.gather(1, truth[:, None])[:, 0].float().cpu().numpy()
-            arrays[f"confidence/{strength!r}"], arrays[f"log_likelihood/{strength!r}"] = confidence, of_label
-            one.loss = -float(of_label.astype(np.float64).mean())
-            one.calibration_error = calibration_error(confidence, (predictions == truth).cpu().numpy())
+    def add(kind: str, strength: float, network: nn.Module, seen: Tensor) -> None:
+        result = evaluate(network, seen, labels, 1.0)
+        one = Condition(kind=kind, strength=strength, accuracy=result.accuracy)
         conditions.append(one)
+        correct[one.name] = result.correct.numpy()
 
-    for budget in config.budgets:
-        add("budget", budget, predict(model, images, budget), labels)
-    add("fitted", 0.0, predict(model, data.train_images, headline), data.train_labels)
     for share in PRUNED_SHARES:
-        add("pruning", share, predict(pruned(model, share), images, headline), labels)
-    add("int8", 0.0, predict(with_int8_weights(model), images, headline), labels)
+        add("pruning", share, pruned(model, share), images)
+    add("int8", 0.0, with_int8_weights(model), images)
     for kind in ("noise", "blur", "contrast"):
         for strength in STRENGTHS[kind]:
-            add(kind, strength, predict(model, corrupt(images, kind, strength), headline), labels)
+            add(kind, strength, model, corrupt(images, kind, strength))
     for share in STRENGTHS["removal"]:
         with units_removed(model, share):
-            add("removal", share, predict(model, images, headline), labels)
-    return conditions, arrays
-
-
-@cache
-def measuring_digest() -> str:
-    """SHA-256 over the files whose text decides what is measured, those that decide a run among them."""
-    digest = hashlib.sha256(source_digest().encode())
-    for name in MEASURING_SOURCES:
-        digest.update((PACKAGE / f"{name}.py").read_bytes().replace(b"\r\n", b"\n"))
-    return digest.hexdigest()
+            add("removal", share, model, images)
+    return conditions, correct
 
 
 def _layers(model: nn.Module, images: Tensor, config: RunConfig) -> list[dict[str, Any]]:
     similar = {
-        (row["layer"], row["keep_ratio"]): row["cka"] for row in budget_similarity(model, images, config.budgets)
+        (row["layer"], row["keep_ratio"]): float(row["cka"]) for row in budget_similarity(model, images, config.budgets)
     }
     return [
-        {"keep_ratio": budget, **vars(layer), "cka": similar[layer.layer, budget]}
+        {
+            "keep_ratio": budget,
+            "layer": layer.layer,
+            "active_fraction": round(layer.active_fraction, 6),
+            "dead_channels": round(layer.dead_channels, 6),
+            "cka": None if math.isnan(similar[layer.layer, budget]) else round(similar[layer.layer, budget], 6),
+        }
         for budget in config.budgets
         for layer in layer_activity(model, images, budget)
     ]
-
-
-def _images_per_second(model: nn.Module, images: Tensor, config: RunConfig) -> float:
-    predict(model, images[:LAYER_IMAGES], config.headline_budget)  # warm
-    begin = time.perf_counter()
-    predict(model, images, config.headline_budget).sum().item()
-    return len(images) / (time.perf_counter() - begin)
