@@ -44,13 +44,10 @@ def _anchors(file: Path) -> frozenset[str]:
     return frozenset(str(tag.get(key)) for key in ("id", "name") for tag in parsed(file).find_all(attrs={key: True}))
 
 
-def pictures_without_words(soup: BeautifulSoup, *, recorded: bool = False) -> list[str]:
-    """Of a page or a deck, images and drawings whose words are no sentence with what was found, a number in it.
+def pictures_without_words(soup: BeautifulSoup) -> list[str]:
+    """Return the images and drawings of a page or a deck whose words are no sentence with a number in it.
 
     The picture that a network is shown has nothing to find in it: words are enough.
-
-    Args:
-        recorded: whether the page was executed long ago, when a drawing without a reset had no number to say.
     """
     silent = []
     for image in tags(soup, ":is(article, .reveal) img"):
@@ -59,7 +56,7 @@ def pictures_without_words(soup: BeautifulSoup, *, recorded: bool = False) -> li
             silent.append(str(image.get("src")))
     for drawing in tags(soup, ":is(article, .reveal) figure.drawn svg"):
         said = str(drawing.get("aria-label"))
-        if drawing.get("role") != "img" or len(said) <= 30 or not (recorded or _says_a_finding(said)):
+        if drawing.get("role") != "img" or not _says_a_finding(said):
             silent.append(f"a drawing that says {said!r}")
     return silent
 
