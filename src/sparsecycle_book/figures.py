@@ -174,45 +174,47 @@ def learning_curves(epochs: pd.DataFrame) -> Figure:
 
 
 @styled
-def keep_ratio_path(decisions: pd.DataFrame, steps_per_epoch: int) -> Figure:
+def keep_ratio_path(decisions: pd.DataFrame, steps_per_epoch: "int | pd.Series[int]", by: str = "method") -> Figure:
     """The keep-ratio over a run with its resets marked: a panel for each method, of its lowest seed.
 
     Args:
         decisions: rows of `load_decisions`: method, seed, step, keep_ratio, reset.
-        steps_per_epoch: of these runs.
+        steps_per_epoch: of these runs, or of each row.
+        by: the column that has a panel for each of its values.
 
     Raises:
         ValueError: there is no decision.
     """
-    methods = list(_by_method(decisions))
-    if not methods:
+    if decisions.empty:
         raise ValueError("there is no decision among these runs: there is nothing to draw")
-    figure = Figure(figsize=(WIDTH, 0.8 + 1.4 * len(methods)))
-    panels = figure.subplots(len(methods), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
+    frame = decisions.assign(epoch=decisions["step"] / steps_per_epoch)
+    order = [method for method in METHODS if method in set(frame["method"])]
+    frame = frame.sort_values("method", key=lambda names: names.map(order.index), kind="stable")
+    groups = list(frame.groupby(by, sort=False))
+    figure = Figure(figsize=(WIDTH, 0.8 + 1.4 * len(groups)))
+    panels = figure.subplots(len(groups), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     told = []
-    for axes, (method, runs) in zip(panels, methods, strict=True):
+    for axes, (title, runs) in zip(panels, groups, strict=True):
         run = runs[runs["seed"] == runs["seed"].min()].sort_values("step")
-        _draw_path(axes, run, steps_per_epoch, METHODS[method].colour)
-        axes.set_title(method, loc="left", pad=3)
+        _draw_path(axes, run, METHODS[run["method"].iloc[0]].colour, frame["keep_ratio"].min())
+        axes.set_title(str(title), loc="left", pad=3)
         least, resets = run["keep_ratio"].min(), int(run["reset"].sum())
-        told.append(f"{method} goes down to {least:.2g}, resets: {resets}")
+        told.append(f"{title} goes down to {least:.2g}, resets: {resets}")
     panels[-1].set_xlabel("epoch (triangles: resets)")
     figure.supylabel("keep-ratio", fontsize=11)
     figure.set_label("Keep-ratio against epoch: " + "; ".join(told) + ".")
     return figure
 
 
-def _draw_path(axes: Axes, run: pd.DataFrame, steps_per_epoch: int, colour: str) -> None:
+def _draw_path(axes: Axes, run: pd.DataFrame, colour: str, least: float) -> None:
     """The keep-ratio of one run as a stair: 1 until the first decision, then each decision's until the next one."""
-    epochs = run["step"].to_numpy() / steps_per_epoch
-    keep_ratios = run["keep_ratio"].to_numpy()
-    rhythm = epochs[0]
-    axes.stairs([1.0, *keep_ratios], [0.0, *epochs, epochs[-1] + rhythm], color=colour, linewidth=2, baseline=None)
+    epochs, keep_ratios = run["epoch"].to_numpy(), run["keep_ratio"].to_numpy()
+    ends = [0.0, *epochs, epochs[-1] + epochs[0]]
+    axes.stairs([1.0, *keep_ratios], ends, color=colour, linewidth=2, baseline=None)
     resets = run["reset"].to_numpy(dtype=bool)
     axes.plot(epochs[resets], keep_ratios[resets], "v", color=colour, markersize=6)
-    least = max(keep_ratios.min(), 1e-4)
-    shown = [mark for mark in (1, 0.5, 0.1, 0.02, 0.005, 0.001, 0.0001) if mark >= 0.5 * least or mark == 0.5]
-    _budget_axis(axes.yaxis, axes.set_yscale, shown)
+    marks = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01] if least > 0.008 else [10.0**-power for power in range(12)]
+    _budget_axis(axes.yaxis, axes.set_yscale, [mark for mark in marks if mark >= 0.9 * least or mark >= 0.5])
     axes.set_ylim(min(0.4, 0.7 * least), 1.6)
 
 
@@ -228,13 +230,13 @@ def decisions(run: pd.DataFrame, steps_per_epoch: int, tolerance: float) -> Figu
     Raises:
         ValueError: there is no decision, or the rule has no feedback.
     """
-    rows = run.sort_values("step")
+    rows = run.assign(epoch=run["step"] / steps_per_epoch).sort_values("step")
     if rows.empty or rows["average"].isna().all():
         raise ValueError("these decisions follow no accuracy: there is nothing to draw")
     method = str(rows["method"].iloc[0])
     figure = Figure(figsize=(WIDTH, 4.4))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, 1])
-    epochs, ink, colour = rows["step"] / steps_per_epoch, mpl.rcParams["text.color"], METHODS[method].colour
+    epochs, ink, colour = rows["epoch"], mpl.rcParams["text.color"], METHODS[method].colour
     above.plot(epochs, rows["average"], color=colour, linewidth=1.2, label="average")
     above.plot(epochs, rows["best"], color=ink, linewidth=1, label="best")
     above.plot(epochs, rows["best"] - tolerance, color=ink, linewidth=1, linestyle=":", label="reset below")
@@ -242,7 +244,7 @@ def decisions(run: pd.DataFrame, steps_per_epoch: int, tolerance: float) -> Figu
     above.plot(epochs[resets], rows["average"][resets], "v", color=colour, markersize=6)
     above.set_ylabel("training accuracy")
     above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    _draw_path(below, rows, steps_per_epoch, colour)
+    _draw_path(below, rows, colour, rows["keep_ratio"].min())
     below.set_ylabel("keep-ratio")
     below.set_xlabel("epoch (triangles: resets)")
     handles, labels = above.get_legend_handles_labels()

@@ -2,69 +2,62 @@
 
 import pandas as pd
 
-from sparsecycle.analysis.ablations import varied
+from sparsecycle.analysis.selection import TIERS, complete, tier, varied
+from sparsecycle.analysis.verdicts import PAPER_ACCURACY
 from sparsecycle.config import PRESETS, RunConfig
 from sparsecycle_book.figures import METHODS
-from sparsecycle.runs.records import CONTROL_BUDGET
-from sparsecycle.analysis.selection import TIERS, complete, tier
-from sparsecycle_book.report.wording import ROLES
-from sparsecycle.analysis.statistics import ADAPTIVE, PAPER_ACCURACY, paired_difference
 
 
 def results_table(runs: pd.DataFrame) -> str:
-    """Markdown: the paper's numbers, then by preset and method seeds, accuracy, gain over dense, time, command."""
+    """Markdown: the paper's numbers, then a line for each preset and method that has runs, with its command."""
     lines = [
-        "| preset | method | seeds | test accuracy | gain over dense, points | minutes a run | images/s | command |",
+        "| what | method | seeds | best accuracy | clean accuracy | last accuracy | minutes a run | command |",
         "|---|---|---|---|---|---|---|---|",
     ]
-    for method, accuracy in PAPER_ACCURACY.items():
-        gain = "" if method == "dense" else f"{100 * (accuracy - PAPER_ACCURACY['dense']):+z.2f}"
-        lines.append(f"| the paper's report | {ROLES[method]} | 1 | {accuracy:.4g} | {gain} | | | |")
+    lines += [f"| the paper's report | {name} | 1 | {accuracy:g} | | | | |" for name, accuracy in PAPER_ACCURACY.items()]
     for preset in TIERS:
-        chosen = tier(runs, preset)
+        counted = tier(runs, preset)
         for method in METHODS:
-            group = chosen[chosen["method"] == method]
-            if not group.empty:
-                lines.append(_method_line(chosen, group, preset, method))
+            group = counted[counted["method"] == method] if len(counted) else counted
+            if len(group):
+                lines.append(_method_line(group, preset, method))
     return "\n".join(lines)
 
 
-def _method_line(chosen: pd.DataFrame, group: pd.DataFrame, preset: str, method: str) -> str:
-    gain, diverged = "", int((group["status"] != "complete").sum())
-    seeds = f"{len(group) - diverged}" + (f" (+{diverged} diverged)" if diverged else "")
-    group = complete(group)
-    if method != "dense":
-        result = paired_difference(chosen, method, "dense", "test_accuracy")
-        gain = f"{100 * result.mean:+z.2f}"
-        if len(result.pairs) > 1:
-            gain += f" ({100 * result.low:+z.2f} to {100 * result.high:+z.2f})"
-    command = f"`{run_command(preset, method, 0)}`"
-    return (
-        f"| `{preset}` | {_role(method)} | {seeds} | {group['test_accuracy'].mean():.4f} | {gain} "
-        f"| {group['wall_seconds'].mean() / 60:.1f} | {group['images_per_second'].mean():.0f} | {command} |"
-    )
-
-
-def _role(method: str) -> str:
-    return f"`{method}` ({ROLES.get(method, 'control')})"
+def _method_line(group: pd.DataFrame, preset: str, method: str) -> str:
+    diverged = int((group["status"] == "diverged").sum())
+    seeds = f"{len(group)}" + (f" ({diverged} diverged)" if diverged else "")
+    accuracies = " | ".join(f"{group[f'{name}_accuracy'].mean():.4f}" for name in ("best", "clean", "last"))
+    minutes = group["wall_seconds"].mean() / 60
+    command = run_command(preset, method, int(group["seed"].min()))
+    return f"| `{preset}` | `{method}` | {seeds} | {accuracies} | {minutes:.1f} | `{command}` |"
 
 
 def run_list(runs: pd.DataFrame) -> pd.DataFrame:
-    """`listed` rows of `load_runs`."""
+    """`listed` rows of `load_runs`, with the best, clean and last accuracy."""
     labels = runs[["preset", "method", "seed", "variant"]].to_numpy().tolist()
-    return listed(runs, [run_command(*label) for label in labels])
+    return listed(
+        runs,
+        [run_command(*label) for label in labels],
+        {"best": "best_accuracy", "clean": "clean_accuracy", "last": "last_accuracy", "training": "train_accuracy"},
+    )
 
 
-def listed(runs: pd.DataFrame, commands: list[str]) -> pd.DataFrame:
-    """A row a run, by its folder: accuracies as shares, wall seconds, the revision, the command that repeats it."""
+def listed(runs: pd.DataFrame, commands: list[str], accuracies: dict[str, str] | None = None) -> pd.DataFrame:
+    """A row a run, by its folder: accuracies as shares, wall seconds, the revision, the command that repeats it.
+
+    Args:
+        commands: one a run.
+        accuracies: columns of `runs` by the words that head them.
+    """
 
     def told(column: str, digits: int) -> list[str]:
-        return [f"{value:.{digits}f}" if value == value else "diverged" for value in runs[column]]
+        return [f"{value:.{digits}f}" if value == value else "none" for value in runs[column].astype(float)]
 
+    accuracies = accuracies or {"test accuracy": "test_accuracy", "train accuracy": "train_accuracy"}
     return pd.DataFrame(
-        {
-            "test accuracy": told("test_accuracy", 4),
-            "train accuracy": told("train_accuracy", 4),
+        {word: told(column, 4) for word, column in accuracies.items()}
+        | {
             "seconds": told("wall_seconds", 0),
             "revision": runs["git_revision"].str[:10].tolist(),
             "command": commands,
@@ -75,36 +68,30 @@ def listed(runs: pd.DataFrame, commands: list[str]) -> pd.DataFrame:
 
 def run_command(preset: str, method: str, seed: int, variant: str = "") -> str:
     """What makes a run again, from the labels that `load_runs` gives it."""
-    settings = ({"keep_ratio": str(CONTROL_BUDGET)} if method == "fixed" else {}) | varied(variant)
-    given = "".join(f" --set {name}={value}" for name, value in settings.items())
+    given = "".join(f" --set {name}={value}" for name, value in varied(variant).items())
     return f".venv/bin/sparsecycle run --preset {preset} --method {method} --seed {seed}{given}"
 
 
-def tiers_table(runs: pd.DataFrame) -> str:
-    """Markdown: each preset's network and images, and how long its recorded runs took."""
+def presets_table(runs: pd.DataFrame) -> str:
+    """Markdown: each preset's network, images and length, and how long its recorded runs took."""
     lines = [
-        "| preset | network | training images | epochs | recorded runs | seconds a run: dense | strategies | machine |",
-        "|---|---|---|---|---|---|---|---|",
+        "| preset | network | training images | epochs | recorded runs | minutes a run | machine |",
+        "|---|---|---|---|---|---|---|",
     ]
     for preset in PRESETS:
         config = RunConfig(preset=preset, method="dense")
-        chosen = complete(tier(runs, preset))
+        own = runs[(runs["preset"] == preset) & (runs["variant"] == "")] if len(runs) else runs
         cells = [f"`{preset}`", f"WRN-{config.depth}-{config.width}", f"{config.train_images:,}", str(config.epochs)]
-        if chosen.empty:
-            cells += ["none yet", "", "", ""]
+        if own.empty:
+            cells += ["none yet", "", ""]
         else:
-            dense = chosen[chosen["method"] == "dense"]["wall_seconds"]
-            adaptive = chosen[chosen["method"].isin(ADAPTIVE)]["wall_seconds"]
-            cells += [str(len(chosen)), *(_seconds(times) for times in (dense, adaptive)), _machines(chosen)]
+            cells += [str(len(own)), f"{complete(own)['wall_seconds'].mean() / 60:.1f}", machines(own)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def _seconds(times: pd.Series) -> str:
-    return "" if times.empty else f"{times.mean():.0f}"
-
-
-def _machines(runs: pd.DataFrame) -> str:
-    names = runs.apply(lambda run: run["cpu"] if run["device"] == "cpu" else run["device"], axis=1)
+def machines(runs: pd.DataFrame) -> str:
+    """What these runs were made on: the GPU or the processor, and the threads."""
+    names = runs["cpu"].where(runs["device"] == "cpu", runs["device"])
     threads = ", ".join(str(count) for count in sorted(runs["threads"].unique()))
-    return f"{', '.join(sorted(names.unique()))}, threads: {threads}"
+    return f"{', '.join(sorted({str(name) for name in names}))}, threads: {threads}"

@@ -1,0 +1,80 @@
+"""What the pilot shows so far: it chooses the length and the scaling of the study by training accuracy alone."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from sparsecycle.runs.provenance import CHECKOUT
+from sparsecycle.runs.records import load_configurations, load_decisions, load_runs
+
+FOLDER = CHECKOUT / "data" / "pilot"
+CYCLES, ACCURACY = 4, 0.95  # what the published rule must reach, fixed before the pilot
+COLUMNS = ["preset", "varied", "method", "seed", "cycles", "resets", "idle_resets", "lowest_keep_ratio", "train_accuracy"]
+
+
+def pilot_runs(folder: Path = FOLDER) -> pd.DataFrame:
+    """One row a recorded run of the pilot, with `COLUMNS`, identity, and steps_per_epoch; empty without runs."""
+    runs = load_runs(folder) if folder.exists() else pd.DataFrame()
+    if runs.empty:
+        return pd.DataFrame(columns=[*COLUMNS, "identity", "steps_per_epoch"])
+    fields = load_configurations(folder).set_index("identity")
+    steps = ((fields["train_images"] - fields["holdout_images"]) // fields["batch_size"]).astype(int)
+    runs = runs.assign(
+        varied=[_without_looks(variant) for variant in runs["variant"]],
+        steps_per_epoch=runs["identity"].map(steps),
+    )
+    return runs[[*COLUMNS, "identity", "steps_per_epoch"]].sort_values(["varied", "method", "seed"], ignore_index=True)
+
+
+def _without_looks(variant: str) -> str:
+    """The overrides of a pilot run but for the one that all have: no test image is looked at."""
+    return ", ".join(one for one in variant.split(", ") if one and one != "test_images=0") or "as the preset"
+
+
+def pilot_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """For people: the runs of `pilot_runs`, and whether the published rule passes."""
+    rows = []
+    for run in runs.to_dict("records"):
+        gated = run["method"] != "dense"
+        passes = run["cycles"] >= CYCLES and run["train_accuracy"] >= ACCURACY
+        rows.append(
+            {
+                "varied": run["varied"],
+                "method": f"`{run['method']}`",
+                "seed": run["seed"],
+                "final training accuracy": _share(run["train_accuracy"]),
+                "cycles": int(run["cycles"]) if gated else "",
+                "resets": int(run["resets"]) if gated else "",
+                "idle resets": int(run["idle_resets"]) if gated else "",
+                "lowest keep-ratio": f"{run['lowest_keep_ratio']:.2g}" if gated else "",
+                "passes": ("yes" if passes else "no") if gated else "",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _share(value: float) -> str:
+    return f"{value:.3f}" if value == value else "diverged"
+
+
+def pilot_sentence(runs: pd.DataFrame) -> str:
+    """How many runs there are, and how many of the published rule pass."""
+    if runs.empty:
+        return "**No run of the pilot is recorded yet.**"
+    gated = runs[runs["method"] != "dense"]
+    passing = int(((gated["cycles"] >= CYCLES) & (gated["train_accuracy"] >= ACCURACY)).sum())
+    found = f"{passing} of the {len(gated)} of the published rule pass" if len(gated) else "none is of the published rule"
+    return f"**Runs of the pilot recorded so far: {len(runs)}; {found}.**"
+
+
+def pilot_paths(runs: pd.DataFrame, folder: Path = FOLDER) -> pd.DataFrame:
+    """Decisions of the gated runs, with steps_per_epoch and the column "run" that names a panel; empty without any."""
+    gated = runs[runs["method"] != "dense"]
+    if gated.empty:
+        return pd.DataFrame()
+    decisions = load_decisions(folder)
+    known = gated.set_index("identity")
+    decisions = decisions[decisions["identity"].isin(known.index)]
+    of = decisions["identity"]
+    names = (gated["varied"] + ", seed " + gated["seed"].astype(str)).set_axis(gated["identity"])
+    return decisions.assign(run=of.map(names), steps_per_epoch=of.map(known["steps_per_epoch"]))

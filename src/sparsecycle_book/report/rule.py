@@ -1,0 +1,134 @@
+"""What follows from the published rule, worked out with the library's own controller: tables and numbers, no training."""
+
+import math
+from collections.abc import Iterator, Sequence
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from sparsecycle.config import RunConfig
+from sparsecycle.controllers import Decision, make_controller
+from sparsecycle.layer import GlobalTopK
+from sparsecycle.network import WideResNet
+from sparsecycle_book.simulation import simulate
+
+PUBLISHED = RunConfig(preset="paper", method="accuracy_gated")
+
+
+def decisions_at(accuracies: Sequence[float], **parameters: float) -> pd.DataFrame:
+    """A worked example: what the rule decides after each of these training accuracies, one a step.
+
+    Columns, as text: step, accuracy, average, best, fall (of the average below the best), what the rule does,
+    keep-ratio.
+    """
+    controller = make_controller("accuracy_gated", **({"decision_steps": 1} | parameters))
+    rows, before = [], controller.keep_ratio
+    for accuracy in accuracies:
+        [made] = controller.update([accuracy])
+        assert made.average is not None and made.best is not None
+        rows.append(
+            {
+                "step": str(made.step),
+                "accuracy": f"{accuracy:.2f}",
+                "average": f"{made.average:.3f}",
+                "best": f"{made.best:.3f}",
+                "fall": f"{made.best - made.average:.3f}",
+                "the rule": _done(made, before),
+                "keep-ratio": f"{made.keep_ratio:.3f}",
+            }
+        )
+        before = made.keep_ratio
+    return pd.DataFrame(rows)
+
+
+def _done(made: Decision, before: float) -> str:
+    return "1: resets" if made.reset else "3: compresses" if made.keep_ratio < before else "2: waits"
+
+
+def compressions(keep_ratio: float) -> int:
+    """Decisions in a row until the published rule comes down from 1 to this keep-ratio or below it."""
+    return next(count for count, reached in enumerate(_descent(), start=1) if reached <= keep_ratio)
+
+
+def _descent() -> Iterator[float]:
+    """The keep-ratio after each decision while training accuracy never falls."""
+    controller = make_controller("accuracy_gated", **PUBLISHED.controller_parameters())
+    assert PUBLISHED.decision_steps is not None
+    while True:
+        [made] = controller.update([1.0] * PUBLISHED.decision_steps)
+        yield made.keep_ratio
+
+
+def descent_table(keep_ratios: Sequence[float] = (0.57, 0.5, 0.25, 0.1, 0.05, 0.02)) -> pd.DataFrame:
+    """How long the way down from 1 takes: keep-ratio, decisions, epochs."""
+    assert PUBLISHED.decision_steps is not None
+    rows = []
+    for keep_ratio in keep_ratios:
+        count = compressions(keep_ratio)
+        epochs = count * PUBLISHED.decision_steps / PUBLISHED.steps_per_epoch
+        rows.append({"from 1 to": f"{keep_ratio:g}", "decisions": count, "epochs": f"{epochs:.0f}"})
+    return pd.DataFrame(rows)
+
+
+def decisions_of_a_run() -> int:
+    """Decisions in a run of the published length."""
+    assert PUBLISHED.decision_steps is not None
+    return PUBLISHED.steps // PUBLISHED.decision_steps
+
+
+def noise_table(accuracies: Sequence[float] = (0.5, 0.7, 0.9), epochs: int = 20, seeds: int = 10) -> pd.DataFrame:
+    """What the noise of batches does at a constant true accuracy, in so many simulated epochs, a mean over seeds.
+
+    Columns: true accuracy, spread of the average (its standard deviation), decisions that reset, as text.
+    """
+    assert PUBLISHED.smoothing is not None
+    rows = []
+    for accuracy in accuracies:
+        spread = math.sqrt(accuracy * (1 - accuracy) / PUBLISHED.batch_size)
+        spread *= math.sqrt((1 - PUBLISHED.smoothing) / (1 + PUBLISHED.smoothing))
+        parameters, steps = PUBLISHED.controller_parameters(), epochs * PUBLISHED.steps_per_epoch
+        resets = [
+            reset
+            for seed in range(seeds)
+            for reset in simulate(parameters, [accuracy], steps, noise=True, seed=seed).resets
+        ]
+        rows.append(
+            {
+                "true accuracy": f"{accuracy:g}",
+                "spread of the average": f"{spread:.3f}",
+                "decisions that reset": f"{sum(resets) / len(resets):.0%}",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def cycles_table(give_way: Sequence[float] = (0.17, 0.03, 0.005)) -> pd.DataFrame:
+    """Cycles begun in a run of the published length, if accuracy collapses at a keep-ratio and returns at once."""
+    assert PUBLISHED.decision_steps is not None
+    rows = []
+    for least in give_way:
+        controller = make_controller("accuracy_gated", **PUBLISHED.controller_parameters())
+        cycles = 1
+        for _ in range(decisions_of_a_run()):
+            accuracy = 1.0 if controller.keep_ratio >= least else 0.5
+            cycles += sum(made.reset for made in controller.update([accuracy] * PUBLISHED.decision_steps))
+        rows.append({"accuracy gives way below": f"{least:g}", "cycles begun": cycles})
+    return pd.DataFrame(rows)
+
+
+def active_at_start(depth: int = PUBLISHED.depth, width: int = PUBLISHED.width, images: int = 4) -> tuple[float, float]:
+    """Smallest and largest share of positive activations in the layers of an untrained network, on random images."""
+    torch.manual_seed(0)
+    model = WideResNet(depth, width).eval()
+    shares: list[float] = []
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        shares.append((output > 0).float().mean().item())
+
+    for layer in model.modules():
+        if isinstance(layer, GlobalTopK):
+            layer.register_forward_hook(count)
+    with torch.no_grad():
+        model(torch.randn(images, 3, 32, 32))
+    return min(shares), max(shares)
