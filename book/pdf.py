@@ -27,7 +27,7 @@ BUILT = ROOT / "_build" / "html"
 SHEET = ROOT / "_build" / "print.html"
 TARGET = BUILT / "cycling-through-sparsity.pdf"
 FIRST = BUILT / "book" / "index.html"
-LEFT_OUT = ("book/playground", "book/every_run", "book/set_runs")
+LEFT_OUT = ("book/playground", "book/set_runs")
 UNPRINTED = "a.headerlink, details.hide, .figure-links, script.play-data, a.viewcode-link, a:has(.viewcode-link)"
 STYLE = """
 @page { size: A4; margin: 18mm 17mm 20mm; }
