@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sparsecycle.config import RunConfig
-from sparsecycle.runs.networks import make_network
+from sparsecycle.trainer import make_network
 
 
 @dataclass(frozen=True)
@@ -48,10 +48,10 @@ def count_work(config: RunConfig, batch: int = 2) -> Work:
 
 
 def least_seconds(config: RunConfig, rates: Rates) -> float:
-    """Seconds that the run takes at least: all training steps, the evaluation after each period and at the end."""
+    """Seconds that the run takes at least: all training steps, both evaluations of each look, and those at the end."""
     work = count_work(config)
     trained = config.steps * config.batch_size
-    evaluated = (config.periods + len(config.budgets)) * (config.test_images or 0) + (config.train_images or 0)
+    evaluated = (2 * len(config.looks) + len(config.budgets)) * config.test_images + config.train_images
     operations = trained * work.train_operations + evaluated * work.test_operations
     moved = trained * work.train_bytes + evaluated * work.test_bytes
     return max(operations / rates.operations, moved / rates.bytes)
@@ -75,7 +75,7 @@ def _count(configuration: str, batch: int) -> Work:
         logits = model(images)
     with FlopCounterMode(display=False) as backward:
         F.cross_entropy(logits, labels).backward()  # type: ignore[no-untyped-call]
-    size = 2 if config.precision == "bfloat16" else 4
+    size = 4 if config.precision == "float32" else 2
     test = forward.get_total_flops() / batch, size * moved / batch
     # Backward, a layer reads its input again, and the gradient of its output, and writes that of its input.
     train = test[0] + backward.get_total_flops() / batch, 3 * test[1]

@@ -1,4 +1,7 @@
-"""The assumption ledger as Markdown: rows from YAML, values from the presets, effects from the recorded ablations."""
+"""The ledgers: choices from YAML, values from the configurations.
+
+`ledger_table` is the book's ledger of the method; what follows it serves the companion's ledger, too.
+"""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,52 +10,70 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from sparsecycle.analysis.ablations import varied
+from sparsecycle.analysis.selection import varied
 from sparsecycle.config import RunConfig
-from sparsecycle.controllers import CONTROLLERS
-from sparsecycle.analysis.statistics import ADAPTIVE
 
-SHOWN_PRESETS = ("classroom", "ablation", "quick", "paper")
+GROUPS = ("confirmed", "corrected", "open")
+SHOWN_PRESETS = ("paper", "paper100", "classroom", "quick")
 
 
 def read_ledger(path: Path) -> list[dict[str, Any]]:
-    """Rows with choice, fields, known, why, alternatives.
+    """The rows of a ledger.
 
-    And, where it applies: shown_by, a variant of another row's field that speaks for this row; not_varied, why fields
-    of the row were not ablated.
+    Of the method's: group (one of `GROUPS`), choice, fields (of `RunConfig`, may be empty), script (what the author's
+    script does, or that it is silent), and ours: what we had guessed (corrected), or what we do (open).
     """
     rows: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return rows
 
 
-def summary_sentence(path: Path, ablations: pd.DataFrame) -> str:
-    """How many choices there are, where the values of the paper preset come from, and how many were ablated.
+def ledger_table(path: Path, group: str) -> pd.DataFrame:
+    """The rows of one group: choice, what the author's script does, ours, and the values of its fields."""
+    heads = {"confirmed": "", "corrected": "we had guessed", "open": "what we do"}
+    rows = []
+    for row in read_ledger(path):
+        if row["group"] == group:
+            shown = {"choice": row["choice"], "the author's script": one_line(row["script"])}
+            if heads[group]:
+                shown[heads[group]] = one_line(row["ours"])
+            rows.append(shown | {"value": "; ".join(_values(field) for field in row["fields"])})
+    return pd.DataFrame(rows)
 
-    Args:
-        ablations: of `ablation_table`.
-    """
-    rows = read_ledger(path)
-    sources = RunConfig(preset="paper", method="plateau").sources()
-    tags = [sources[field] for row in rows for field in row["fields"]]
-    counts = ", ".join(f"{tags.count(tag)} {tag}" for tag in ("paper", "inferred", "ours"))
-    ablated = sum(not effects_of(row, ablations).empty for row in rows)
+
+def ledger_sentence(path: Path) -> str:
+    """How many choices are confirmed, corrected and open."""
+    groups = [row["group"] for row in read_ledger(path)]
+    confirmed, corrected, left = (groups.count(group) for group in GROUPS)
     return (
-        f"{len(rows)} choices in {len(tags)} fields of the configuration. At the `paper` preset the values are: "
-        f"{counts}. "
-        f"{ablated} of the {len(rows)} choices were varied in recorded runs; {_fieldless(rows)} are no field of the "
-        "configuration."
+        f"Of {len(groups)} choices the author's script confirms {confirmed}, contradicts {corrected}, which are now "
+        f"corrected, and leaves {left} open."
     )
 
 
-def ledger_markdown(path: Path, ablations: pd.DataFrame) -> str:
-    """One item a choice: its values at the presets, their source at `paper`, and what varying it changed.
+def _values(field: str) -> str:
+    """The field's value at the `paper` preset, and at others where it differs there."""
+    values = {preset: _plain(getattr(_gated(preset), field)) for preset in SHOWN_PRESETS}
+    others: dict[str, list[str]] = {}
+    for preset, value in values.items():
+        if value != values["paper"]:
+            others.setdefault(value, []).append(f"`{preset}`")
+    told = "".join(f", {value} at {' and '.join(names)}" for value, names in others.items())
+    return f"`{field}` {values['paper']}{told}"
 
-    Args:
-        ablations: of `ablation_table`.
-    """
-    return "\n".join(
-        item_markdown(row, map(_values, row["fields"]), _ablation_lines(row, ablations)) for row in read_ledger(path)
-    )
+
+def _gated(preset: str) -> RunConfig:
+    return RunConfig(preset=preset, method="accuracy_gated")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "none" if value is None else ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+
+
+def one_line(value: str) -> str:
+    """Folded YAML text without its line breaks."""
+    return " ".join(str(value).split())
 
 
 def item_markdown(row: dict[str, Any], values: Iterable[str], ablation: Iterable[str]) -> str:
@@ -83,71 +104,7 @@ def effects_of(row: dict[str, Any], ablations: pd.DataFrame) -> pd.DataFrame:
     return ablations[mine]
 
 
-def one_line(value: str) -> str:
-    """Folded YAML text without its line breaks."""
-    return " ".join(str(value).split())
-
-
-def _fieldless(rows: list[dict[str, Any]]) -> int:
-    return sum(not row["fields"] and "shown_by" not in row for row in rows)
-
-
-def _ablation_lines(row: dict[str, Any], ablations: pd.DataFrame) -> list[str]:
-    found = effects_of(row, ablations)
-    if found.empty:
-        return [not_ablated(row)]
-    lines = ["*Ablation* (gain over dense in points, and its change against the choice as it stands):"]
-    for variant, group in found.groupby("variant", sort=False):
-        effects = "; ".join(f"`{one['method']}` {_effect(one)}" for one in group.to_dict("records"))
-        lines.append(f"`{variant}`: {effects}")
-    return lines
-
-
 def not_ablated(row: dict[str, Any]) -> str:
     """Why a choice has no ablation."""
     reason = "not run yet" if row["fields"] else "no field of the configuration, so it was not varied"
     return f"*Ablation:* {one_line(row.get('not_varied', reason))}"
-
-
-def _effect(row: dict[Any, Any]) -> str:
-    excluded = f", {row['excluded']} left out" if row["excluded"] else ""
-    if not row["seeds"]:
-        return "diverged in every seed"
-    against = f"`{row['against']}`" if row["against"] else "it stands"
-    if row["same_runs"]:
-        return f"as {against}, number for number ({row['seeds']} seeds)"
-    interval = f"{100 * row['change_low']:+z.1f} to {100 * row['change_high']:+z.1f}, " if row["seeds"] > 1 else ""
-    reference = f" from {against}" if row["against"] else ""
-    return (
-        f"{100 * row['gain']:+z.1f}, changed{reference} by {100 * row['change']:+z.1f} "
-        f"({interval}{row['seeds']} seeds{excluded})"
-    )
-
-
-def _values(field: str) -> str:
-    """The field's value at each preset, and the source at the paper preset."""
-    if field == "method":
-        return f"`method`: one of {', '.join(CONTROLLERS)}"
-    presets: dict[str, list[str]] = {}
-    for preset in SHOWN_PRESETS:
-        presets.setdefault(_value(field, preset), []).append(f"`{preset}`")
-    tag = RunConfig(preset="paper", method="plateau").sources()[field]
-    if len(presets) == 1:
-        return f"`{field}` is {next(iter(presets))} (*{tag}*)"
-    told = ", ".join(f"{value} at {' and '.join(names)}" for value, names in presets.items())
-    return f"`{field}` is {told} (*{tag}* at `paper`)"
-
-
-def _value(field: str, preset: str) -> str:
-    """At a preset; where the strategies differ, the value of each."""
-    if field == "keep_ratio":
-        return _plain(RunConfig(preset=preset, method="fixed", keep_ratio=0.25).keep_ratio)
-    configs = [RunConfig(preset=preset, method=method) for method in ADAPTIVE]
-    having = {config.method: _plain(getattr(config, field)) for config in configs if getattr(config, field) is not None}
-    if len(set(having.values())) > 1:
-        return " and ".join(f"{value} (`{method}`)" for method, value in having.items())
-    return next(iter(having.values()), "none")
-
-
-def _plain(value: Any) -> str:
-    return "none" if value is None else ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -7,12 +7,12 @@ from collections.abc import Callable
 
 import torch
 
+from sparsecycle.runs.provenance import environment, now
 from sparsecycle_book.benchmarks.record import FOLDER, BenchmarkRecord, Measurement
 from sparsecycle_book.benchmarks.selection import measure_selection
 from sparsecycle_book.benchmarks.steps import Step, measure_limits, measure_memory, measure_scaling, measure_steps
 from sparsecycle_book.benchmarks.targets import targets_table
 from sparsecycle_book.benchmarks.timing import keep_freed_memory
-from sparsecycle.runs.provenance import environment, now
 
 CPU_SIZES = [(10, 1, 50), (10, 1, 200), (10, 2, 100), (10, 4, 50), (16, 1, 100), (22, 1, 100)]
 GPU_SIZES = [(28, 4, 256), (28, 4, 512), (28, 2, 128), (28, 8, 128), (16, 4, 128), (40, 4, 128)]

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from sparsecycle_book.benchmarks.record import BenchmarkRecord
-from sparsecycle_book.figures import styled
+from sparsecycle_book.figures import METHODS, WIDTH, styled
 
 SIDES: dict[str, tuple[str, str, str, str]] = {  # side: (name, colour, marker, line style)
     "sort": ("sort", "#009e73", "^", "--"),
@@ -25,15 +25,15 @@ MANNERS = {"plain": "plain torch", "torch": "channels_last", "kernels": "this li
 
 @styled
 def layer_cost(record: BenchmarkRecord, case: str, sizes: list[str], keep_ratio: float) -> Figure:
-    """Milliseconds of ReLU, selection and mask: against the budget at one size, and against the size at one budget.
+    """Milliseconds of ReLU, selection and mask: against the keep-ratio at one size, and against the size at one keep-ratio.
 
     Args:
         case: "64 x 65536 float32", as in the record.
         sizes: cases of one dtype, ascending, for the second panel.
     """
     table = record.table().query("suite == 'selection'")
-    figure = Figure(figsize=(8, 3.6))
-    by_budget, by_size = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(WIDTH, 6.4))
+    by_budget, by_size = figure.subplots(2, 1, sharey=True)
     values = [int(size.split()[0]) * int(size.split()[2]) for size in sizes]
     said = []
     for side, (name, colour, marker, line) in SIDES.items():
@@ -51,20 +51,20 @@ def layer_cost(record: BenchmarkRecord, case: str, sizes: list[str], keep_ratio:
     by_budget.xaxis.set_major_locator(FixedLocator(budgets))
     by_budget.xaxis.set_minor_locator(NullLocator())
     by_budget.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    by_budget.set_xlabel("budget (share kept)")
-    by_budget.set_ylabel("time (milliseconds)")
-    by_budget.set_title(case, fontsize=11)
+    by_budget.set_xlabel("keep-ratio")
+    by_budget.set_title(case, loc="left")
     by_size.set_xscale("log")
     by_size.xaxis.set_major_locator(FixedLocator(sorted(set(values))))
     by_size.xaxis.set_minor_locator(NullLocator())
     by_size.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:.2g}"))
     by_size.set_xlabel("values in all (millions)")
-    by_size.set_title(f"budget {keep_ratio:g}", fontsize=11)
+    by_size.set_title(f"keep-ratio {keep_ratio:g}", loc="left")
     for axes in (by_budget, by_size):
+        axes.set_ylabel("time (milliseconds)")
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    figure.legend(loc="outside upper center", ncols=3, fontsize=9.5)
-    figure.set_label(f"Time of ReLU, selection and mask for {case} at budget {keep_ratio:g}: {', '.join(said)}.")
+    figure.legend(loc="outside upper center", ncols=3)
+    figure.set_label(f"Time of ReLU, selection and mask for {case} at keep-ratio {keep_ratio:g}: {', '.join(said)}.")
     return figure
 
 
@@ -79,10 +79,11 @@ def step_cost(record: BenchmarkRecord, case: str) -> Figure:
     table = record.table()
     steps = table[(table["suite"] == "step") & (table["case"] == case) & table["keep_ratio"].isin([1.0, 0.1])]
     manners = [manner for manner in MANNERS if manner in set(steps["side"])]
-    figure = Figure(figsize=(7, 1.3 + 0.55 * len(manners)))
+    figure = Figure(figsize=(WIDTH, 1.5 + 0.6 * len(manners)))
     axes = figure.subplots()
     said = []
-    for offset, keep_ratio, name, colour in ((-0.19, 1.0, "dense", "#7d8590"), (0.19, 0.1, "budget 0.1", "#0f83c9")):
+    dense, gated = METHODS["dense"].colour, METHODS["accuracy_gated"].colour
+    for offset, keep_ratio, name, colour in ((-0.19, 1.0, "dense", dense), (0.19, 0.1, "keep-ratio 0.1", gated)):
         rows = steps[steps["keep_ratio"] == keep_ratio].set_index("side").reindex(manners)
         places = np.arange(len(manners)) + offset
         spread = np.abs(rows[["low", "high"]].to_numpy().T - rows["median"].to_numpy())
@@ -100,19 +101,19 @@ def step_cost(record: BenchmarkRecord, case: str) -> Figure:
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("time of a training step (milliseconds)")
     axes.set_ylabel("manner")
-    figure.legend(loc="outside upper center", ncols=3, fontsize=9.5)
+    figure.legend(loc="outside upper center", ncols=3)
     figure.set_label(f"Time of a training step of {case}: {', '.join(said)}; the least {least:.0f} ms.")
     return figure
 
 
 @styled
 def relative_cost(record: BenchmarkRecord, case: str) -> Figure:
-    """Time of a constrained step over a dense one: against the budget, and at 0.1 for other sizes of network."""
-    figure = Figure(figsize=(8, 3.4))
-    by_budget, by_size = figure.subplots(1, 2, sharex=False)
+    """Time of a constrained step over a dense one: against the keep-ratio, and at 0.1 for other sizes of network."""
     own = _over_dense(record, "step", case)
     others = _over_dense(record, "scaling", None)
-    style: dict[str, Any] = {"color": "#0f83c9", "marker": "s", "linewidth": 0, "elinewidth": 1.5, "markersize": 6}
+    figure = Figure(figsize=(WIDTH, 1.6 + 0.35 * (len(own) + len(others))))
+    by_budget, by_size = figure.subplots(2, 1, sharex=True, height_ratios=[len(own), len(others)])
+    style: dict[str, Any] = {"color": METHODS["accuracy_gated"].colour, "marker": "s", "linewidth": 0, "elinewidth": 1.5, "markersize": 6}
     for axes, rows in ((by_budget, own), (by_size, others)):
         places = np.arange(len(rows))
         spread = np.abs(rows[["low", "high"]].to_numpy().T - rows["median"].to_numpy())
@@ -121,11 +122,11 @@ def relative_cost(record: BenchmarkRecord, case: str) -> Figure:
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel("time over dense")
     by_budget.set_yticks(range(len(own)), [f"{value:g}" for value in own["keep_ratio"]])
-    by_budget.set_ylabel("budget")
-    by_budget.set_title(case, fontsize=10)
+    by_budget.set_ylabel("keep-ratio")
+    by_budget.set_title(case, loc="left")
     by_size.set_yticks(range(len(others)), [name.rsplit(" ", 1)[0] for name in others["case"]])
     by_size.set_ylabel("network")
-    by_size.set_title("budget 0.1", fontsize=10)
+    by_size.set_title("keep-ratio 0.1", loc="left")
     widest = max(1.25, *(1.02 * frame["high"].max() for frame in (own, others)))
     least = min(0.95, *(0.98 * frame["low"].min() for frame in (own, others)))
     for axes in (by_budget, by_size):

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from sparsecycle.files import write_atomically
 from sparsecycle.errors import InputError
+from sparsecycle.files import write_atomically
 from sparsecycle.runs.provenance import CHECKOUT
 
 SCHEMA_VERSION = 1

@@ -4,9 +4,9 @@ from typing import Any
 
 import pandas as pd
 
+from sparsecycle.config import PRESETS, RunConfig
 from sparsecycle_book.benchmarks.record import BenchmarkRecord
 from sparsecycle_book.benchmarks.steps import Step, work
-from sparsecycle.config import PRESETS, RunConfig
 
 
 def run_times(record: BenchmarkRecord, runs: pd.DataFrame) -> pd.DataFrame:

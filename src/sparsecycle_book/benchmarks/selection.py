@@ -6,11 +6,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from sparsecycle.kernels import choose
+from sparsecycle.kernels.operators import relu_topk
+from sparsecycle.topk import kept_values
 from sparsecycle_book.benchmarks.record import Measurement
 from sparsecycle_book.benchmarks.timing import alternate
-from sparsecycle.kernels import choose
-from sparsecycle.kernels.layout import kept_values
-from sparsecycle.topk import relu_topk
 
 CPU_CASES = ((128, 1024), (128, 4096), (128, 16_384), (64, 65_536))
 GPU_CASES = ((512, 4096), (512, 16_384), (512, 65_536))

@@ -16,14 +16,14 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from sparsecycle_book.benchmarks.record import Measurement
-from sparsecycle_book.benchmarks.timing import alternate
 from sparsecycle.config import RunConfig
 from sparsecycle.kernels import VARIABLE
-from sparsecycle.runs.provenance import peak_memory_mib
-from sparsecycle.topk import set_keep_ratio
-from sparsecycle.runs.execute import deterministic
+from sparsecycle.layer import set_keep_ratio
 from sparsecycle.network import WideResNet
+from sparsecycle.runs.execute import deterministic
+from sparsecycle.runs.provenance import peak_memory_mib
+from sparsecycle_book.benchmarks.record import Measurement
+from sparsecycle_book.benchmarks.timing import alternate
 
 
 @dataclass(frozen=True)
@@ -54,10 +54,10 @@ def training_step(
     backend: str = "auto",
     compiled: bool = False,
 ) -> Callable[[], object]:
-    """A function that does one step: forward, backward, clipping, SGD with Nesterov momentum.
+    """A function that does one step: forward, backward, SGD with Nesterov momentum.
 
-    What `train` does besides is left out, as it is the same on all sides: normalization of the images, weight decay,
-    the schedule, accuracy. `plain` is the straightforward way: contiguous tensors, every operation as torch has it.
+    What `train` does besides is left out, as it is the same on all sides: normalization of the images, the schedule,
+    the accuracy of the batch. `plain` is the straightforward way: contiguous tensors, every operation as torch has it.
     """
     torch.manual_seed(0)
     model: nn.Module = WideResNet(step.depth, step.width).to(device)
@@ -77,7 +77,6 @@ def training_step(
             loss = F.cross_entropy(logits.float(), labels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(parameters, 1.0)
             optimizer.step()
 
     return run

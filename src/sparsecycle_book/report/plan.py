@@ -6,7 +6,7 @@ import pandas as pd
 
 from sparsecycle.analysis.verdicts import CLAIMS, control_verdict, gain_verdict, property_verdict
 from sparsecycle.config import RunConfig
-from sparsecycle.runs.grid import Grid
+from sparsecycle.runs.studies import Grid
 from sparsecycle_book.figures import MEASURES
 
 RULES: dict[str, Callable[..., str]] = {
