@@ -1,7 +1,6 @@
 """The checks of the course: what is right passes, what is not is told in a line that helps."""
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,12 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sparsecycle_book.course import check, check_function, check_rule
+from sparsecycle import make_controller
+from sparsecycle.controllers import Decision
+from sparsecycle_book.course import answers, check, check_function, check_rule, follow
 from sparsecycle_book.course.checks import OPEN, RIGHT
+from sparsecycle_book.course.rules import Rule
+from sparsecycle_book.course.studies import made_up_study
 
 
 @pytest.mark.parametrize(
@@ -123,54 +126,111 @@ def test_a_function_that_works_in_place_is_judged_by_what_it_was_given(capsys: p
     ]
 
 
+def average(accuracies: list[float]) -> float:
+    return sum(accuracies) / len(accuracies)
+
+
+def sound(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]) -> float:
+    memory["best"] = max(memory.get("best", 0.0), average(accuracies))
+    return 1.0 if average(accuracies) < memory["best"] - 0.2 else 0.95 * keep_ratio
+
+
+def little_by_little(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]) -> float:
+    memory["best"] = max(memory.get("best", 0.0), average(accuracies))
+    return min(1.0, keep_ratio + 0.05) if average(accuracies) < memory["best"] - 0.2 else 0.95 * keep_ratio
+
+
+def like_the_one_before(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]) -> float:
+    before, memory["last"] = memory.get("last", 0.0), average(accuracies)
+    return 1.0 if memory["last"] < before - 0.2 else 0.95 * keep_ratio
+
+
+def unsaved(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]) -> float:
+    memory["seen"] = np.array(accuracies)
+    return 0.95 * keep_ratio
+
+
+def by_attribute(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]) -> float:
+    return keep_ratio * memory["best"]  # type: ignore[no-any-return]
+
+
+def published(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]) -> float:
+    controller = make_controller("accuracy_gated", decision_steps=len(accuracies))
+    if memory:
+        controller.load_state_dict(memory["state"])
+    controller.update(accuracies)
+    memory["state"] = controller.state_dict()
+    return controller.keep_ratio
+
+
 @pytest.mark.parametrize(
     ("rule", "told"),
     [
+        (sound, RIGHT),
+        (little_by_little, RIGHT),
+        (published, RIGHT),
+        (lambda keep_ratio, accuracies, memory: 1.0, "It never compresses"),
+        (lambda keep_ratio, accuracies, memory: 0.95 * keep_ratio, "a controller looks at the accuracy"),
+        (lambda keep_ratio, accuracies, memory: 0.5 if keep_ratio == 1 else 1.0, "a controller looks at the accuracy"),
         (
-            lambda budget, loss, dense, floor: (
-                max(floor, budget / 2) if budget > floor and loss <= dense + 0.5 else 1.0
-            ),
-            RIGHT,
+            lambda keep_ratio, accuracies, memory: 0.1 + 0.9 * average(accuracies),
+            "never brings the keep-ratio down to one half",
         ),
-        # It only looks whether the loss is a number.
+        # It compares with the decision before, so that a slow decline never resets it.
         (
-            lambda budget, loss, dense, floor: (
-                max(floor, budget / 2) if budget > floor and math.isfinite(loss) else 1.0
-            ),
-            "all lead to the same budgets",
+            like_the_one_before,
+            "Where the accuracy slides down little by little it is not back at 1 within 50 decisions",
         ),
+        # It never comes back.
         (
-            lambda budget, loss, dense, floor: max(floor, budget / 2) if budget > floor else 1.0,
-            "all lead to the same budgets",
+            lambda keep_ratio, accuracies, memory: 0.9 * keep_ratio if average(accuracies) > 0.5 else keep_ratio,
+            "Where the accuracy breaks down to chance it is not back at 1 within 50 decisions",
         ),
-        (
-            lambda budget, loss, dense, floor: max(0.1, budget / 2) if budget > 0.1 and loss <= dense + 0.5 else 1.0,
-            "and floor 0.2 it gives 0.125, which is not from 0.2 to 1",
-        ),
-        (lambda *_: 1.0, "It never compresses"),
-        (lambda budget, loss, dense, floor: budget / 2, "which is not from 0.1 to 1"),
-        (lambda budget, loss, dense, floor: 0.1 if budget == 1 else 0.1 + budget / 2, "it grows to 0.15"),
-        (lambda budget, loss, dense, floor: 0.5, "There was no reset for 50 periods"),
-        (
-            lambda budget, loss, dense, floor: 0.5 if budget == 1 else 1.0 if math.isfinite(loss) else math.nan,
-            "it gives nan",
-        ),
-        (lambda budget, loss, dense, floor: None, OPEN),
-        (lambda budget, loss, dense, floor: print(end=""), "it gives no value: is a `return` missing?"),
-        (lambda budget, loss, dense, floor: None if budget < 1 else 0.5, "it gives no value"),
-        (lambda budget, loss, dense, floor: "half", "it gives 'half', which is no number"),
-        (lambda budget, loss, dense, floor: math.floor(loss) * 0 + 1.0, "it stops: ValueError"),
-        # Sound for every loss but one that is no number after one that was: then it never resets.
-        (
-            lambda budget, loss, dense, floor: (
-                1.0 if math.isnan(dense) or budget <= floor else max(floor, min(budget, budget * (0.5 + loss - dense)))
-            ),
-            "There was no reset for 50 periods",
-        ),
+        (lambda keep_ratio, accuracies, memory: max(0, keep_ratio - 0.1), "but a keep-ratio is above 0 and at most 1"),
+        (lambda keep_ratio, accuracies, memory: keep_ratio + 0.1, "it gives 1.1, but a keep-ratio is above 0"),
+        (lambda keep_ratio, accuracies, memory: math.nan, "it gives nan, but a keep-ratio"),
+        (unsaved, "What it remembers as seen cannot be saved: only numbers, texts, lists and dicts can."),
+        (by_attribute, "it stops: KeyError('best')"),
+        (lambda keep_ratio, accuracies, memory: None, OPEN),
+        (lambda keep_ratio, accuracies, memory: print(end=""), "it gives no value: is a `return` missing?"),
+        (lambda keep_ratio, accuracies, memory: None if keep_ratio < 1 else 0.5, "it gives no value"),
+        (lambda keep_ratio, accuracies, memory: "half", "it gives 'half', which is no number"),
+        (lambda keep_ratio, accuracies, memory: True, "it gives True, which is no number"),
     ],
 )
-def test_a_rule_that_can_go_wrong_is_found(
-    rule: Callable[[float, float, float, float], Any], told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    check_rule(rule, floors=(0.1, 0.2))
-    assert told in capsys.readouterr().out
+def test_a_rule_that_can_go_wrong_is_found(rule: Rule, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    check_rule(rule)
+    said = capsys.readouterr().out
+    assert told in said and said.count("\n") == 1
+
+
+def test_a_rule_that_is_followed_decides_after_whole_groups_of_steps_and_remembers() -> None:
+    path = follow(sound, [0.9] * 4 + [0.1] * 4 + [0.9] * 3, 2)
+    assert path == pytest.approx([1, 1, 0.95, 0.95, 0.95**2, 0.95**2, 1, 1, 1, 1, 0.95])
+
+
+def test_the_answers_of_the_lessons_are_those_of_the_library_and_of_arithmetic() -> None:
+    assert answers.averages([0.5, 0.7, 0.6, 0.8]) == pytest.approx([0.5, 0.6, 0.6, 0.7])
+    assert answers.decide(0.5, 0.8, 0.9, 0) == (0.5 * (1 - 0.018), 0), "a drop of a tenth is borne"
+    assert answers.decide(0.5, 0.8, 0.9, 2) == (0.5, 1)
+    assert answers.decide(0.5, 0.8, 1.0, 2) == (1.0, 3)
+    generator = np.random.default_rng(0)
+    batches = generator.binomial(128, 0.5, 40_000) / 128
+    assert batches.std() == pytest.approx(answers.batch_deviation(0.5, 128), rel=0.02)
+    smoothed = np.array(answers.averages(batches.tolist()))[10:]
+    assert smoothed.std() == pytest.approx(answers.average_deviation(0.5, 128), rel=0.03)
+
+
+def test_a_reset_is_idle_where_the_keep_ratio_that_it_found_removed_almost_nothing() -> None:
+    path = [(0.9, False), (1.0, True), (0.3, False), (1.0, True), (0.57, False), (1.0, True)]
+    decisions = [Decision(step, 0.5, 0.9, keep, reset) for step, (keep, reset) in enumerate(path)]
+    assert answers.idle_resets(decisions) == 2
+
+
+def test_choosing_on_one_half_and_scoring_on_the_other_takes_the_luck_of_the_images_away() -> None:
+    correct = np.array([[True, False, True, False], [True, True, False, False]])
+    assert answers.best_accuracy(correct) == 0.5
+    assert answers.clean_accuracy(correct) == 0.25, "even images choose the first look, odd ones the second"
+    same = made_up_study({"steady": 0.0}, images=200)["steady"]
+    assert np.mean([answers.best_accuracy(one.correct) for one in same]) > 0.84
+    assert np.mean([answers.clean_accuracy(one.correct) for one in same]) == pytest.approx(0.8, abs=0.02)

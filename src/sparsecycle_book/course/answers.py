@@ -5,68 +5,75 @@ Kept out of the notebooks, so that a student's form does not show the solution i
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+import numpy as np
+from numpy.typing import NDArray
 
-Steps = Sequence[tuple[float, float]]
+from sparsecycle.controllers import Decision, make_controller
+
+IDLE = 0.57  # keep-ratio from which on the constraint removes almost nothing, because ReLU leaves less
 
 
 def kept(total: int, keep_ratios: Sequence[float]) -> list[int]:
-    """How many of `total` values each keep-ratio keeps."""
-    return [max(1, math.ceil(total * ratio)) for ratio in keep_ratios]
+    """Return how many of `total` values each keep-ratio keeps."""
+    return [max(1, math.floor(total * ratio)) for ratio in keep_ratios]
 
 
-def share_above_zero(maps: Tensor) -> float:
-    """The share of the values that are positive."""
+def share_above_zero(maps: Any) -> float:
+    """Return the share of the values of a tensor that are positive."""
     return float((maps > 0).double().mean())
 
 
-def empty_neighbourhoods(maps: Tensor) -> float:
-    """The share of positions of (images, channels, height, width) around which 3 x 3 positions are zero throughout."""
-    active = (maps != 0).any(dim=1, keepdim=True).float()
-    return float((F.max_pool2d(active, 3, stride=1, padding=1) == 0).float().mean())
+def averages(accuracies: Sequence[float]) -> list[float]:
+    """Return the published rule's average after each step."""
+    controller: Any = make_controller("accuracy_gated")
+    found = []
+    for accuracy in accuracies:
+        controller.update([accuracy])
+        found.append(controller.average)
+    return found
 
 
-def growth(steps: Steps, at: int) -> float:
-    """The factor by which the norm of the gradient grows from the step before `at` (from 0) to it."""
-    return steps[at][1] / steps[at - 1][1]
+def average_deviation(accuracy: float, batch: int) -> float:
+    """Return the standard deviation of the average with weight one half, when each batch is right with `accuracy`."""
+    return batch_deviation(accuracy, batch) / math.sqrt(3)  # sum of the squares of 1/2, 1/4, 1/8, ...: 1/3
 
 
-def breaks(steps: Steps, above: float = 2.0) -> bool:
-    """Whether the loss rises above a value and never comes back below it; `steps` are (loss, norm)."""
-    losses = [loss for loss, _ in steps]
-    first = next((step for step, loss in enumerate(losses) if loss > above), None)
-    return first is not None and min(losses[first:]) > above
+def batch_deviation(accuracy: float, batch: int) -> float:
+    """Return the standard deviation of the share of right answers among `batch` images."""
+    return math.sqrt(accuracy * (1 - accuracy) / batch)
+
+
+def decide(keep_ratio: float, average: float, best: float, cooldown_left: int) -> tuple[float, int]:
+    """Return keep-ratio and cooldown after one decision of the published rule."""
+    controller: Any = make_controller("accuracy_gated", decision_steps=1)
+    state = {"step": 0, "keep_ratio": keep_ratio, "average": average, "best": best, "cooldown_left": cooldown_left}
+    controller.load_state_dict(state)
+    controller.update([average])  # the average of an average and itself is the same
+    return controller.keep_ratio, controller.cooldown_left
+
+
+def idle_resets(decisions: Sequence[Decision]) -> int:
+    """Return how many decisions reset although the keep-ratio that they found removed almost nothing."""
+    found = [1.0, *(one.keep_ratio for one in decisions)]
+    return sum(one.reset and before >= IDLE for one, before in zip(decisions, found, strict=False))
 
 
 def fails_at(curve: Mapping[float, float]) -> set[float]:
-    """The budgets at which a network has less than half of its accuracy at budget 1."""
-    return {budget for budget, accuracy in curve.items() if accuracy < curve[1.0] / 2}
+    """Return the budgets at which a network has less than three quarters of its accuracy at budget 1."""
+    return {budget for budget, accuracy in curve.items() if accuracy < 0.75 * curve[1.0]}
 
 
-def gradient_norm(network: torch.nn.Module, images: Tensor, labels: Tensor, *, past_empty: bool = True) -> float:
-    """The norm of the gradient of the mean cross-entropy in all weights.
+def best_accuracy(correct: NDArray[np.bool_]) -> float:
+    """Return the largest accuracy over the looks; `correct` is (looks, images)."""
+    return float(correct.mean(axis=1).max())
 
-    Args:
-        network: with RMSNorm layers.
-        images: (N, 3, H, W), normalized.
-        labels: (N,).
-        past_empty: whether gradients pass the normalization where all channels of a position are zero.
+
+def clean_accuracy(correct: NDArray[np.bool_]) -> float:
+    """Return the accuracy of looks chosen on one half of the images on the other half, both ways round, averaged.
+
+    The halves are the images at even and at odd places; of equally good looks the first is chosen.
     """
-    from sparsecycle.network import RMSNorm2d
-
-    def stop_at_empty(layer: torch.nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        x = inputs[0]
-        return (torch.where((x != 0).any(dim=1, keepdim=True), x, x.detach()),)
-
-    layers = [] if past_empty else [one for one in network.modules() if isinstance(one, RMSNorm2d)]
-    hooks = [layer.register_forward_pre_hook(stop_at_empty) for layer in layers]
-    try:
-        loss = F.cross_entropy(network(images), labels)
-        gradients = torch.autograd.grad(loss, list(network.parameters()))
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return math.sqrt(sum(float(one.square().sum()) for one in gradients))
+    even, odd = correct[:, ::2].mean(axis=1), correct[:, 1::2].mean(axis=1)
+    return float((odd[even.argmax()] + even[odd.argmax()]) / 2)

@@ -1,85 +1,109 @@
 """The check for the exercise of the course that designs a controller."""
 
-import math
+import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
-from sparsecycle_book.course.checks import NO_VALUE, OPEN, RIGHT, unwritten
 from sparsecycle.errors import shown
+from sparsecycle_book.course.checks import NO_VALUE, OPEN, RIGHT, unwritten
 
-Rule = Callable[[float, float, float, float], Any]
-Losses = np.ndarray[Any, Any]
-HIGHEST = 3.0  # of the losses that are numbers, in nats
+Rule = Callable[[float, list[float], dict[str, Any]], Any]
+STEPS = 8  # between two decisions, in the streams of the check
+DECISIONS = 200
+HIGH, CHANCE = 0.95, 0.1
 
 
-def check_rule(rule: Rule, floors: Sequence[float], *, patience: int = 50) -> None:
-    """Print whether a rule for the next budget is a controller that cannot go wrong.
+def check_rule(rule: Rule, *, patience: int = 50) -> None:
+    """Print whether a rule for the next keep-ratio is a controller that cannot go wrong.
 
-    It keeps the bounds, never grows but by a reset to 1, and resets at last, whatever the losses. It compresses, and
-    which budgets it chooses depends on the losses.
+    It stays in (0, 1], compresses while accuracy is high, lets the accuracies decide, and returns to 1 when accuracy
+    has broken down, at once or little by little. What it remembers survives being written as JSON.
 
     Args:
-        rule: takes the budget, the loss of the period just trained at it, that of the last dense period, and the floor;
-            returns the next budget.
-        floors: smallest budgets that are allowed, tried one after the other.
-        patience: periods within which a reset must come, whatever the losses.
+        rule: takes the keep-ratio in force, the training accuracies of the steps since the last decision, and a dict,
+            empty at first, in which it may keep what it wants to remember; returns the next keep-ratio.
+        patience: decisions within which it must be back at 1.
     """
-    told = (_told(rule, floor, patience) for floor in floors)
-    print(next((sentence for sentence in told if sentence != RIGHT), RIGHT))
+    print(_told(rule, patience))
 
 
-def _told(rule: Rule, floor: float, patience: int) -> str:
-    paths = []
-    for losses in _sequences():
-        found = _followed(rule, losses, floor, patience)
+def follow(rule: Rule, accuracies: Sequence[float], steps: int) -> list[float]:
+    """Return the keep-ratio of each step under a rule that decides after every so many steps."""
+    keep_ratio, memory, path = 1.0, dict[str, Any](), list[float]()
+    for start in range(0, len(accuracies), steps):
+        told = list(accuracies[start : start + steps])
+        path += [keep_ratio] * len(told)
+        if len(told) == steps:
+            keep_ratio = float(rule(keep_ratio, told, memory) or keep_ratio)
+    return path
+
+
+def _told(rule: Rule, patience: int) -> str:
+    paths = {}
+    for name, decisions in _streams().items():
+        found = _followed(rule, decisions)
         if isinstance(found, str):
             return found
-        if np.isfinite(losses).all():
-            paths.append(found)
-    if all(budget == 1 for path in paths for budget in path):
-        return "Not yet. It never compresses: the next budget is always 1."
-    if all(path == paths[0] for path in paths):
-        return f"Not yet. Losses from 0 to {HIGHEST:g} all lead to the same budgets: a controller looks at the loss."
+        paths[name] = found
+    if all(keep_ratio == 1 for path in paths.values() for keep_ratio in path):
+        return "Not yet. It never compresses: the next keep-ratio is always 1."
+    if all(path[:DECISIONS] == paths["steady"] for path in paths.values()):
+        return "Not yet. All accuracies lead to the same keep-ratios: a controller looks at the accuracy."
+    if min(paths["steady"]) > 0.5:
+        return f"Not yet. An accuracy that stays at {HIGH} never brings the keep-ratio down to one half."
+    for name, what in (("breaks", "breaks down to chance"), ("slides", "slides down little by little")):
+        if max(paths[name][-DECISIONS:][:patience]) < 1:
+            return f"Not yet. Where the accuracy {what} it is not back at 1 within {patience} decisions."
     return RIGHT
 
 
-def _followed(rule: Rule, losses: Losses, floor: float, patience: int) -> list[float] | str:
-    """The budgets that a rule sets when it is told these losses, or what is wrong with one."""
-    budget, dense_loss, since_reset = 1.0, math.nan, 0
+def _followed(rule: Rule, decisions: list[list[float]]) -> list[float] | str:
+    """Return the keep-ratios that a rule sets when it is told these accuracies, or what is wrong with one."""
+    keep_ratio, memory = 1.0, dict[str, Any]()
     path: list[float] = []
-    for loss in losses.tolist():
-        if budget == 1:
-            dense_loss = loss
-        told = f"With budget {budget:.3g}, loss {loss:.3g}, dense loss {dense_loss:.3g} and floor {floor:g}"
+    for accuracies in decisions:
+        told = f"With keep-ratio {keep_ratio:.3g} and accuracies around {np.mean(accuracies):.2f}"
         try:
-            found = rule(budget, loss, dense_loss, floor)
+            found = rule(keep_ratio, list(accuracies), memory)
         except Exception as error:
             return f"Not yet. {told} it stops: {shown(error)}"
         if unwritten(rule, found):
             return OPEN
         if found is None:
             return f"Not yet. {told} {NO_VALUE}"
-        if not isinstance(found, int | float | np.number):
+        if isinstance(found, bool) or not isinstance(found, int | float | np.number):
             return f"Not yet. {told} it gives {shown(found)}, which is no number."
-        if not floor <= found <= 1:
-            return f"Not yet. {told} it gives {found!r}, which is not from {floor} to 1."
-        if budget < found < 1:
-            return f"Not yet. {told} it grows to {found:.3g}; the only way up is a reset to 1."
-        since_reset = 0 if found == 1 else since_reset + 1
-        if since_reset > patience:
-            return f"Not yet. There was no reset for {patience} periods, the last with budget {budget:.3g}."
-        budget = float(found)
-        path.append(budget)
+        if not 0 < found <= 1:
+            return f"Not yet. {told} it gives {found!r}, but a keep-ratio is above 0 and at most 1."
+        try:
+            memory = json.loads(json.dumps(memory, allow_nan=False))
+        except (TypeError, ValueError):
+            names = ", ".join(map(str, memory))
+            return f"Not yet. What it remembers as {names} cannot be saved: only numbers, texts, lists and dicts can."
+        keep_ratio = float(found)
+        path.append(keep_ratio)
     return path
 
 
-def _sequences() -> list[Losses]:
-    """Losses that a rule must bear: usual ones, and those of a training that breaks."""
-    rng, periods = np.random.default_rng(0), np.arange(200)
-    found = [rng.uniform(0, HIGHEST, 200), np.full(200, 1.0)]
-    found += [np.linspace(HIGHEST, 0, 200), np.linspace(0, HIGHEST, 200), np.full(200, math.nan)]
-    for bad in (math.nan, math.inf, -math.inf):
-        found += [np.where(periods < 3, 1.0, bad), np.where(periods % 2, bad, 1.0)]
-    return found
+def _streams() -> dict[str, list[list[float]]]:
+    """Return the training accuracies that a rule must bear, by decision; in the last two the end is at chance."""
+    generator = np.random.default_rng(0)
+    numbers = np.arange(DECISIONS)
+    climbing = HIGH - (HIGH - CHANCE) * np.exp(-numbers / 10)
+    true = {
+        "steady": np.full(DECISIONS, HIGH),
+        "climbs": climbing,
+        "waves": 0.6 + 0.3 * np.sin(numbers / 5),
+        "zero": np.zeros(DECISIONS),
+        "one": np.ones(DECISIONS),
+        "breaks": np.concatenate([climbing, np.full(DECISIONS, CHANCE)]),
+        "slides": np.concatenate([climbing, np.linspace(HIGH, CHANCE, DECISIONS), np.full(DECISIONS, CHANCE)]),
+    }
+    streams = {}
+    for name, accuracies in true.items():
+        exact = name in ("zero", "one")
+        noise = generator.normal(0.0, 0.0 if exact else 0.02, (len(accuracies), STEPS))
+        streams[name] = np.clip(accuracies[:, None] + noise, 0.0, 1.0).tolist()
+    return streams
