@@ -52,7 +52,7 @@ def test_wrn_28_4_has_the_script_s_parameters_sites_and_activations() -> None:
 
 
 def test_it_is_initialized_as_the_script_does() -> None:
-    """Convolutions normal with variance 2 / fan-out, the head with 1 / fan-in; gains 1, biases 0. To 5 standard errors."""
+    """Convolutions normal with variance 2 / fan-out, the head 1 / fan-in; gains 1, biases 0. To 5 standard errors."""
     torch.manual_seed(0)
     for name, parameter in WideResNet(10, 4).named_parameters():
         if parameter.dim() == 1:

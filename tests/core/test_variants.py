@@ -7,15 +7,22 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from sparsecycle import GlobalTopK, RunConfig, WideResNet, global_topk, set_keep_ratio
-from sparsecycle.variants import NetworkThreshold, NetworkTopK, RandomK, RoundedTopK
-from sparsecycle.runs.networks import make_network
+from sparsecycle.topk import kept_values
+from sparsecycle.trainer import make_network
+from sparsecycle.variants import NetworkThreshold, NetworkTopK, RandomK, RoundedTopK, constraint_factory
+
+READINGS = [{"scope": "network"}, {"selection": "random"}, {"rounding": "up"}, {"rounding": "nearest"}]
+
+
+def reading_of(reading: dict[str, str]) -> GlobalTopK:
+    return constraint_factory(**({"scope": "sample"} | reading))()
 
 
 def positive(*shape: int) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(0)) + 0.01
 
 
-@settings(deadline=None)  # the first call loads the kernels
+@settings(deadline=None, max_examples=60)  # the first call loads the kernels
 @given(st.floats(0.01, 0.99), st.sampled_from(["sample", "channel", "position", "batch"]), st.integers(0, 9))
 def test_random_survivors_are_as_many_as_the_largest_and_unchanged(keep_ratio: float, scope: str, seed: int) -> None:
     x = torch.randn(3, 4, 5, 2, generator=torch.Generator().manual_seed(seed))
@@ -37,24 +44,19 @@ def test_random_survivors_are_chosen_evenly_among_the_positive() -> None:
 @pytest.mark.parametrize(("rounding", "kept"), [("down", 2), ("nearest", 3), ("up", 3)])
 def test_rounding_of_a_product_above_the_half(rounding: str, kept: int) -> None:
     x = positive(1, 10)  # 0.26 of 10 values: 2.6
-    layer = GlobalTopK(0.26) if rounding == "up" else RoundedTopK(rounding, 0.26)
+    layer = constraint_factory("sample", rounding=rounding)()
+    layer.keep_ratio = 0.26
     assert int((layer(x) > 0).sum()) == kept
 
 
-@settings(deadline=None)
-@given(st.integers(1, 200), st.floats(0.001, 1.0), st.sampled_from(["down", "nearest"]))
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 200), st.floats(0.001, 1.0), st.sampled_from(["up", "nearest"]))
 def test_rounded_k_is_that_of_its_rule_and_never_none(n: int, keep_ratio: float, rounding: str) -> None:
     out = RoundedTopK(rounding, keep_ratio)(positive(2, n))
-    exact = keep_ratio * n
-    below = torch.tensor(exact + 1e-6, dtype=torch.float64).floor()
-    k = below if rounding == "down" else torch.tensor(exact, dtype=torch.float64).round()
+    exact = torch.tensor(keep_ratio, dtype=torch.float64) * n
+    k = exact.ceil() if rounding == "up" else exact.round()
     assert (out > 0).sum(dim=1).tolist() == [max(1, int(k))] * 2
-
-
-def test_a_whole_product_is_kept_whole_by_every_rounding() -> None:
-    x = positive(1, 100)  # 0.07 * 100 is 7.000000000000001
-    assert [int((RoundedTopK(name, 0.07)(x) > 0).sum()) for name in ("down", "nearest")] == [7, 7]
-    assert int((GlobalTopK(0.07)(x) > 0).sum()) == 7
+    assert kept_values(keep_ratio, n) <= max(1, int(k))
 
 
 def test_the_threshold_by_hand() -> None:
@@ -92,26 +94,27 @@ def test_the_share_over_all_layers_is_met(keep_ratio: float, seed: int) -> None:
 
 def test_the_threshold_is_part_of_the_network_once_and_still_in_evaluation() -> None:
     torch.manual_seed(0)
-    model = WideResNet(10, 1, scope="network")
-    assert [name for name in model.state_dict() if "counts" in name] == ["threshold.counts"]
+    model = WideResNet(10, 1, constraint=constraint_factory("network"))
+    assert [name for name in model.state_dict() if "counts" in name] == ["blocks.0.topk1.threshold.counts"]
     assert set_keep_ratio(model, 0.3) == 7
     x = torch.randn(4, 3, 32, 32)
     model(x)
-    counts = model.state_dict()["threshold.counts"].clone()
+    counts = model.state_dict()["blocks.0.topk1.threshold.counts"].clone()
     assert counts.sum() == 4 * sum(16_384 // d for d in (1, 1, 1, 2, 2, 4, 4))
     model.eval()
     with torch.no_grad():
         first = model(x)
         assert torch.equal(model(x), first)
-    assert torch.equal(model.state_dict()["threshold.counts"], counts)
+    assert torch.equal(model.state_dict()["blocks.0.topk1.threshold.counts"], counts)
 
 
-@pytest.mark.parametrize("reading", [{"scope": "network"}, {"selection": "random"}, {"rounding": "down"}])
+@pytest.mark.parametrize("reading", READINGS)
 def test_each_reading_is_relu_at_budget_one_and_lets_the_gradient_through_what_it_kept(
     reading: dict[str, str],
 ) -> None:
     torch.manual_seed(0)
-    plain, other = WideResNet(10, 1), WideResNet(10, 1, **reading)
+    plain = WideResNet(10, 1)
+    other = WideResNet(10, 1, constraint=constraint_factory(**({"scope": "sample"} | reading)))
     other.load_state_dict(plain.state_dict(), strict=False)
     x = torch.randn(2, 3, 32, 32)
     torch.testing.assert_close(plain(x), other(x))
@@ -133,27 +136,57 @@ def test_dropout_stands_in_each_block_and_is_off_in_evaluation() -> None:
     assert torch.equal(model(x), model(x))
 
 
+@pytest.mark.parametrize("keep_ratio", [1.0, 0.4])
+@pytest.mark.parametrize("reading", READINGS)
+def test_tangents_and_torch_func_see_each_reading(reading: dict[str, str], keep_ratio: float) -> None:
+    """The reading is linear where the kept values stay the same ones; random choices are repeated by the seed."""
+    layer = reading_of(reading).eval()
+    layer.keep_ratio = keep_ratio
+    x, v = torch.randn(2, 3, 4, 4), torch.randn(2, 3, 4, 4)
+
+    def same_choice(x: Tensor) -> Tensor:
+        torch.manual_seed(0)
+        return layer(x)
+
+    wanted = torch.where(same_choice(x) > 0, v, 0.0)
+    assert wanted.any()
+    assert torch.equal(torch.func.jvp(same_choice, (x,), (v,))[1], wanted)
+    assert torch.equal(torch.func.vjp(same_choice, x)[1](v)[0], wanted)
+
+
+@pytest.mark.parametrize("reading", READINGS[1:])
+def test_each_reading_refuses_a_scope_that_does_not_fit(reading: dict[str, str]) -> None:
+    for keep_ratio in (0.2, 1.0):
+        layer = reading_of({"scope": "channel"} | reading)
+        layer.keep_ratio = keep_ratio
+        with pytest.raises(ValueError, match=r"scope 'channel' does not fit.*\(4, 10\)"):
+            layer(torch.randn(4, 10))
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
         ({"scope": "network", "selection": "random"}, "only one can be had"),
+        ({"selection": "random", "rounding": "up"}, "only one can be had"),
+        ({"scope": "layer"}, "scope is 'layer'"),
         ({"selection": "smallest"}, "selection is 'smallest'"),
         ({"rounding": "away"}, "rounding is 'away'"),
-        ({"dropout": 1.0}, "dropout is 1.0"),
     ],
 )
-def test_impossible_readings_are_refused_by_layer_and_configuration(fields: dict[str, str], words: str) -> None:
+def test_impossible_readings_are_refused_by_factory_and_configuration(fields: dict[str, str], words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        WideResNet(10, 1, **fields)  # type: ignore[arg-type]
+        reading_of(fields)
     with pytest.raises(ValueError, match=words):
         RunConfig(preset="quick", method="dense", **fields)
 
 
 def test_the_configuration_makes_each_reading() -> None:
-    kinds = {"selection": ("random", RandomK), "rounding": ("down", RoundedTopK), "scope": ("network", NetworkTopK)}
+    kinds = {"selection": ("random", RandomK), "rounding": ("up", RoundedTopK), "scope": ("network", NetworkTopK)}
     for field, (value, kind) in kinds.items():
-        model = make_network(RunConfig(preset="quick", method="plateau", **{field: value}))
-        assert type(model.topk) is kind
+        model = make_network(RunConfig(preset="quick", method="accuracy_gated", **{field: value}))
+        assert {type(module) for module in model.modules() if isinstance(module, GlobalTopK)} == {kind}
+    model = make_network(RunConfig(preset="quick", method="accuracy_gated", scope="channel"))
+    assert type(model.topk) is GlobalTopK and model.topk.scope == "channel"
 
 
 def test_global_topk_has_no_scope_network() -> None:
