@@ -1,4 +1,8 @@
-"""Published numbers recomputed from the stored predictions and the labels, without training: runs, then claims."""
+"""Published numbers recomputed from what the runs recorded, without images and without training: runs, then claims.
+
+A run's record is recomputed from the bits that say which test images were right at each look (`correct.npz`), from its
+decisions and its looks; the decisions from the rule of its controller; the tables of claims from the recomputed runs.
+"""
 
 import hashlib
 import json
@@ -11,185 +15,225 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from sparsecycle.analysis.ablations import ablation_table
-from sparsecycle.trainer import load_images
+from sparsecycle.analysis.verdicts import verdict_table
 from sparsecycle.config import RunConfig
-from sparsecycle.data.cifar10 import Cifar10
-from sparsecycle.evaluation.accuracy import budget_area
-from sparsecycle.runs.measures import Condition, Measures, calibration_error, read_arrays, summary_metrics
-from sparsecycle.runs.provenance import Provenance
-from sparsecycle.runs.records import find_records, identity_of, load_runs, read_epochs, read_predictions
-from sparsecycle.analysis.statistics import CLAIMS, RATIO, baseline_table, verdict_table
+from sparsecycle.controllers import make_controller
+from sparsecycle.errors import InputError
+from sparsecycle.runs import measures as measured
+from sparsecycle.runs.metrics import budget_metrics, first_keep_ratio, look_metrics, path_metrics
+from sparsecycle.runs.provenance import HARMLESS, Provenance
+from sparsecycle.runs.records import (
+    Correct,
+    RunRecord,
+    identity_of,
+    load_runs,
+    read_correct,
+    read_decisions,
+    read_epochs,
+)
+from sparsecycle.runs.source import CHECKOUT
+
+AS_RECORDED = ("train_accuracy", "train_loss", "the losses at each keep-ratio", "times")
+"""What no file of a run can give again."""
 
 
 @dataclass(frozen=True)
 class VerifiedRun:
-    """How many numbers of a run were recomputed, what disagrees, and by column of `load_runs` what was found."""
+    """One run, recomputed.
+
+    Attributes:
+        name: of its folder, below the one that was given.
+        checked: how many numbers were recomputed.
+        problems: what disagrees or cannot be read, sentences.
+        recorded: the run's row of `load_runs`; empty for one that cannot be read.
+        recomputed: by column of `load_runs`, what was found in place of what is recorded.
+    """
 
     name: str
-    identity: str
     checked: int = 0
     problems: tuple[str, ...] = ()
-    columns: dict[str, float] = field(default_factory=dict)
+    recorded: dict[str, Any] = field(default_factory=dict)
+    recomputed: dict[str, float] = field(default_factory=dict)
 
 
-def verify_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Iterator[VerifiedRun]:
-    """Every finished run below the folders, recomputed.
+def verify_runs(*folders: str | Path) -> Iterator[VerifiedRun]:
+    """Recompute every finished run below the folders, by default `data/runs` of the checkout.
 
-    From the record alone: its identity, the hash of configuration, source and data. From its epochs: the best test
-    accuracy. The rest from predictions and labels.
-
-    Recomputed: accuracy at every budget, the headline test accuracy, the best test accuracy, the drop from it and the
-    area under the accuracy-budget curve; of runs that were measured also the accuracy in every condition, loss and
-    calibration error at every budget, the train-test gap, and the means that the claims are judged by.
+    A damaged run is named and does not end the verification. A run that was recorded twice is verified once.
 
     Raises:
-        InputError: a missing folder, a damaged file, or images that are not there.
+        InputError: a folder that does not exist.
     """
-    at_hand: dict[tuple[str, int, int, int], Cifar10] = {}
-    for folder, record, name in find_records(*folders):
-        if record.status == "diverged":
-            whole = len(read_epochs(folder)) == RunConfig(**record.config).periods
-            problems = ["it is recorded as diverged, but all of its periods are there"] if whole else []
-            yield VerifiedRun(
-                name,
-                record.identity,
-                1,
-                (*problems, *wrong_identity(record.identity, record.config, record.provenance)),
-            )
-            continue
-        config = RunConfig(**record.config)
-        kind = (config.dataset, config.train_images, config.test_images, config.holdout_images)
-        if kind not in at_hand:
-            at_hand[kind] = load_images(config, data_dir)
-        data = at_hand[kind]
-        labels = data.test_labels.numpy()
-        predictions = read_predictions(folder)
-        accuracies = {budget: float((predictions[budget] == labels).mean()) for budget in config.budgets}
-        best = float(read_epochs(folder)["test_accuracy"].max())
-        headline = accuracies[config.headline_budget]
-        recorded = {f"accuracy at {result.keep_ratio:g}": result.accuracy for result in record.budgets}
-        recomputed = {f"accuracy at {budget:g}": value for budget, value in accuracies.items()}
-        columns = {
-            "test_accuracy": headline,
-            "best_test_accuracy": best,
-            "drop_from_best": best - headline,
-            "budget_area": budget_area(list(accuracies), list(accuracies.values())),
-        }
-        recomputed |= columns
-        recorded |= {key: record.metrics[key] for key in recomputed if key in record.metrics}  # type: ignore[misc]
-        measures = Measures.read(folder)
-        if measures and measures.identity == record.identity:
-            found, given = _measured(folder, measures, data, config.headline_budget)
-            fitted = found["accuracy fitted/0.0"]
-            recomputed |= found | {"train_accuracy": fitted, "gap": fitted - headline}
-            recorded |= given | {key: record.metrics.get(key) or 0.0 for key in ("train_accuracy", "gap")}
-            columns |= {key: found[f"mean {key}"] for key in measures.metrics}
-        columns["gap"] = (record.metrics.get("train_accuracy") or math.nan) - headline
-        columns |= {f"accuracy_at_{budget}": value for budget, value in accuracies.items()}
-        problems = [
-            f"{key} is recorded as {recorded.get(key)}, the predictions give {value}"
-            for key, value in recomputed.items()
-            if not _equal(key, recorded.get(key, math.nan), value)
-        ]
-        problems += wrong_identity(record.identity, record.config, record.provenance)
-        yield VerifiedRun(name, record.identity, len(recomputed) + 1, tuple(problems), columns)
+    known: set[str] = set()
+    for root in [Path(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]:
+        if not root.is_dir():
+            raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
+        for path in sorted(root.rglob("record.json")):
+            name = path.parent.relative_to(root).as_posix()
+            if any(part.startswith(".") for part in name.split("/") if part != "."):
+                continue  # a copy that is being made
+            try:
+                record = RunRecord.read(path.parent)
+                if record.identity not in known:
+                    known.add(record.identity)
+                    yield _verified(path.parent, record, name)
+            except (LookupError, TypeError, ValueError) as error:  # what damage of any kind ends in
+                told = (
+                    str(error) if isinstance(error, InputError) else f"it is damaged ({type(error).__name__}: {error})"
+                )
+                yield VerifiedRun(name, problems=(told,))
 
 
-def verify_claims(verified: Sequence[VerifiedRun], *folders: str | Path) -> tuple[int, list[str]]:
-    """The tables of verdicts, baselines and ablations of every preset, from what was recomputed: numbers, and problems.
+def _verified(folder: Path, record: RunRecord, name: str) -> VerifiedRun:
+    config = RunConfig(**record.config)
+    epochs, decisions, correct = read_epochs(folder), read_decisions(folder), read_correct(folder)
+    given: dict[str, float | None] = {**record.metrics}
+    given |= {f"accuracy_at_{result.keep_ratio}": result.accuracy for result in record.budgets}
+    found = _recomputed(record, config, epochs, decisions, correct)
+    measures = measured.Measures.read(folder)
+    if measures and measures.identity == record.identity:
+        conditions = _conditions(folder, measures)
+        given |= {one.name: one.accuracy for one in measures.conditions} | measures.metrics
+        found |= {one.name: one.accuracy for one in conditions} | measured.summary_metrics(conditions)
+    problems = [
+        f"{key} is recorded as {given.get(key)}, its files give {found.get(key)}"
+        for key in {**found, **{name: 0.0 for name in given if name.startswith("accuracy_at_")}}
+        if not _alike(_number(given.get(key)), found.get(key, math.nan))
+    ]
+    problems += _wrong_looks(record, config, epochs, correct)
+    problems += _wrong_keep_ratios(config, epochs, decisions)
+    problems += _wrong_decisions(folder, config, epochs, decisions)
+    problems += wrong_identity(record.identity, record.config, record.provenance)
+    row = load_runs(folder).to_dict("records")[0] | {"run": name}
+    columns = {str(key): value for key, value in found.items() if key in row}
+    checked = len(found) + 3 * len(epochs) + len(decisions) + 1
+    return VerifiedRun(name, checked, tuple(problems), {str(key): value for key, value in row.items()}, columns)
 
-    What no prediction can give stays as recorded: training times, train accuracies (the gap's first part), and the best
-    accuracy of an epoch, which comes from the run's epochs.
+
+def _recomputed(
+    record: RunRecord, config: RunConfig, epochs: pd.DataFrame, decisions: pd.DataFrame, correct: Correct
+) -> dict[str, float]:
+    """The metrics of a record, and its accuracy at each keep-ratio, from its other files."""
+    looks = look_metrics(correct.dense, correct.sparse)
+    return {
+        **looks,
+        **budget_metrics(correct.budgets),
+        **path_metrics(decisions, config, int(epochs["step"].iloc[-1])),
+        "gap": _number(record.metrics.get("train_accuracy")) - looks["last_accuracy"],
+        "test_loss": float(epochs["test_loss"].iloc[-1]),
+        **{f"accuracy_at_{keep}": float(bits.mean()) for keep, bits in correct.budgets.items()},
+    }
+
+
+def _conditions(folder: Path, measures: measured.Measures) -> list[measured.Condition]:
+    """The conditions with the accuracies of the bits beside `measures.json`; NaN where there are none."""
+    bits = measured.read_correct(folder, measures.files["measures.npz"])
+    return [
+        one.model_copy(update={"accuracy": float(bits[one.name].mean()) if one.name in bits else math.nan})
+        for one in measures.conditions
+    ]
+
+
+def _wrong_looks(record: RunRecord, config: RunConfig, epochs: pd.DataFrame, correct: Correct) -> list[str]:
+    """What is wrong with the looks: when they were, what they saw, and whether training ended as recorded."""
+    problems = []
+    expected = list(config.looks)[: len(epochs) if record.status == "diverged" else None]
+    if epochs["epoch"].tolist() != expected or epochs["step"].tolist() != [
+        e * config.steps_per_epoch for e in expected
+    ]:
+        problems.append("its looks at the test images are not at the epochs of its configuration")
+    for column, bits in (("test_accuracy", correct.dense), ("sparse_accuracy", correct.sparse)):
+        values = bits.mean(axis=1) if bits.size else np.full(len(bits), math.nan)
+        if len(values) != len(epochs) or not all(map(_alike, epochs[column], values)):
+            problems.append(f"{column} of its looks is not that of its bits")
+    finite = math.isfinite(epochs["train_loss"].iloc[-1])
+    if finite != (record.status == "complete"):
+        problems.append(
+            f"it is recorded as {record.status}, but its last training loss is {'' if finite else 'not '}finite"
+        )
+    return problems
+
+
+def _wrong_keep_ratios(config: RunConfig, epochs: pd.DataFrame, decisions: pd.DataFrame) -> list[str]:
+    """Whether every look was at the keep-ratio that was in force by the decisions."""
+    ratios = np.concatenate([[first_keep_ratio(config)], decisions["keep_ratio"]])
+    in_force = ratios[np.searchsorted(decisions["step"], epochs["step"], side="right")]
+    return [] if np.array_equal(in_force, epochs["keep_ratio"]) else ["its looks are not at the keep-ratios in force"]
+
+
+def _wrong_decisions(folder: Path, config: RunConfig, epochs: pd.DataFrame, decisions: pd.DataFrame) -> list[str]:
+    """Whether the decisions are those of the controller's rule, given the averages that were recorded with them."""
+    parameters = config.controller_parameters()
+    if config.path_from is not None:
+        if not (folder.parent / config.path_from / "record.json").exists():
+            return []  # the run that was followed is not here
+        parameters["path"] = read_decisions(folder.parent / config.path_from)["keep_ratio"].tolist()
+    controller = make_controller(config.method, **parameters)
+    steps = int(epochs["step"].iloc[-1])
+    if controller.adaptive:  # told its own averages, one a decision
+        every = parameters["decision_steps"]
+        controller = make_controller(config.method, **parameters | {"decision_steps": 1, "smoothing": 0.0})
+        expected = []
+        for average, best in zip(decisions["average"], decisions["best"], strict=True):
+            controller.load_state_dict(controller.state_dict() | {"average": average, "best": best})
+            expected += [(every * one.step, one.keep_ratio, one.reset) for one in controller.update([average])]
+        complete = len(decisions) == steps // every and bool((decisions["average"] <= decisions["best"]).all())
+    else:
+        expected = [(one.step, one.keep_ratio, one.reset) for one in controller.update([0.0] * steps)]
+        complete = True
+    given = list(zip(decisions["step"], decisions["keep_ratio"], decisions["reset"], strict=True))
+    return [] if complete and given == expected else [f"its decisions do not follow from the rule of {config.method!r}"]
+
+
+def verify_claims(verified: Sequence[VerifiedRun]) -> tuple[int, list[str]]:
+    """Return how many numbers the verdict tables of every preset hold, and what recomputed runs say differently.
+
+    What no file of a run gives again (`AS_RECORDED`) stays as recorded.
 
     Args:
-        verified: of `verify_runs`, of the same folders.
-        folders: of runs, by default `data/runs` of the checkout.
+        verified: of `verify_runs`; runs that could not be read are left out.
     """
-    recorded = load_runs(*folders)
-    found = pd.DataFrame({run.identity: run.columns for run in verified}).T.reindex(recorded["identity"])
-    names = [str(name) for name in found]
-    recorded = recorded.reindex(columns=recorded.columns.union(names, sort=False))
-    labels = recorded[["preset", "variant", "method", "seed"]]
-    if twice := sorted(recorded.loc[labels.duplicated(keep=False), "run"]):
-        return 0, [f"no table can hold {' and '.join(twice)}, which have one name: verify their folders apart"]
-    unseen = recorded.loc[~recorded["identity"].isin({run.identity for run in verified}), "run"]
-    problems = [f"{name} was not recomputed" for name in unseen]
-    recomputed = recorded.set_index("identity")
-    recomputed = recomputed.assign(**{name: found[name].fillna(recomputed[name]) for name in names}).reset_index()
-    checked = 0
-    for preset in sorted(set(recorded["preset"])):
-        ours, again = claim_tables(recorded, preset), claim_tables(recomputed, preset)
-        for name, table in ours.items():
-            checked += int(table.select_dtypes("number").count().sum())
-            problems += [f"{name} of {preset}, {difference}" for difference in _differences(table, again[name])]
+    runs = [run for run in verified if run.recorded]
+    recorded = pd.DataFrame([run.recorded for run in runs])
+    recomputed = pd.DataFrame([run.recorded | run.recomputed for run in runs])
+    checked, problems = 0, []
+    for preset in sorted(set(recorded["preset"])) if runs else ():
+        try:
+            ours, again = verdict_table(recorded, preset), verdict_table(recomputed, preset)
+        except InputError as error:  # two runs of one name
+            problems.append(f"no table can hold the runs of {preset} ({error}): verify their folders apart")
+            continue
+        checked += int(ours.select_dtypes("number").count().sum()) + len(ours)
+        problems += [f"claims of {preset}, {told}" for told in _differences(ours, again)]
     return checked, problems
 
 
-def claim_tables(runs: pd.DataFrame, preset: str) -> dict[str, pd.DataFrame]:
-    """The tables of a preset: verdicts, the reviewers' baselines in each measure of the claims but time, ablations."""
-    measures = {claim.metric: claim.larger_is_better for claim in CLAIMS if claim.unit != RATIO}
-    baselines = {
-        f"baselines by {metric}": baseline_table(runs, preset, metric, larger_is_better=larger_is_better)
-        for metric, larger_is_better in measures.items()
-    }
-    return {"verdicts": verdict_table(runs, preset)} | baselines | {"ablations": ablation_table(runs, preset)}
-
-
 def _differences(recorded: pd.DataFrame, recomputed: pd.DataFrame) -> list[str]:
-    """What two tables that should be one say differently, row by row."""
-    if len(recorded) != len(recomputed):
-        return [f"the records give {len(recorded)} rows, the predictions {len(recomputed)}"]
-    found = []
-    rows = zip(recorded.to_dict("records"), recomputed.to_dict("records"), strict=True)
-    for place, (given, value) in enumerate(rows):
-        for key in (name for name in given if name != "differences" and not _alike(given[name], value.get(name))):
-            found.append(f"row {place}: {key} is {given[key]} by the records and {value.get(key)} by the predictions")
-    return found
+    """What two verdict tables say differently, row by row."""
+    return [
+        f"{given['claim']} by {given['measure']} against {given['baseline']}: {key} is {given[key]} by the records and "
+        f"{value[key]} by the files beside them"
+        for given, value in zip(recorded.to_dict("records"), recomputed.to_dict("records"), strict=True)
+        for key in given
+        if key != "differences" and not _alike(given[key], value[key])
+    ]
+
+
+def _number(value: float | None) -> float:
+    return math.nan if value is None else value
 
 
 def _alike(one: Any, other: Any) -> bool:
+    """Equal but for the rounding of sums; NaN is like NaN."""
     if isinstance(one, float) and isinstance(other, float):
         return math.isclose(one, other, abs_tol=1e-9) or (math.isnan(one) and math.isnan(other))
     return bool(one == other)
 
 
 def wrong_identity(identity: str, config: Mapping[str, Any], provenance: Provenance) -> list[str]:
-    """What is wrong with a recorded identity, if anything."""
-    if provenance.changed:
+    """Return what is wrong with a recorded identity, if anything."""
+    if set(provenance.changed) - set(HARMLESS):
         return []  # it began with another source or configuration than it ended with
     configuration = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-    made = identity_of(configuration, provenance.source_sha256, provenance.data_sha256)
-    return [] if made == identity else ["its identity is not that of its configuration, source and data"]
-
-
-def _equal(key: str, recorded: float, recomputed: float) -> bool:
-    """Alike but for rounding.
-
-    What was measured on the training images later, maybe with other threads or on another device, may differ from what
-    the run itself counted by the odd image.
-    """
-    if math.isnan(recorded) and math.isnan(recomputed):
-        return not key.startswith("accuracy")
-    return math.isclose(recorded, recomputed, abs_tol=0.003 if key in ("train_accuracy", "gap") else 1e-9)
-
-
-def _measured(
-    folder: Path, measures: Measures, data: Cifar10, headline_budget: float
-) -> tuple[dict[str, float], dict[str, float]]:
-    """What the arrays beside `measures.json` give, and what it says."""
-    arrays = read_arrays(folder, measures.files["measures.npz"])
-    labels, fitted = data.test_labels.numpy(), data.train_labels.numpy()
-    found: dict[str, float] = {}
-    given: dict[str, float] = {f"mean {name}": value for name, value in measures.metrics.items()}
-    again = []
-    for one in measures.conditions:
-        correct = arrays[one.name] == (fitted if one.kind == "fitted" else labels)
-        values: dict[str, float | None] = {"accuracy": float(correct.mean())}
-        if one.kind == "budget":
-            values["loss"] = -float(arrays[f"log_likelihood/{one.strength!r}"].astype(np.float64).mean())
-            values["calibration_error"] = calibration_error(arrays[f"confidence/{one.strength!r}"], correct)
-        again.append(Condition(kind=one.kind, strength=one.strength, **values))
-        found |= {f"{key} {one.name}": value for key, value in values.items() if value is not None}
-        given |= {f"{key} {one.name}": getattr(one, key) for key in values}
-    return found | {f"mean {key}": value for key, value in summary_metrics(again, headline_budget).items()}, given
+    made = identity_of(configuration, provenance.source_sha256, provenance.data_sha256, provenance.path_sha256)
+    return [] if made == identity else ["its identity is not that of its configuration, source and images"]
