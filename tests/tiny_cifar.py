@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sparsecycle.data import downloads, storage
-from sparsecycle.data.downloads import Splits
+from sparsecycle.data import storage
 from sparsecycle.data.sheets import LabelledImages
+from sparsecycle.data.storage import Splits
 
 
 def random_images(count: int, seed: int = 0) -> LabelledImages:
@@ -15,31 +15,21 @@ def random_images(count: int, seed: int = 0) -> LabelledImages:
     return LabelledImages(pixels, generator.permutation(np.arange(count, dtype=np.uint8) % 10))
 
 
+def tiny_batches() -> dict[str, LabelledImages]:
+    """The official batches by name, of 20 images each."""
+    names = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
+    return {name: random_images(20, seed) for seed, name in enumerate(names)}
+
+
 def tiny_splits() -> Splits:
-    return {"train": random_images(60, seed=1), "test": random_images(20, seed=2)}
+    """The images of `tiny_batches`."""
+    *train, test = tiny_batches().values()
+    return {"train": LabelledImages(*(np.concatenate(parts) for parts in zip(*train, strict=True))), "test": test}
 
 
 def pin(monkeypatch: pytest.MonkeyPatch, name: str, splits: Splits) -> None:
     """Make `splits` what the set `name` must be."""
     monkeypatch.setitem(storage.SUMS, name, {split: images.sums() for split, images in splits.items()})
-
-
-def fake_sources(monkeypatch: pytest.MonkeyPatch, **sources) -> list[str]:
-    """Replace sources, each by splits to return or an exception to raise; the list tells which were asked."""
-    asked: list[str] = []
-
-    def source(name, outcome):
-        def obtain(work, data_folder):
-            asked.append(name)
-            if isinstance(outcome, BaseException):
-                raise outcome
-            return outcome
-
-        return obtain
-
-    for name, outcome in sources.items():
-        monkeypatch.setitem(downloads.SOURCES, name, source(name, outcome))
-    return asked
 
 
 def same(splits: Splits, others: Splits) -> bool:

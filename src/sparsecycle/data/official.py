@@ -75,7 +75,8 @@ def _batch(path: Path, content: bytes) -> LabelledImages:
         batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
     except pickle.UnpicklingError as error:
         raise InputError(f"{path} is not opened ({error})") from None
-    return LabelledImages(batch[b"data"].reshape(-1, 3, TILE, TILE), label_array(batch[b"labels"]))
+    pixels = np.array(batch[b"data"], order="C")  # an array of its own, which torch may write to
+    return LabelledImages(pixels.reshape(-1, 3, TILE, TILE), label_array(batch[b"labels"]))
 
 
 class _ArraysOnly(pickle.Unpickler):

@@ -160,8 +160,9 @@ def download(address: str, target: Path, sha256: str) -> None:
             if target.exists():
                 return
             shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
-            bar = tqdm(desc=target.name, unit="B", unit_scale=True, disable=sys.stderr is None)
-            downloader = pooch.HTTPDownloader(progressbar=bar)
+            # pooch replaces the total once it knows it, but ignores a bar that has none.
+            bar = tqdm(total=1, desc=target.name, unit="B", unit_scale=True, disable=sys.stderr is None)
+            downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16)
             try:
                 pooch.retrieve(address, f"sha256:{sha256}", target.name, partial, downloader=downloader)
                 (partial / target.name).replace(target)
@@ -169,5 +170,5 @@ def download(address: str, target: Path, sha256: str) -> None:
                 bar.close()
                 shutil.rmtree(partial, ignore_errors=True)
     except (OSError, ValueError, RequestException) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split()).partition(". ")[0]
         raise InputError(f"{address} could not be downloaded to {target} ({reason})") from error
