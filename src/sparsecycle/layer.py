@@ -89,15 +89,18 @@ class GlobalTopK(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
+        return self._constrain(x, self.budget)
+
+    def _constrain(self, x: Tensor, budget: Tensor) -> Tensor:
         dtype = autocast_dtype(x.device.type) or x.dtype
         check_activations(x, self.scope)
         if self.dense:
             return F.relu(x).to(dtype)
         if is_transformed(x):
             active = F.relu(x)
-            mask = topk_mask(active.detach(), self.budget, self.scope, self.backend)
+            mask = topk_mask(active.detach(), budget, self.scope, self.backend)
             return torch.where(mask | active.isnan(), active, 0.0).to(dtype)
-        constrained: Tensor = relu_topk(x, self.budget, self.scope, dtype, self.backend)
+        constrained: Tensor = relu_topk(x, budget, self.scope, dtype, self.backend)
         return constrained
 
     def extra_repr(self) -> str:

@@ -159,7 +159,7 @@ def normed_topk(norm: nn.Module, topk: nn.Module, x: Tensor) -> Tensor:
     return constrained
 
 
-_NORM_FORWARD, _TOPK_FORWARD = RMSNorm2d.forward, GlobalTopK.forward
+_CALL, _NORM_FORWARD, _TOPK_FORWARD = nn.Module.__call__, RMSNorm2d.forward, GlobalTopK.forward
 
 
 def _untouched(module: nn.Module, kind: type[nn.Module], forward: Callable[..., Any]) -> bool:
@@ -169,7 +169,8 @@ def _untouched(module: nn.Module, kind: type[nn.Module], forward: Callable[..., 
         *(nn_module._global_forward_hooks, nn_module._global_forward_pre_hooks),
         *(nn_module._global_backward_hooks, nn_module._global_backward_pre_hooks),
     )
-    return type(module) is kind and kind.forward is forward and "forward" not in vars(module) and not any(hooks)
+    same = type(module) is kind and kind.__call__ is _CALL and kind.forward is forward
+    return same and "forward" not in vars(module) and not any(hooks)
 
 
 def _fuses(norm: Any, topk: Any, x: Tensor) -> bool:

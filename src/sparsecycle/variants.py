@@ -11,11 +11,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsecycle.kernels import autocast_dtype
-from sparsecycle.kernels.operators import relu_topk, topk_mask
+from sparsecycle.kernels.operators import topk_mask
 from sparsecycle.layer import GlobalTopK
-from sparsecycle.topk import Scope, group_size
+from sparsecycle.topk import check_activations, group_size
 
-Reading = Scope | Literal["network"]  # of a whole network: one budget over all its layers, approximately
+Reading = Literal["sample", "batch", "channel", "position", "network"]  # the last: one budget over all layers
 Selection = Literal["largest", "random"]
 Rounding = Literal["down", "up", "nearest"]
 
@@ -23,7 +23,7 @@ Rounding = Literal["down", "up", "nearest"]
 def check_reading(scope: str, selection: str, rounding: str) -> None:
     """Raise ValueError for unknown names, and for more than one departure from the default layer at once."""
     for name, value, kind in (
-        ("scope", scope, (*get_args(Scope), "network")),
+        ("scope", scope, get_args(Reading)),
         ("selection", selection, get_args(Selection)),
         ("rounding", rounding, get_args(Rounding)),
     ):
@@ -64,6 +64,7 @@ class RandomK(GlobalTopK):
 
     def forward(self, x: Tensor) -> Tensor:
         dtype = autocast_dtype(x.device.type) or x.dtype
+        check_activations(x, self.scope)
         active = F.relu(x)
         if not self.dense:
             lots = torch.rand_like(active, dtype=torch.float32).add(1.0).where(active > 0, 0.0)
@@ -83,15 +84,10 @@ class RoundedTopK(GlobalTopK):
         self.rounding = rounding
 
     def forward(self, x: Tensor) -> Tensor:
-        dtype = autocast_dtype(x.device.type) or x.dtype
-        if self.dense:
-            return F.relu(x).to(dtype)
         n = group_size(x, self.scope)
         exact = self.budget * n
         k = exact.ceil() if self.rounding == "up" else exact.round()
-        share = ((k.clamp(min=1) + 0.5) / n).clamp(max=1.0)  # which the constraint rounds down to k
-        constrained: Tensor = relu_topk(x, share, self.scope, dtype, self.backend)
-        return constrained
+        return self._constrain(x, ((k.clamp(min=1) + 0.5) / n).clamp(max=1.0))  # which is rounded down to k
 
     def extra_repr(self) -> str:
         return f"{super().extra_repr()}, rounding={self.rounding!r}"
