@@ -39,8 +39,8 @@ class Job:
         name: what it is called in messages, and in `after` of other jobs.
         make: makes the record, or goes on making it, and returns one line about it. It is called in another process, so
             it must be picklable (a function of a module, or a `functools.partial` of one). It is given a function that
-            may be told the share of the work done, 0 to 1, as often as it likes. It raises `InputError` where the record
-            cannot be made, and ends soon after SIGTERM with its state saved.
+            may be told the share of the work done, 0 to 1, as often as it likes. It raises `InputError` where it
+            cannot, and ends soon after SIGTERM with its state saved.
         weight: how long it takes, in any unit that all jobs share; for the progress bar.
         after: names of jobs that this one needs; it starts when they are over.
     """

@@ -1,4 +1,4 @@
-"""The network that a configuration describes: new, or back from a run's folder."""
+"""A trained network, back from a run's folder."""
 
 from pathlib import Path
 
@@ -6,27 +6,14 @@ import safetensors.torch
 
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
-from sparsecycle.runs.provenance import CHECKOUT
-from sparsecycle.runs.records import RunRecord
 from sparsecycle.network import WideResNet
-
-
-def make_network(config: RunConfig) -> WideResNet:
-    """Freshly initialized from torch's generator, on the CPU."""
-    return WideResNet(
-        config.depth,
-        config.width,
-        norm=config.norm,
-        scope=config.scope,
-        norm_eps=config.norm_eps,
-        dropout=config.dropout,
-        selection=config.selection,
-        rounding=config.rounding,
-    )
+from sparsecycle.runs.records import RunRecord
+from sparsecycle.runs.source import CHECKOUT
+from sparsecycle.trainer import make_network
 
 
 def load_model(folder: str | Path, config: RunConfig) -> WideResNet:
-    """The trained network of a run's folder, on the CPU, in evaluation mode at budget 1.0.
+    """Return the trained network of a run's folder, on the CPU, in evaluation mode at keep 1.0.
 
     Args:
         folder: the run's folder, or a `.safetensors` file.
@@ -35,7 +22,7 @@ def load_model(folder: str | Path, config: RunConfig) -> WideResNet:
     Raises:
         InputError: no such file, or weights that do not fit the configuration.
     """
-    path = Path(folder)
+    path = Path(folder).expanduser()
     path = path if path.suffix == ".safetensors" else path / "model.safetensors"
     model = make_network(config)
     try:
@@ -48,7 +35,7 @@ def load_model(folder: str | Path, config: RunConfig) -> WideResNet:
 
 
 def load_trained(preset: str, method: str, seed: int = 0) -> tuple[WideResNet, RunConfig]:
-    """A small network that ships with the book (`data/checkpoints`), and the configuration that it was trained with.
+    """Return a small network that ships with the book (`data/checkpoints`), and its configuration.
 
     Raises:
         InputError: no such network ships, or it is damaged.

@@ -5,6 +5,7 @@ import os
 import platform
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
@@ -12,19 +13,26 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-PACKAGE = Path(__file__).parent
-CHECKOUT = PACKAGE.parents[1]
-# The files whose text decides a run's numbers; reading, drawing and the command line are not among them.
-TRAINING_SOURCES = (
-    *("alternatives", "batches", "checkpoints", "config", "controllers", "data", "evaluation", "fused", "kernels"),
-    *("networks", "norm", "optimization", "run_state", "scopes", "topk", "training", "wrn"),
-)
+from sparsecycle.runs.source import CHECKOUT, PACKAGE, source_digest
+
+__all__ = ["CHECKOUT", "HARMLESS", "PACKAGE", "Provenance", "environment", "git_state", "now", "peak_memory_mib"]
+__all__ += ["source_digest"]
+
 # Of the machine; another one on resuming changes rounding, not what is computed.
 HARMLESS = ("threads", "device", "cpu", "torch", "backend")
 
 
 class Provenance(BaseModel):
-    """Where and how a run was made. Times are UTC in ISO 8601, durations in seconds, memory in MiB."""
+    """Where and how a run was made. Times are UTC in ISO 8601, durations in seconds, memory in MiB.
+
+    Attributes:
+        source_sha256: of the syntax trees that decide the numbers, see `source.source_digest`.
+        data_sha256: of the images and labels.
+        path_sha256: of the keep-ratios that `replay` followed.
+        backend: of the constraint, and its version.
+        peak_memory_mib: None where the system does not tell.
+        changed: what of the machine differed when the run was resumed, such as {"threads": "2, then 1"}.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,6 +42,7 @@ class Provenance(BaseModel):
     lock_sha256: str | None
     data: str
     data_sha256: str
+    path_sha256: str | None = None
     python: str
     torch: str
     cuda: str | None
@@ -42,30 +51,19 @@ class Provenance(BaseModel):
     threads: int
     precision: str
     deterministic: bool
-    backend: str | None = None  # of the constraint, and its version; None: before it was named
+    backend: str | None = None
     started: str
     ended: str
     wall_seconds: float
     training_seconds: float
     images_per_second: float
-    peak_memory_mib: float
+    peak_memory_mib: float | None
     resumes: int
-    changed: dict[str, str] = {}  # what differed when the run was resumed, such as {"threads": "2, then 1"}
-
-
-@cache
-def source_digest(names: tuple[str, ...] = TRAINING_SOURCES) -> str:
-    """SHA-256 over the files whose text decides a run's numbers."""
-    digest = hashlib.sha256()
-    for name in names:
-        folder = PACKAGE / name
-        for path in sorted(folder.glob("*.py")) if folder.is_dir() else [PACKAGE / f"{name}.py"]:
-            digest.update(path.read_bytes().replace(b"\r\n", b"\n"))
-    return digest.hexdigest()
+    changed: dict[str, str] = {}
 
 
 def environment(device: str, precision: str, deterministic: bool) -> dict[str, Any]:
-    """The part of the provenance that is known before a run begins."""
+    """Return the part of the provenance that is known before a run begins."""
     import torch
 
     from sparsecycle.kernels import served_by
@@ -87,37 +85,39 @@ def environment(device: str, precision: str, deterministic: bool) -> dict[str, A
 
 
 def now() -> str:
-    """The time in UTC, ISO 8601, to the second."""
+    """Return the time in UTC, ISO 8601, to the second."""
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def peak_memory_mib(device: str) -> float:
-    """Largest memory used so far: of the GPU where there is one, of this process otherwise."""
+def peak_memory_mib(device: str) -> float | None:
+    """Return the largest memory used so far, of the GPU or else of this process; None where the system does not tell."""
     import torch
 
-    if device == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    status = Path("/proc/self/status")
-    if status.is_file():  # getrusage counts what a parent process took before it started this one
-        (peak,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(peak) / 1024
-    import resource  # not on Windows
+    with suppress(Exception):  # a figure that is missing is no reason to lose a run
+        if device == "cuda":
+            return torch.cuda.max_memory_allocated() / 2**20
+        status = Path("/proc/self/status")
+        if status.is_file():  # getrusage counts what a parent process took before it started this one
+            found = [line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:")]
+            return int(found[0]) / 1024 if found else None
+        import resource  # not on Windows
 
-    unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+        unit = 1 if sys.platform == "darwin" else 1024  # macOS counts bytes, Linux KiB
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**20
+    return None
 
 
 def _git(*arguments: str) -> str | None:
     try:
         done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, ValueError, subprocess.CalledProcessError):
         return None
     return done.stdout.strip()
 
 
 @cache
 def git_state() -> dict[str, Any]:
-    """Revision of the checkout, and whether what decides a run is as committed; records that runs add do not count.
+    """Return the revision of the checkout, and whether what decides a run is as committed; added records do not count.
 
     Where there is no git history, as on a machine that got a copy, the variable SPARSECYCLE_GIT_REVISION names the
     revision.
@@ -134,9 +134,8 @@ def _file_digest(path: Path) -> str | None:
 
 
 def _cpu_name() -> str:
-    information = Path("/proc/cpuinfo")
-    if information.is_file():
-        for line in information.read_text(encoding="utf-8").splitlines():
+    with suppress(OSError, ValueError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()

@@ -1,6 +1,8 @@
-"""Studies: many runs declared in a few lines, and how far they are.
+"""Studies: many runs declared in a few lines of YAML, how far they are, and the jobs that make what is missing.
 
-A study is a list of blocks; a block is every combination of its presets, methods, seeds and variants (overrides).
+A study is a list of blocks; a block is every combination of its presets, methods, seeds and variants (overrides). In an
+override, `{seed}` stands for the run's seed and `{other}` for the next seed of the block, the last one's being the
+first: `path_from: accuracy_gated-seed{other}` replays the path that another seed took.
 """
 
 import csv
@@ -10,17 +12,19 @@ import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from sparsecycle.files import write_atomically
 from sparsecycle.config import RunConfig, configure
 from sparsecycle.errors import InputError
+from sparsecycle.files import write_atomically
 from sparsecycle.runs.folders import run_name
-from sparsecycle.runs.provenance import source_digest
+from sparsecycle.runs.launch import Job, Tell
+from sparsecycle.runs.source import same_source, source_digest
 from sparsecycle.runs.writing import is_being_written
 
 MOST_RUNS = 100_000
@@ -71,7 +75,7 @@ class StudyFile(BaseModel, ABC):
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """From YAML.
+        """Read YAML.
 
         Raises:
             InputError: missing, not YAML, or not of this form; one sentence.
@@ -79,22 +83,22 @@ class StudyFile(BaseModel, ABC):
         try:
             return cls(studies=yaml.safe_load(path.read_text(encoding="utf-8")))
         except OSError as error:
-            raise InputError(f"grid file {path} cannot be read ({error.strerror})") from None
+            raise InputError(f"file of studies {path} cannot be read ({error.strerror})") from None
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-            raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
+            raise InputError(f"file of studies {path} is not YAML ({' '.join(str(error).split())})") from None
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"][1:])
-            raise InputError(f"grid file {path}: {place or 'the file'}: {first['msg']}") from None
+            raise InputError(f"file of studies {path}: {place or 'the file'}: {first['msg']}") from None
         except ValueError as error:  # of YAML: a day that does not exist, a number of thousands of digits
-            raise InputError(f"grid file {path} is not YAML ({' '.join(str(error).split())})") from None
+            raise InputError(f"file of studies {path} is not YAML ({' '.join(str(error).split())})") from None
 
     @abstractmethod
     def configurations(self, study: str) -> Sequence[BaseModel]:
-        """Of every run of a study."""
+        """Return those of every run of a study."""
 
     def describe(self) -> str:
-        """One line a study."""
+        """Return one line a study."""
         width = max(len(name) for name in self.studies)
         return "\n".join(
             f"{name:{width}}  {len(self.configurations(name)):4d} runs  {study.about}"
@@ -102,13 +106,13 @@ class StudyFile(BaseModel, ABC):
         )
 
 
-class Grid(StudyFile):
-    """The studies of a grid file, by name."""
+class Studies(StudyFile):
+    """The studies of `workflow/studies.yaml` or a file like it, by name."""
 
     studies: Annotated[dict[StudyName, Study], Field(min_length=1)]
 
     def configurations(self, study: str) -> list[RunConfig]:
-        """Of every run of a study, each once, in the order of the file.
+        """Return those of every run of a study, each once, in the order of the file.
 
         Raises:
             InputError: unknown study, a combination that `RunConfig` refuses, or too many runs.
@@ -123,11 +127,18 @@ class Grid(StudyFile):
         for block in blocks:
             for preset in block.presets:
                 for variant in block.variants:
-                    for seed in block.seeds:
+                    for seed, other in zip(block.seeds, [*block.seeds[1:], block.seeds[0]], strict=True):
+                        overrides = {name: _filled(value, seed, other) for name, value in variant.items()}
                         for method in block.methods:
-                            config = configure(preset, method, seed, variant)
+                            config = configure(preset, method, seed, overrides)
                             found[run_name(config)] = config
         return list(found.values())
+
+
+def _filled(value: Any, seed: int, other: int) -> Any:
+    if not isinstance(value, str):
+        return value
+    return value.replace("{seed}", str(seed)).replace("{other}", str(other))
 
 
 @dataclass(frozen=True)
@@ -135,6 +146,7 @@ class Progress:
     """One run of a study: its folder's name, how far it is, and what `sparsecycle` is given to make it or go on."""
 
     name: str
+    config: RunConfig
     status: Literal["done", "diverged", "under way", "interrupted", "missing", "other"]
     arguments: str
     remark: str = ""
@@ -147,7 +159,7 @@ class Progress:
 
 
 def progress(configurations: Iterable[RunConfig], output_dir: Path) -> list[Progress]:
-    """How far each run is. "other": the folder holds a record of another configuration, or a damaged one."""
+    """Return how far each run is. "other": the folder holds a record of another configuration, or a damaged one."""
     return [_progress(config, output_dir) for config in configurations]
 
 
@@ -158,31 +170,31 @@ def _progress(config: RunConfig, output_dir: Path) -> Progress:
     try:
         record = json.loads((folder / "record.json").read_bytes())
         status, given, made_by = record["status"], record["config"], record["provenance"]["source_sha256"]
-        record["metrics"]["test_accuracy"]
+        record["metrics"]["last_accuracy"]
     except FileNotFoundError:
         if is_being_written(folder):
-            return Progress(name, "under way", arguments)
+            return Progress(name, config, "under way", arguments)
         begun = folder.is_dir() and any(folder.glob("checkpoint-*.safetensors"))
-        return Progress(name, "interrupted" if begun else "missing", arguments)
+        return Progress(name, config, "interrupted" if begun else "missing", arguments)
     except OSError as error:
-        return Progress(name, "other", arguments, f"record.json cannot be read: {error.strerror}")
+        return Progress(name, config, "other", arguments, f"record.json cannot be read: {error.strerror}")
     except (ValueError, KeyError, TypeError, RecursionError):
-        return Progress(name, "other", arguments, "record.json is damaged, or of another version")
+        return Progress(name, config, "other", arguments, "record.json is damaged, or of another version")
     wanted = config.model_dump(mode="json")
     if not isinstance(given, dict) or any(given.get(field, value) != value for field, value in wanted.items()):
-        return Progress(name, "other", arguments, "the record of another configuration")
-    remark = "" if made_by == source_digest() else "by another version of the library"
-    return Progress(name, "diverged" if status == "diverged" else "done", arguments, remark, record)
+        return Progress(name, config, "other", arguments, "the record of another configuration")
+    remark = "" if same_source(str(made_by), source_digest()) else "by another version of the library"
+    return Progress(name, config, "diverged" if status == "diverged" else "done", arguments, remark, record)
 
 
 COLUMNS = {
-    "metrics": ("test_accuracy", "train_accuracy", "gap"),
+    "metrics": ("last_accuracy", "best_accuracy", "clean_accuracy", "train_accuracy", "resets", "cycles"),
     "provenance": ("training_seconds", "images_per_second", "resumes", "device", "git_revision"),
 }
 
 
 def write_table(runs: Iterable[Progress], path: Path) -> None:
-    """One row a run, as CSV: its name, status, accuracies, time, device and revision."""
+    """Write one row a run, as CSV: its name, status, accuracies, time, device and revision."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["run", "status", *(name for names in COLUMNS.values() for name in names)])
@@ -194,8 +206,30 @@ def write_table(runs: Iterable[Progress], path: Path) -> None:
 
 
 def run_arguments(config: RunConfig, output_dir: Path) -> str:
-    """`run ...`, what the command `sparsecycle` is given, as a shell takes it."""
+    """Return `run ...`, what the command `sparsecycle` is given, as a shell takes it."""
     words = ["run", "--preset", config.preset, "--method", config.method, "--seed", str(config.seed)]
     for name, value in config.given().items():
         words += ["--set", f"{name}={json.dumps(value)}"]
     return shlex.join([*words, "--output-dir", str(output_dir)])
+
+
+def jobs(
+    runs: Iterable[Progress], output_dir: Path, data_dir: str | Path | None = None, device: str = "auto"
+) -> list[Job]:
+    """Return for `launch` the runs of a study that there is something to do for."""
+    return [
+        Job(
+            run.name,
+            partial(_make, run.config, output_dir, data_dir, device),
+            weight=run.config.steps * run.config.batch_size * (run.config.depth - 4) * run.config.width**1.5,
+            after=frozenset([f"{run.config.preset}/{run.config.path_from}"] if run.config.path_from else []),
+        )
+        for run in runs
+        if run.open
+    ]
+
+
+def _make(config: RunConfig, output_dir: Path, data_dir: str | Path | None, device: str, tell: Tell) -> str:
+    from sparsecycle.runs.execute import train  # torch is not needed to list studies
+
+    return train(config, data_dir=data_dir, output_dir=output_dir, device=device, progress=tell).summary()

@@ -1,0 +1,75 @@
+"""The identity of the source that decides a run's numbers: its syntax trees, without what cannot change a number.
+
+Docstrings, comments, layout, imports, annotations and the words of errors may be tidied without orphaning a record. A
+constant, an operator or a name that is changed makes another source. Configuration, images and the path of `replay` are
+part of a run's identity on their own, so the modules that make them are not among the training sources.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1]
+CHECKOUT = PACKAGE.parents[1]
+TRAINING = (
+    *("topk", "layer", "network", "variants", "controllers", "trainer", "kernels"),
+    "evaluation/accuracy",
+)
+# Sets of digests that give the same numbers, each proved by golden runs, byte for byte, old source against new.
+EQUIVALENT: tuple[frozenset[str], ...] = ()
+
+
+@cache
+def source_digest(names: tuple[str, ...] = TRAINING) -> str:
+    """Return the SHA-256 of the syntax trees of modules and packages, named by their place in `sparsecycle`."""
+    digest = hashlib.sha256()
+    for name in names:
+        folder = PACKAGE / name
+        for path in sorted(folder.glob("*.py")) if folder.is_dir() else [PACKAGE / f"{name}.py"]:
+            digest.update(tree_of(path.read_text(encoding="utf-8")).encode())
+    return digest.hexdigest()
+
+
+def same_source(first: str, second: str) -> bool:
+    """Return whether two digests stand for sources that give the same numbers."""
+    return first == second or any({first, second} <= group for group in EQUIVALENT)
+
+
+def tree_of(text: str) -> str:
+    """Return what of a module's syntax tree can change a number, as text, the same for every version of Python."""
+    return "\n".join(_told(ast.parse(text), ""))
+
+
+def _told(node: ast.AST, indent: str) -> Iterator[str]:
+    """Yield the lines of a node: its kind, then its fields that are not empty, in the order of their names."""
+    yield f"{indent}{type(node).__name__}"
+    for name, value in sorted(ast.iter_fields(node)):
+        if name in _WORDLESS or value is None or value == []:
+            continue
+        if isinstance(node, ast.Raise) and isinstance(value, ast.Call):
+            value = value.func  # the words of an error change no number
+        yield f"{indent} {name}"
+        if isinstance(value, ast.AST):
+            yield from _told(value, indent + "  ")
+        elif isinstance(value, list):
+            for one in value if name != "body" else _statements(value):
+                if isinstance(one, ast.AST):
+                    yield from _told(one, indent + "  ")
+                else:
+                    yield f"{indent}  {one!r}"
+        else:
+            yield f"{indent}  {value!r}"
+
+
+_WORDLESS = frozenset({"annotation", "returns", "type_comment", "type_ignores", "type_params", "ctx", "kind", "simple"})
+
+
+def _statements(body: list[ast.stmt]) -> Iterator[ast.stmt]:
+    """Yield the statements of a body that do something."""
+    for one in body:
+        is_text = isinstance(one, ast.Expr) and isinstance(one.value, ast.Constant) and isinstance(one.value.value, str)
+        is_for_types = isinstance(one, ast.If) and isinstance(one.test, ast.Name) and one.test.id == "TYPE_CHECKING"
+        if not (is_text or is_for_types or isinstance(one, ast.Import | ast.ImportFrom | ast.Pass)):
+            yield one
