@@ -11,6 +11,7 @@ from sparsecycle.topk import kept_values
 from sparsecycle.trainer import make_network
 from sparsecycle.variants import NetworkThreshold, NetworkTopK, RandomK, RoundedTopK, constraint_factory
 
+COUNTS = "blocks.0.topk1.threshold.counts"
 READINGS = [{"scope": "network"}, {"selection": "random"}, {"rounding": "up"}, {"rounding": "nearest"}]
 
 
@@ -95,17 +96,17 @@ def test_the_share_over_all_layers_is_met(keep_ratio: float, seed: int) -> None:
 def test_the_threshold_is_part_of_the_network_once_and_still_in_evaluation() -> None:
     torch.manual_seed(0)
     model = WideResNet(10, 1, constraint=constraint_factory("network"))
-    assert [name for name in model.state_dict() if "counts" in name] == ["blocks.0.topk1.threshold.counts"]
+    assert [name for name in model.state_dict() if "counts" in name] == [COUNTS]
     assert set_keep_ratio(model, 0.3) == 7
     x = torch.randn(4, 3, 32, 32)
     model(x)
-    counts = model.state_dict()["blocks.0.topk1.threshold.counts"].clone()
+    counts = model.state_dict()[COUNTS].clone()
     assert counts.sum() == 4 * sum(16_384 // d for d in (1, 1, 1, 2, 2, 4, 4))
     model.eval()
     with torch.no_grad():
         first = model(x)
         assert torch.equal(model(x), first)
-    assert torch.equal(model.state_dict()["blocks.0.topk1.threshold.counts"], counts)
+    assert torch.equal(model.state_dict()[COUNTS], counts)
 
 
 @pytest.mark.parametrize("reading", READINGS)
