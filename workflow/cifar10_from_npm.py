@@ -61,7 +61,10 @@ def store(tarball: Path | None, data_dir: str | None) -> Path:
                 sheets = partial / FULL
                 sheets.mkdir()
                 write_sheets(sheets, splits)
-                sheets.rename(target)
+                target.mkdir(exist_ok=True)
+                # The labels last: without them the folder is none of sheets.
+                for path in sorted(sheets.iterdir(), key=lambda path: path.name == LABELS_FILE):
+                    path.replace(target / path.name)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:

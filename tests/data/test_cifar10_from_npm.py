@@ -131,14 +131,19 @@ def test_an_interrupt_while_storing_leaves_nothing_and_a_kill_s_leavings_go(spli
     assert same(read_set(FULL, script.store(tarball, data)), splits)
 
 
-def test_a_full_place_is_told_and_left_alone(splits, package, tmp_path):
-    other = tmp_path / "data" / "cifar10" / "notes.txt"
+def test_a_folder_that_is_there_keeps_what_is_in_it(splits, package, tmp_path):
+    other = tmp_path / "data" / "cifar10" / "notes.txt"  # or the lock of a download that failed
     other.parent.mkdir(parents=True)
     other.write_text("mine")
-    with pytest.raises(InputError, match="could not be stored in") as caught:
-        script.store(packed(package), tmp_path / "data")
-    assert str(other.parent) in one_sentence(caught.value)
+    assert same(read_set(FULL, script.store(packed(package), tmp_path / "data")), splits)
     assert other.read_text() == "mine"
+
+
+def test_a_place_that_cannot_be_written_is_told(splits, package, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="could not be stored in") as caught:
+        script.store(packed(package), tmp_path / "file" / "data")
+    assert str(tmp_path / "file" / "data") in one_sentence(caught.value)
 
 
 @pytest.fixture
