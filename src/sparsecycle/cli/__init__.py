@@ -231,10 +231,10 @@ def _study(options: argparse.Namespace) -> int:
     for run in blocked:
         print(f"{run.name} is left alone: its folder holds {run.remark}", file=sys.stderr)
     done = sum(run.status in ("done", "diverged") for run in runs)
-    told = [f"{len(runs)} runs", *([f"{done} there before"] if done else []), launched.summary()]
-    told += [f"{len(elsewhere)} under way in other processes"] if elsewhere else []
-    told += [f"{len(blocked)} left alone"] if blocked else []
-    print(f"{options.study}: {', '.join(told)}")
+    parts = [f"{len(runs)} runs", *([f"{done} there before"] if done else []), launched.summary()]
+    parts += [f"{len(elsewhere)} under way in other processes"] if elsewhere else []
+    parts += [f"{len(blocked)} left alone"] if blocked else []
+    print(f"{options.study}: {', '.join(parts)}")
     return launched.status or (1 if elsewhere or blocked else 0)
 
 

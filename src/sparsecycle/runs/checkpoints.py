@@ -17,8 +17,8 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from sparsecycle.files import write_atomically
 from sparsecycle.errors import InputError
+from sparsecycle.files import write_atomically
 
 KEPT = 2
 _log = logging.getLogger("sparsecycle")

@@ -22,6 +22,7 @@ import numpy as np
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
+from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
@@ -165,7 +166,7 @@ class _State(RunState):
     """
 
     part_seconds: float = 0.0
-    trainer: dict[str, Any] = {}
+    trainer: dict[str, Any] = Field(default_factory=dict)
 
 
 class _Run:
@@ -360,7 +361,7 @@ class _Run:
         record = RunRecord(
             identity=run_identity(config, self.digest, self.path_digest),
             status="diverged" if self.diverged else "complete",
-            evaluated_on=evaluated_on,  # type: ignore[arg-type]
+            evaluated_on=evaluated_on,
             config=config.model_dump(mode="json"),
             sources=config.sources(),
             overrides=config.overrides(),
@@ -445,7 +446,7 @@ def _enough_memory(config: RunConfig, device: str) -> Iterator[None]:
 
 
 def _is_out_of_memory(error: Exception) -> bool:
-    """Return whether memory ended; torch has an exception of its own for a GPU only, for a CPU there is but the text."""
+    """Return whether memory ended: for a GPU torch has an exception, for a CPU there is but the text."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
     return isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)

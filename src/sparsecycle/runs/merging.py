@@ -5,10 +5,10 @@ import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sparsecycle.runs import measures
-from sparsecycle.files import write_atomically
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
+from sparsecycle.files import write_atomically
+from sparsecycle.runs import measures
 from sparsecycle.runs.folders import run_folder
 from sparsecycle.runs.records import FILES, find_records
 

@@ -90,7 +90,7 @@ def now() -> str:
 
 
 def peak_memory_mib(device: str) -> float | None:
-    """Return the largest memory used so far, of the GPU or else of this process; None where the system does not tell."""
+    """Return the largest memory used, of the GPU or else of this process; None where the system does not tell."""
     import torch
 
     with suppress(Exception):  # a figure that is missing is no reason to lose a run

@@ -60,8 +60,8 @@ class RunRecord(BaseModel):
 
     Attributes:
         identity: SHA-256 of configuration, source, images and the path of `replay`.
-        status: "complete", or "diverged" where the training loss stopped being finite; such a run ends there, and counts
-            with what it scores.
+        status: "complete", or "diverged" where the training loss stopped being finite; such a run ends there, and
+            counts with what it scores.
         evaluated_on: "test"; "validation" where training images were held out; "nothing" where no image was looked at.
         config, sources, overrides: every field's value, where it comes from, and what differs from the preset.
         metrics: see `execute` and `metrics`; None where there is nothing to tell, or no finite number.

@@ -1,4 +1,4 @@
-"""JSON files with a schema version, written whole or not at all, read as a pydantic model or refused in one sentence."""
+"""JSON files with a schema version, written whole or not at all, read as a model or refused in one sentence."""
 
 import json
 from pathlib import Path

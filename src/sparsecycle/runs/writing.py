@@ -7,8 +7,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sparsecycle.files import remove_partials
 from sparsecycle.errors import InputError
+from sparsecycle.files import remove_partials
 
 try:
     import fcntl
