@@ -5,125 +5,245 @@ import math
 from typing import Any
 
 import pytest
-import yaml
 
-from conftest import ROOT
 from sparsecycle import RunConfig
-from sparsecycle.config import PRESETS, check_notebook_parameters, configure, load_preset, parse_setting
-from sparsecycle.controllers import CONTROLLERS, controller_parameters
+from sparsecycle.config import PRESETS, check_notebook_parameters, configure, load_preset, parse_setting, read_overrides
+from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_controller
 from sparsecycle.errors import InputError
+
+NEEDED = {"fixed": {"keep_ratio": 0.5}, "replay": {"path_from": "accuracy_gated-seed0", "shuffled": False}}
 
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("method", CONTROLLERS)
 def test_every_preset_and_method_make_a_configuration_that_survives_json(preset: str, method: str) -> None:
-    extra = {"keep_ratio": 0.5} if method == "fixed" else {}
-    config = RunConfig(preset=preset, method=method, **extra)
+    config = RunConfig(preset=preset, method=method, **NEEDED.get(method, {}))
     again = RunConfig(**json.loads(json.dumps(config.model_dump(mode="json"))))
     assert again == config
     assert again.digest() == config.digest()
     assert config.overrides() == {}
+    assert config.given() == NEEDED.get(method, {})
+    assert configure(preset, method, 0, config.given()) == config
+
+
+def test_the_paper_preset_is_the_published_configuration() -> None:
+    """But for bfloat16 in the place of float16."""
+    config = RunConfig(preset="paper", method="accuracy_gated", precision="float16")
+    assert (config.dataset, config.train_images, config.test_images) == ("cifar10", 50_000, 10_000)
+    assert (config.depth, config.width, config.norm_eps, config.scope, config.rounding) == (
+        28,
+        4,
+        1e-8,
+        "sample",
+        "down",
+    )
+    assert (config.epochs, config.batch_size, config.learning_rate, config.momentum) == (500, 128, 0.1, 0.9)
+    assert (config.weight_decay, config.clip_norm, config.dropout) == (0.0, None, 0.0)
+    assert config.controller_parameters() == dict(controller_parameters("accuracy_gated"))
+    assert (config.steps_per_epoch, config.steps, config.steps // config.decision_steps) == (390, 195_000, 1523)
+    assert config.looks == tuple(range(1, 501))
+    assert 1.0 in config.budgets
+    ours = {name for name, tag in config.sources().items() if tag == "ours"}
+    assert ours == {
+        "preset", "seed", "holdout_images", "subset", "keep_ratio", "path_from", "shuffled", "evaluate_last", "budgets",
+    }  # fmt: skip
 
 
 def test_preset_values_are_taken_and_overridden() -> None:
     assert RunConfig(preset="paper", method="dense").depth == 28
-    changed = RunConfig(preset="paper", method="plateau", depth=10, tolerance=0.5)
+    changed = RunConfig(preset="paper", method="accuracy_gated", depth=10, tolerance=0.5)
     assert (changed.depth, changed.width, changed.tolerance) == (10, 4, 0.5)
-    assert changed.overrides() == {"depth": 10, "tolerance": 0.5}
+    assert changed.overrides() == changed.given() == {"depth": 10, "tolerance": 0.5}
 
 
 def test_parameters_of_other_methods_stay_none() -> None:
     config = RunConfig(preset="quick", method="geometric")
-    assert config.decay is not None and config.floor is not None
-    assert config.tolerance is None and config.patience is None and config.keep_ratio is None
+    assert config.decision_steps is not None and config.tighten is not None and config.floor is not None
+    assert config.tolerance is None and config.cooldown is None and config.keep_ratio is None
+    assert config.path_from is None and config.shuffled is None
 
 
-def test_controller_defaults_appear_in_the_resolved_configuration() -> None:
-    config = RunConfig(preset="classroom", method="plateau")
-    preset = load_preset("classroom")
-    for name, default in controller_parameters("plateau").items():
-        if name != "warmup":
-            assert getattr(config, name) == preset.get(name, default)
+@pytest.mark.parametrize("method", CONTROLLERS)
+def test_the_configuration_resolves_the_controller_s_parameters(method: str) -> None:
+    config = RunConfig(preset="classroom", method=method, seed=7, **NEEDED.get(method, {}))
+    parameters = config.controller_parameters()
+    for name, default in controller_parameters(method).items():
+        if name == "seed":
+            assert parameters[name] == 7
+        elif name != "path" and method != "epoch_gated":
+            assert parameters[name] == NEEDED.get(method, {}).get(name, load_preset("classroom").get(name, default))
+    path = {"path": [0.5]} if method == "replay" else {}
+    assert make_controller(method, **parameters, **path).name == method
 
 
-def test_sources_name_the_paper_only_where_it_speaks() -> None:
-    sources = RunConfig(preset="paper", method="dense").sources()
-    assert {name for name, tag in sources.items() if tag == "paper"} == {
-        "method", "dataset", "train_images", "test_images", "augmentation", "depth", "width", "selection",
-    }  # fmt: skip
+def test_epoch_gated_decides_once_an_epoch_and_compresses_as_much_in_it() -> None:
+    for preset in PRESETS:
+        rule = RunConfig(preset=preset, method="accuracy_gated")
+        by_epoch = RunConfig(preset=preset, method="epoch_gated")
+        assert by_epoch.decision_steps == by_epoch.steps_per_epoch
+        decisions = rule.steps_per_epoch / rule.decision_steps
+        assert 1 - by_epoch.tighten == pytest.approx((1 - rule.tighten) ** decisions)
+    other = RunConfig(preset="quick", method="epoch_gated", batch_size=50, tighten=0.5)
+    assert (other.decision_steps, other.tighten) == (other.steps_per_epoch, 0.5)
+
+
+def test_sources_name_the_script_and_the_paper_only_where_they_speak() -> None:
     assert RunConfig(preset="quick", method="dense").sources()["depth"] == "ours"
-    assert RunConfig(preset="paper", method="loss_gated").sources()["method"] == "ours"
+    assert RunConfig(preset="paper", method="dense").sources()["depth"] == "author's script"
+    tags = {
+        method: RunConfig(preset="paper", method=method, **NEEDED.get(method, {})).sources() for method in CONTROLLERS
+    }
+    assert {method: tag["method"] for method, tag in tags.items()} == {
+        "dense": "paper", "accuracy_gated": "author's script", "epoch_gated": "ours", "replay": "ours", "fixed": "ours",
+        "random": "ours", "geometric": "ours",
+    }  # fmt: skip
+    assert tags["accuracy_gated"]["tighten"] == "author's script"
+    assert tags["epoch_gated"]["tolerance"] == "ours"  # the script has no such strategy
+    assert tags["geometric"]["tighten"] == "ours"
+    assert all(set(tag) == set(RunConfig.model_fields) for tag in tags.values())
 
 
-def test_steps_and_periods_are_counted() -> None:
-    """50 images fitted in batches of 20: two batches an epoch; half-epoch periods of one step; 3 epochs."""
+def test_steps_and_looks_are_counted() -> None:
+    """50 images fitted in batches of 20 are two batches an epoch; looks at every third of 7 epochs and the last two."""
     config = RunConfig(
-        preset="smoke", method="plateau", train_images=60, holdout_images=10, batch_size=20, epochs=3,
-        period_epochs=0.5, warmup_epochs=0,
+        preset="smoke", method="accuracy_gated", train_images=60, holdout_images=10, batch_size=20, epochs=7,
+        evaluate_every=3, evaluate_last=2,
     )  # fmt: skip
-    assert (config.fitted_images, config.steps_per_epoch, config.steps) == (50, 2, 6)
-    assert (config.steps_per_period, config.periods) == (1, 6)
-    uneven = RunConfig(preset="smoke", method="plateau", epochs=7, period_epochs=2)
-    assert uneven.periods == 4
+    assert (config.fitted_images, config.steps_per_epoch, config.steps) == (50, 2, 14)
+    assert config.looks == (3, 6, 7)
+    for every, last in ((1, 1), (5, 1), (7, 1), (100, 1), (100, 3), (1, 100)):
+        looks = RunConfig(preset="smoke", method="dense", epochs=7, evaluate_every=every, evaluate_last=last).looks
+        assert list(looks) == sorted(set(looks)) and looks[-1] == 7 and looks[0] >= 1
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
-    ({"preset": "quik"}, "preset is 'quik', but should be 'smoke', 'quick', 'ablation', 'classroom' or 'paper'"),
-    ({"method": "dens"}, "method is 'dens', but should be 'dense', 'loss_gated'"),
+    ({"preset": "quik"}, "preset is 'quik', but should be 'smoke', 'quick', 'classroom', 'paper100' or 'paper'"),
+    ({"preset": ["quick"]}, r"preset is \['quick'\], but should be 'smoke'"),
+    ({"method": "dens"}, "method is 'dens', but should be 'dense', 'accuracy_gated'"),
+    ({"method": ["dense"]}, r"method is \['dense'\], but should be 'dense'"),
+    ({"method": {}}, "method is {}, but should be 'dense'"),
+    ({"method": None}, "method is None, but should be 'dense'"),
     ({"sede": 3}, "unknown field 'sede': did you mean 'seed'"),
     ({"seed": "3"}, "seed is '3', but should be a valid integer"),
+    ({"seed": True}, "seed is True, but should be a valid integer"),
     ({"seed": -1}, "seed is -1, but should be greater than or equal to 0"),
     ({"method": "fixed", "keep_ratio": 0}, r"keep_ratio is 0, but must lie in \(0, 1\]"),
     ({"method": "fixed"}, "keep_ratio must be given for method 'fixed'"),
-    ({"method": "dense", "floor": 0.2}, "floor does not apply to method 'dense', only to loss_gated, plateau"),
-    ({"method": "dense", "final_dense_periods": 1}, "do not apply to method 'dense'"),
-    ({"floor": 0.5, "reset_to": 0.2}, "floor is 0.5, but must not exceed reset_to"),
-    ({"decay": 1.5}, "decay is 1.5"),
+    ({"method": "replay"}, "path_from must be given for method 'replay'"),
+    ({"method": "replay", "path_from": "dense-seed0", "shuffled": None}, "shuffled must be given"),
+    ({"method": "replay", "path_from": "../x", "shuffled": False}, "path_from is '../x'"),
+    ({"method": "dense", "floor": 0.2}, "floor does not apply to method 'dense', only to accuracy_gated, epoch_gated"),
+    ({"shuffled": True}, "shuffled does not apply to method 'accuracy_gated', only to replay"),
+    (
+        {"method": "epoch_gated", "decision_steps": 5},
+        "decision_steps is 5, but method 'epoch_gated' decides once an epoch",
+    ),
+    ({"floor": 2.0}, "floor is 2.0"),
+    ({"tighten": 1.5}, "tighten is 1.5"),
+    ({"tolerance": None}, "tolerance must be given for method 'accuracy_gated', and cannot be null"),
+    ({"decision_steps": 0}, "decision_steps is 0"),
     ({"learning_rate": math.nan}, "learning_rate is nan, but should be a finite number"),
     ({"learning_rate": True}, "learning_rate is True"),
+    ({"clip_norm": 0.0}, "clip_norm is 0.0"),
+    ({"precision": "float64"}, "precision is 'float64', but should be 'float32', 'bfloat16' or 'float16'"),
+    ({"scope": "layer"}, "scope is 'layer', but should be 'sample'"),
     ({"depth": 11}, "depth is 11, but must be 6n [+] 4"),
-    ({"budgets": [0.5]}, "headline_budget is 1.0, but must be one of budgets"),
+    ({"depth": "28"}, "depth is '28', but should be a valid integer"),
+    ({"budgets": [0.5]}, r"budgets is \(0.5,\), but must contain 1.0"),
     ({"train_images": 55}, "train_images is 55, but must be a multiple of 10"),
-    ({"batch_size": 10_000}, "batch_size is 10000, but there are"),
-    ({"warmup_epochs": 1000.0}, "warmup_epochs is 1000.0, but must be below epochs"),
-    ({"warmup_periods": 1000}, "exceed the run's"),
+    ({"train_images": 10**40}, "train_images is 1000.*, but should be less than or equal to"),
+    ({"batch_size": 10_000}, "batch_size is 10000, but there are 5000 images"),
     ({"holdout_images": 5000}, "holdout_images is 5000, but must be below train_images"),
+    ({"evaluate_every": 0}, "evaluate_every is 0"),
 ]
 
 
-@pytest.mark.parametrize(("fields", "message"), BAD, ids=[next(reversed(fields)) for fields, _ in BAD])
+@pytest.mark.parametrize(("fields", "message"), BAD, ids=[f"{field}-{i}" for i, (field, _) in enumerate(BAD)])
 def test_a_mistake_gets_one_sentence(fields: dict[str, Any], message: str) -> None:
+    given = {"preset": "quick", "method": "accuracy_gated"} | fields
     with pytest.raises(InputError, match=message) as caught:
-        RunConfig(**({"preset": "quick", "method": "plateau"} | fields))
+        RunConfig(**given)
     assert "\n" not in str(caught.value)
     assert "pydantic" not in str(caught.value)
+    assert "should be String should" not in str(caught.value)
 
 
-def test_settings_are_read_as_people_mean_them() -> None:
-    assert parse_setting("learning_rate=1e-3") == ("learning_rate", 0.001)
-    assert parse_setting("clip_norm=null") == ("clip_norm", None)
-    assert parse_setting("norm=batch") == ("norm", "batch")
-    assert parse_setting("budgets=[1.0, 0.5]") == ("budgets", [1.0, 0.5])
-    with pytest.raises(InputError, match="FIELD=VALUE"):
-        parse_setting("learning_rate")
-    with pytest.raises(InputError, match="not a number"):
-        parse_setting("a=[")
+@pytest.mark.parametrize("arguments", [(["smoke"], "dense", 0), ("smoke", ["dense"], 0), ("smoke", "dense", ["0"])])
+def test_a_parameter_of_the_wrong_type_gets_one_sentence(arguments: tuple[Any, Any, Any]) -> None:
+    with pytest.raises(InputError, match="is \\['"):
+        configure(*arguments, {})
 
 
-def test_overrides_must_be_a_dict_of_other_fields() -> None:
-    with pytest.raises(InputError, match="overrides is 'x'"):
-        configure("quick", "dense", 0, "x")  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("epochs=010", 10),  # 8 in YAML 1.1, as other numbers that begin with 0
+        ("batch_size=0100", 100),
+        ("seed=09", 9),
+        ("seed=+5", 5),
+        ("learning_rate=1e-3", 0.001),  # a text in YAML 1.1
+        ("learning_rate=.5", 0.5),
+        ("learning_rate= 0.50 ", 0.5),
+        ("clip_norm=null", None),
+        ("clip_norm=none", None),
+        ("shuffled=true", True),
+        ("scope=batch", "batch"),
+        ("dataset=cifar10-mini", "cifar10-mini"),
+        ("path_from=no", "no"),  # false in YAML 1.1
+        ("path_from=2026-11-29", "2026-11-29"),  # a date
+        ("budgets=[1.0, 0.5]", [1.0, 0.5]),
+    ],
+)
+def test_settings_are_read_as_people_mean_them(text: str, value: Any) -> None:
+    name, read = parse_setting(text)
+    assert (name, read, type(read)) == (text.partition("=")[0], value, type(value))
+    assert configure_value(name, text.partition("=")[2]) == (value, type(value))  # in the notebook's overrides too
+
+
+def configure_value(name: str, text: str) -> tuple[Any, type]:
+    """Return what the notebook makes of a text in its overrides, and its type."""
+    (read,) = read_overrides({name: text}).values()
+    return read, type(read)
+
+
+@pytest.mark.parametrize("text", ["1:30", "0x10", "0o17", "ten", "1e1", "10.0", "[10]", "true", "null"])
+def test_a_number_of_epochs_that_is_none_is_refused(text: str) -> None:
+    name, value = parse_setting(f"epochs={text}")
+    for overrides in ({name: value}, {name: text}, f"epochs: {text}"):
+        with pytest.raises(InputError, match=r"^epochs is "):
+            configure("smoke", "dense", 0, overrides)
+
+
+def test_a_setting_without_name_or_value_is_refused() -> None:
+    for text in ("learning_rate", "=3", "learning_rate=", " "):
+        with pytest.raises(InputError, match="FIELD=VALUE"):
+            parse_setting(text)
+
+
+@pytest.mark.parametrize("overrides", [{"epochs": 3, "learning_rate": 1e-3}, {"epochs": "3", "learning_rate": "1e-3"}])
+def test_overrides_are_a_dict_or_its_text(overrides: dict[str, Any]) -> None:
+    wanted = RunConfig(preset="quick", method="dense", epochs=3, learning_rate=0.001)
+    assert configure("quick", "dense", 0, overrides) == wanted
+    assert configure("quick", "dense", 0, json.dumps(overrides)) == wanted
+    assert configure("quick", "dense", 0, "epochs: 3\nlearning_rate: 1e-3") == wanted
+    assert configure("quick", "dense", 0, "") == configure("quick", "dense", 0, {})
+
+
+@pytest.mark.parametrize("overrides", ["x", "{", None, [1], {1: 2}, 3])
+def test_overrides_that_are_no_dict_get_one_sentence(overrides: Any) -> None:
+    with pytest.raises(InputError, match=r"overrides is .*, but must be a dict"):
+        configure("quick", "dense", 0, overrides)
+
+
+def test_overrides_cannot_repeat_a_parameter() -> None:
     with pytest.raises(InputError, match="overrides cannot set seed"):
         configure("quick", "dense", 0, {"seed": 3})
 
 
-def test_a_misspelled_notebook_parameter_is_found() -> None:
-    check_notebook_parameters({"preset": "quick", "_i": "", "In": [], "Path": object}, ["preset"])
+def test_a_misspelled_notebook_parameter_is_found_and_nothing_else() -> None:
+    """Only the cell that papermill injected counts: not the notebook's own names, nor what a user's profile sets."""
+    run = ['# Parameters\npreset = "quick"\nseed = 3\n', "import os\nat_budget = 1.0"]
+    check_notebook_parameters(["", "mine = 3", *run], ["preset", "seed"])
+    check_notebook_parameters(["", *run, *run], ["preset", "seed"])
     with pytest.raises(InputError, match="unknown parameter 'prest': the notebook takes preset"):
-        check_notebook_parameters({"preset": "quick", "prest": "paper"}, ["preset"])
-
-
-def test_every_choice_has_exactly_one_row_in_the_assumption_ledger() -> None:
-    rows = yaml.safe_load((ROOT / "book/ledger.yaml").read_text(encoding="utf-8"))
-    named = [field for row in rows for field in row["fields"]]
-    assert sorted(named) == sorted(set(RunConfig.model_fields) - {"preset", "seed", "holdout_images"})
+        check_notebook_parameters(["", '# Parameters\nprest = "paper"'], ["preset"])
