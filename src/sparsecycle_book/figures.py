@@ -303,9 +303,7 @@ def layer_activity(activity: pd.DataFrame) -> Figure:
             look = METHODS.get(str(series), _LOOKS[3 + place % 4])
             values = rows["active_fraction"].to_numpy()
             places = range(1, len(values) + 1)
-            axes.plot(
-                places, values, look.line, color=look.colour, marker=look.marker, markersize=5, label=str(series)
-            )
+            axes.plot(places, values, look.line, color=look.colour, marker=look.marker, markersize=5, label=str(series))
             sentences.append(f"{series} at keep-ratio {budget:g} {values.mean():.2f}")
         axes.axhline(budget, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":")
         axes.set_title(f"keep-ratio {budget:g}", loc="left")

@@ -25,7 +25,7 @@ MANNERS = {"plain": "plain torch", "torch": "channels_last", "kernels": "this li
 
 @styled
 def layer_cost(record: BenchmarkRecord, case: str, sizes: list[str], keep_ratio: float) -> Figure:
-    """Milliseconds of ReLU, selection and mask: against the keep-ratio at one size, and against the size at one keep-ratio.
+    """Milliseconds of ReLU, selection and mask: against the keep-ratio at one size, and the size at one keep-ratio.
 
     Args:
         case: "64 x 65536 float32", as in the record.
@@ -113,7 +113,8 @@ def relative_cost(record: BenchmarkRecord, case: str) -> Figure:
     others = _over_dense(record, "scaling", None)
     figure = Figure(figsize=(WIDTH, 1.6 + 0.35 * (len(own) + len(others))))
     by_budget, by_size = figure.subplots(2, 1, sharex=True, height_ratios=[len(own), len(others)])
-    style: dict[str, Any] = {"color": METHODS["accuracy_gated"].colour, "marker": "s", "linewidth": 0, "elinewidth": 1.5, "markersize": 6}
+    style: dict[str, Any] = {"color": METHODS["accuracy_gated"].colour, "marker": "s", "markersize": 6}
+    style |= {"linewidth": 0, "elinewidth": 1.5}
     for axes, rows in ((by_budget, own), (by_size, others)):
         places = np.arange(len(rows))
         spread = np.abs(rows[["low", "high"]].to_numpy().T - rows["median"].to_numpy())

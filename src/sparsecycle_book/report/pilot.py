@@ -9,21 +9,23 @@ from sparsecycle.runs.records import load_configurations, load_decisions, load_r
 
 FOLDER = CHECKOUT / "data" / "pilot"
 CYCLES, ACCURACY = 4, 0.95  # what the published rule must reach, fixed before the pilot
-COLUMNS = ["preset", "varied", "method", "seed", "cycles", "resets", "idle_resets", "lowest_keep_ratio", "train_accuracy"]
+LABELS = ["varied", "method", "seed"]
+MEASURED = ["cycles", "resets", "idle_resets", "lowest_keep_ratio", "train_accuracy"]
+COLUMNS = [*LABELS, *MEASURED, "run", "steps_per_epoch"]
 
 
 def pilot_runs(folder: Path = FOLDER) -> pd.DataFrame:
-    """One row a recorded run of the pilot, with `COLUMNS`, identity, and steps_per_epoch; empty without runs."""
+    """One row a recorded run of the pilot, with `COLUMNS`; empty without runs."""
     runs = load_runs(folder) if folder.exists() else pd.DataFrame()
     if runs.empty:
-        return pd.DataFrame(columns=[*COLUMNS, "identity", "steps_per_epoch"])
-    fields = load_configurations(folder).set_index("identity")
+        return pd.DataFrame(columns=COLUMNS)
+    fields = load_configurations(folder).set_index("run")
     steps = ((fields["train_images"] - fields["holdout_images"]) // fields["batch_size"]).astype(int)
     runs = runs.assign(
         varied=[_without_looks(variant) for variant in runs["variant"]],
-        steps_per_epoch=runs["identity"].map(steps),
+        steps_per_epoch=runs["run"].map(steps),
     )
-    return runs[[*COLUMNS, "identity", "steps_per_epoch"]].sort_values(["varied", "method", "seed"], ignore_index=True)
+    return runs[COLUMNS].sort_values(LABELS, ignore_index=True)
 
 
 def _without_looks(variant: str) -> str:
@@ -63,18 +65,17 @@ def pilot_sentence(runs: pd.DataFrame) -> str:
         return "**No run of the pilot is recorded yet.**"
     gated = runs[runs["method"] != "dense"]
     passing = int(((gated["cycles"] >= CYCLES) & (gated["train_accuracy"] >= ACCURACY)).sum())
-    found = f"{passing} of the {len(gated)} of the published rule pass" if len(gated) else "none is of the published rule"
+    found = f"of {len(gated)} with the published rule {passing} pass"
     return f"**Runs of the pilot recorded so far: {len(runs)}; {found}.**"
 
 
 def pilot_paths(runs: pd.DataFrame, folder: Path = FOLDER) -> pd.DataFrame:
-    """Decisions of the gated runs, with steps_per_epoch and the column "run" that names a panel; empty without any."""
-    gated = runs[runs["method"] != "dense"]
+    """Decisions of the gated runs, with steps_per_epoch and the column "panel" that names a run; empty without any."""
+    gated = runs[runs["method"] != "dense"].set_index("run")
     if gated.empty:
         return pd.DataFrame()
     decisions = load_decisions(folder)
-    known = gated.set_index("identity")
-    decisions = decisions[decisions["identity"].isin(known.index)]
-    of = decisions["identity"]
-    names = (gated["varied"] + ", seed " + gated["seed"].astype(str)).set_axis(gated["identity"])
-    return decisions.assign(run=of.map(names), steps_per_epoch=of.map(known["steps_per_epoch"]))
+    decisions = decisions[decisions["run"].isin(gated.index)]
+    names = gated["varied"] + ", seed " + gated["seed"].astype(str)
+    of = decisions["run"]
+    return decisions.assign(panel=of.map(names), steps_per_epoch=of.map(gated["steps_per_epoch"]).astype(int))

@@ -20,7 +20,7 @@ def retired_paragraph(path: Path = FILE) -> str:
     )
     total = sum(found["runs"].values())
     return (
-        f"Until the script was found, this project trained two guesses of its own, `{names[0]}` and `{names[1]}`, which "
+        f"Until the script was found, this project trained two guesses of its own, `{names[0]}` and `{names[1]}`. They "
         "followed the training loss: the first reset when the loss rose above that of the last dense visit, the second "
         "compressed when the loss at a keep-ratio stopped falling. On a small network and 5,000 images they gained "
         f"{plain} points of test accuracy over dense training. They lost to dense training with dropout: {dropout}. "

@@ -1,4 +1,4 @@
-"""What follows from the published rule, worked out with the library's own controller: tables and numbers, no training."""
+"""What follows from the published rule, worked out with the library's own controller and without training."""
 
 import math
 from collections.abc import Iterator, Sequence
