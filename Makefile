@@ -31,7 +31,7 @@ $(READY): requirements.lock pyproject.toml
 	@echo "making the environment in .venv (once, some minutes)"
 	@$(PYTHON) -m venv .venv
 	@$(PIP) --no-compile -r requirements.lock
-	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true  # with every core; pip has one, and skips old Pythons' files too
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests/' .venv/lib || true  # with every core; pip has one, and skips old Pythons' files too
 	@$(PIP) --no-deps -e .
 	@touch $@
 

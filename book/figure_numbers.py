@@ -16,47 +16,30 @@ from sphinx.util.osutil import relative_uri
 
 logger = logging.getLogger(__name__)
 
-METHODS = ("dense", "loss_gated", "plateau", "geometric", "fixed", "random")
+
+def listed(*runs: str) -> dict[str, str]:
+    """Links to runs in the lists of runs: "quick/dense-seed0" by what it is called there."""
+    page = {True: "book/set_runs", False: "book/executed-runs"}
+    return {run.rpartition("/")[2]: f"{page[run.startswith('set/')]}.html#{run}" for run in runs}
 
 
-def listed(*names: str) -> dict[str, str]:
-    """Links into the list of runs: to single ones ("quick/dense-seed0"), or to those of a preset ("quick")."""
-    links = {}
-    for name in names:
-        text, place = (name.rpartition("/")[2], name) if "/" in name else (f"runs of {name}", f"runs-{name}")
-        page = "set_runs" if name.startswith("set") else "every_run"
-        links[text.replace("-varied", ", varied")] = f"book/{page}.html#{place}"
-    return links
-
-
-QUICK = [f"quick/{method}-seed0" for method in METHODS[:4]]
-SHIPPED = [f"classroom/{method}-seed0" for method in METHODS[:3]]  # networks in data/checkpoints
-SEED_0 = [f"classroom/{method}-seed0{'-keep_ratio=0.25' if method == 'fixed' else ''}" for method in METHODS]
+ALL_RUNS = {"runs": "book/executed-runs.html#every-run"}
 YALE = [f"set/Yale/{method}-seed0" for method in ("dense", "static", "set", "set_pruned")]
-# What the figures of a page are drawn from: by their names, or in their order; under "" those that are not named here.
+# What the figures of a page are drawn from, by their names; under "" those that are not named here. All others are drawn
+# from what their page computes.
 DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
-    "book/index": {"gain": listed("classroom")},
-    "course/lesson1_layer": {"": listed(SHIPPED[0])},
-    "course/lesson2_resets": {"": listed(SHIPPED[0])},
-    "course/lesson3_curve": {"figure-1": listed("classroom"), "figure-2": listed("classroom/plateau-seed0")},
-    "notebooks/ablations": {"": listed("ablation", "ablation-varied")},
-    "notebooks/budgets": {"": listed("classroom")},
-    "notebooks/controllers": {"recorded": listed(*SEED_0), "losses": listed(*SEED_0)},
-    "notebooks/controls": {"": listed("classroom"), "baselines": listed("classroom", "classroom-varied")},
-    "notebooks/costs": {"": {"measured": "notebooks/costs.html#benchmark"}, "time": listed("classroom")},
-    "notebooks/layer": {"": listed(SHIPPED[0])},
-    "notebooks/network": {"": listed(*SHIPPED)},
-    "notebooks/results": {"": listed("classroom"), "paths": listed(*SEED_0)},
-    "notebooks/robustness": {"": listed("classroom")},
+    "notebooks/costs": {"": {"measured": "notebooks/costs.html#benchmark"}},
+    "notebooks/results": {"": ALL_RUNS},
     "notebooks/set_results": {
-        "": listed("set"),
+        "": {"runs": "book/set_runs.html#runs-set"},
         "training": listed(*YALE),
         "neurons": listed(*YALE[1:]),
         "degrees": listed(YALE[3]),
         "features": listed(YALE[2]),
         "scaling": {"measured": "notebooks/set_results.html#set-benchmark"},
     },
-} | {f"book/runs/{run.removeprefix('quick/').replace('/', '-')}": {"": listed(run)} for run in [*QUICK, *SHIPPED]}
+}
+RUN_PAGES = "book/runs/"  # of runs of the preset quick, each drawn from its own record
 FIGURE = re.compile(
     r'<figure class="drawn"(?P<said>[^>]*)>(?P<drawing>.*?)(?:<figcaption>(?P<caption>.*?)</figcaption>)?</figure>',
     re.DOTALL,
@@ -81,6 +64,8 @@ def _from(app: Sphinx, name: str, address: str) -> str:
 def number_figures(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
     numbers: dict[str, int] = {}
     sources = DRAWN_FROM.get(name, {})
+    if name.startswith(RUN_PAGES):
+        sources = {"": listed(f"quick/{name.removeprefix(RUN_PAGES)}")}
     code = app.builder.get_target_uri("_modules/index").removesuffix("index.html")
 
     def numbered(found: re.Match[str]) -> str:
