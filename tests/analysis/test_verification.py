@@ -1,4 +1,4 @@
-"""The tables of claims rebuilt from what predictions give: equal for the shipped runs, and not for altered ones."""
+"""What runs recorded is recomputed from the files beside their records; whatever was altered or damaged is named."""
 
 import json
 import shutil
@@ -9,87 +9,168 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT
-from sparsecycle.cli import main
-from sparsecycle.runs.records import load_runs
-from sparsecycle.analysis.verification import VerifiedRun, claim_tables, verify_claims, verify_runs
+from sparsecycle import RunConfig, train
+from sparsecycle.analysis.verification import VerifiedRun, verify_claims, verify_runs
+from sparsecycle.errors import InputError
+from sparsecycle.runs.records import (
+    Correct,
+    file_digests,
+    read_correct,
+    read_decisions,
+    read_epochs,
+    write_correct,
+    write_table,
+)
 
-QUICK = ROOT / "data/runs/quick"
+GATED = "smoke/accuracy_gated-seed0"
+SHORT: dict[str, Any] = {"train_images": 40, "test_images": 20, "batch_size": 20, "epochs": 3}
+CONFIGURATIONS: list[dict[str, Any]] = [
+    {"method": "dense"},
+    {"method": "accuracy_gated"},
+    {"method": "replay", "path_from": "accuracy_gated-seed0", "shuffled": True, **SHORT},
+    {"method": "random", **SHORT},
+    {"method": "dense", "learning_rate": 1e9, **SHORT},  # diverges
+    {"method": "accuracy_gated", **SHORT, "test_images": 0},  # as in the pilot
+]
 
 
 @pytest.fixture(scope="module")
-def verified() -> list[VerifiedRun]:
-    return list(verify_runs(QUICK))
+def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    for fields in CONFIGURATIONS:
+        train(RunConfig(preset="smoke", **fields), output_dir=folder, device="cpu", progress=False)
+    return folder
 
 
-def test_the_tables_of_the_shipped_runs_follow_from_their_predictions(verified: list[VerifiedRun]) -> None:
-    checked, problems = verify_claims(verified, QUICK)
-    assert checked > 100 and problems == []
+@pytest.fixture(scope="module")
+def verified(recorded: Path) -> list[VerifiedRun]:
+    """All of them, as if their source had been clean: tests may run in a tree with changes."""
+    return [replace(run, recorded=run.recorded | {"git_clean": True}) for run in verify_runs(recorded)]
 
 
-@pytest.mark.parametrize(
-    ("column", "value", "told"),
-    [
-        ("test_accuracy", 0.9, "verdicts of quick, row 1: mean is"),
-        ("budget_area", 0.9, "verdicts of quick, row 3: mean is"),
-        ("best_test_accuracy", 0.9, "ablations of quick, row "),
-        ("accuracy_at_0.1", 0.9, "ablations of quick, row "),
-    ],
-)
-def test_a_run_whose_predictions_say_otherwise_changes_the_tables(
-    verified: list[VerifiedRun], column: str, value: float, told: str
-) -> None:
-    [place] = [i for i, run in enumerate(verified) if run.name == "plateau-seed0"]
-    wrong = replace(verified[place], columns=verified[place].columns | {column: value})
-    _, problems = verify_claims([*verified[:place], wrong, *verified[place + 1 :]], QUICK)
-    assert any(problem.startswith(told) for problem in problems), problems
+@pytest.fixture
+def copied(recorded: Path, tmp_path: Path) -> Path:
+    """A folder of runs with the one run that tests alter."""
+    shutil.copytree(recorded / GATED, tmp_path / GATED)
+    return tmp_path
 
 
-def test_a_run_that_was_not_recomputed_is_named(verified: list[VerifiedRun]) -> None:
-    _, problems = verify_claims(verified[1:], QUICK)
-    assert problems == [f"{verified[0].name} was not recomputed"]
+def problems_of(folder: Path) -> str:
+    [run] = verify_runs(folder)
+    assert run.problems
+    return "; ".join(run.problems)
 
 
-def altered(tmp_path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
-    folder = tmp_path / "quick" / "dense-seed0"
-    shutil.copytree(QUICK / "dense-seed0", folder)
+def alter(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
     record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     change(record)
     (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
-    return tmp_path
+
+
+def test_every_number_of_a_run_and_of_the_tables_follows_from_its_files(verified: list[VerifiedRun]) -> None:
+    assert len(verified) == len(CONFIGURATIONS)
+    assert {run.name: run.problems for run in verified} == {run.name: () for run in verified}
+    assert {run.recorded["status"] for run in verified} == {"complete", "diverged"}
+    assert {run.recorded["evaluated_on"] for run in verified} == {"test", "nothing"}
+    # 15 metrics and 6 keep-ratios; 3 numbers of each of 6 looks; 12 decisions; the identity.
+    assert {run.name: run.checked for run in verified}[GATED] == 15 + 6 + 3 * 6 + 12 + 1
+    checked, problems = verify_claims(verified)
+    assert checked > 20 and problems == []
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         (lambda record: record["config"].update(seed=7), "its identity is not that of its configuration"),
-        (lambda record: record.update(status="diverged"), "recorded as diverged, but all of its periods are there"),
-        (lambda record: record["metrics"].pop("budget_area"), "budget_area is recorded as None"),
-        (lambda record: record["budgets"].pop(2), "accuracy at 0.25 is recorded as"),
+        (lambda record: record["metrics"].update(clean_accuracy=0.9), "clean_accuracy is recorded as 0.9"),
+        (lambda record: record["metrics"].pop("best_accuracy"), "best_accuracy is recorded as None"),
+        (lambda record: record["metrics"].update(resets=5.0), "resets is recorded as 5.0"),
+        (lambda record: record["metrics"].update(gap=0.5), "gap is recorded as 0.5"),
+        (lambda record: record["budgets"].pop(2), "accuracy_at_0.25 is recorded as None"),
+        (lambda record: record["budgets"][0].update(accuracy=0.9), "accuracy_at_1.0 is recorded as 0.9"),
+        (lambda record: record.update(status="diverged"), "recorded as diverged, but its last training loss is finite"),
+        (lambda record: record.update(metrics=3), "record.json is damaged"),
     ],
 )
-def test_what_was_altered_or_taken_out_of_a_record_is_told(
-    tmp_path: Path, change: Callable[[dict[str, Any]], object], told: str, capsys: pytest.CaptureFixture[str]
+def test_what_was_altered_in_a_record_is_told(
+    copied: Path, change: Callable[[dict[str, Any]], object], told: str
 ) -> None:
-    assert main(["verify", str(altered(tmp_path, change))]) == 1
-    assert told in capsys.readouterr().out
+    alter(copied / GATED, change)
+    assert told in problems_of(copied)
 
 
-def test_two_runs_of_one_name_cannot_stand_in_one_table(tmp_path: Path, verified: list[VerifiedRun]) -> None:
-    for name in ("mine", "yours"):
-        shutil.copytree(QUICK / "dense-seed0", tmp_path / name)
-    record = json.loads((tmp_path / "yours/record.json").read_text(encoding="utf-8"))
-    (tmp_path / "yours/record.json").write_text(json.dumps(record | {"identity": "0" * 64}), encoding="utf-8")
-    assert verify_claims(verified, tmp_path) == (
-        0, ["no table can hold mine and yours, which have one name: verify their folders apart"]
-    )  # fmt: skip
+def other_bits(folder: Path) -> None:
+    correct = read_correct(folder)
+    flipped = Correct(~correct.dense, correct.sparse, correct.budgets)
+    write_correct(folder, flipped, list(correct.budgets))
 
 
-def test_the_tables_have_every_claim_and_both_other_kinds() -> None:
-    tables = claim_tables(load_runs(QUICK), "quick")
-    assert set(tables["verdicts"]["claim"]) == {f"C{number}" for number in range(1, 9)}
-    assert len(tables["ablations"]) > 2 and "baselines by test_accuracy" in tables
+def other_decisions(folder: Path) -> None:
+    decisions = read_decisions(folder)
+    write_table(folder / "decisions.parquet", decisions.assign(keep_ratio=0.9 * decisions["keep_ratio"]))
 
 
-def test_the_runs_of_a_folder_are_named_from_it(verified: list[VerifiedRun]) -> None:
-    assert {run.name for run in verified} == {Path(folder).name for folder in QUICK.iterdir()}
+def fewer_decisions(folder: Path) -> None:
+    write_table(folder / "decisions.parquet", read_decisions(folder).iloc[:-1])
+
+
+def other_looks(folder: Path) -> None:
+    epochs = read_epochs(folder)
+    write_table(folder / "epochs.parquet", epochs.assign(epoch=epochs["epoch"] + 1))
+
+
+@pytest.mark.parametrize(
+    ("forge", "told"),
+    [
+        (other_bits, "test_accuracy of its looks is not that of its bits"),
+        (other_bits, "last_accuracy is recorded as"),
+        (other_decisions, "its decisions do not follow from the rule of 'accuracy_gated'"),
+        (other_decisions, "its looks are not at the keep-ratios in force"),
+        (fewer_decisions, "its decisions do not follow from the rule"),
+        (other_looks, "its looks at the test images are not at the epochs of its configuration"),
+    ],
+)
+def test_a_forged_file_is_told_also_where_its_checksum_was_forged_with_it(
+    copied: Path, forge: Callable[[Path], None], told: str
+) -> None:
+    folder = copied / GATED
+    forge(folder)
+    assert "is not the file that record.json was written with" in problems_of(copied)
+    names = [path.name for path in folder.iterdir() if path.suffix in (".parquet", ".npz")]
+    alter(folder, lambda record: record["files"].update(file_digests(folder, names)))
+    assert told in problems_of(copied)
+
+
+@pytest.mark.parametrize("name", ["record.json", "epochs.parquet", "decisions.parquet", "correct.npz"])
+def test_damage_is_named_and_the_other_runs_are_verified(recorded: Path, copied: Path, name: str) -> None:
+    shutil.copytree(recorded / "smoke/dense-seed0", copied / "smoke/dense-seed0")
+    (copied / GATED / name).write_bytes(b"{")
+    gated, dense = verify_runs(copied)
+    assert dense.problems == () and dense.checked > 0
+    assert gated.name == GATED and name in gated.problems[0] and "\n" not in gated.problems[0]
+    assert verify_claims([gated, dense])[1] == []
+
+
+def test_a_run_whose_files_say_otherwise_changes_the_tables(verified: list[VerifiedRun]) -> None:
+    [place] = [i for i, run in enumerate(verified) if run.name == GATED]
+    wrong = replace(verified[place], recomputed=verified[place].recomputed | {"clean_accuracy": 0.9})
+    _, problems = verify_claims([*verified[:place], wrong, *verified[place + 1 :]])
+    assert any(
+        problem.startswith("claims of smoke, C1 by clean_accuracy against dense: mean is") for problem in problems
+    )
+
+
+def test_two_runs_of_one_name_cannot_stand_in_one_table(verified: list[VerifiedRun]) -> None:
+    _, [problem] = verify_claims([*verified, verified[0]])
+    assert problem.startswith("no table can hold the runs of smoke") and "more than one run of seed 0" in problem
+
+
+def test_a_run_that_was_recorded_twice_is_verified_once(copied: Path) -> None:
+    shutil.copytree(copied / GATED, copied / "again")
+    assert len(list(verify_runs(copied, copied))) == 1
+
+
+def test_without_runs_there_is_nothing_to_verify_and_a_missing_folder_is_told(tmp_path: Path) -> None:
+    assert list(verify_runs(tmp_path)) == [] and verify_claims([]) == (0, [])
+    with pytest.raises(InputError, match="does not exist"):
+        list(verify_runs(tmp_path / "nowhere"))
