@@ -37,8 +37,9 @@ $(READY): requirements.lock pyproject.toml
 
 book: $(READY)  ## train dense and both strategies on this machine, then build the book with these runs in it
 	@mkdir -p book/your-runs
-	@printf '%s\n' $(METHODS) | xargs -P 2 -I{} env $(ONE_THREAD) $(PAPERMILL) book/your-runs/{}.ipynb --stderr-file >(cat >&2) \
-		-p preset quick -p method {} -p seed 0 -p output_dir runs
+	@paste <(printf '%s\n' $(METHODS)) <(printf '%s\n' 0 1 0) | $(ONE_THREAD) xargs -P 2 -L 1 bash -c \
+		'TQDM_POSITION=$$1 $(PAPERMILL) book/your-runs/$$0.ipynb --stderr-file /dev/fd/3 \
+		-p preset quick -p method $$0 -p seed 0 -p output_dir runs' 3> >(cat >&2)  # each bar on a line of its own
 	@$(BIN)/sparsecycle compare runs --no-claims
 	@$(MAKE) --no-print-directory pages
 	@echo "The book, with your runs in it: open _build/html/index.html in a browser"

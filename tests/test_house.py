@@ -1,6 +1,7 @@
 """What the repository promises about itself: order of imports, size, versions, line ends, commands that exist."""
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -213,3 +214,12 @@ def test_a_test_lies_where_its_layer_is() -> None:
     folders = {Path(name).parent.name for name in tracked() if re.fullmatch(r"tests/.*/test_\w+\.py", name)}
     assert folders <= named
     assert [Path(name).name for name in tracked() if re.fullmatch(r"tests/test_\w+\.py", name)] == ["test_house.py"]
+
+
+def test_what_a_user_has_set_up_for_figures_and_cells_does_not_reach_our_commands(tmp_path: Path) -> None:
+    own = {name: str(tmp_path) for name in ("IPYTHONDIR", "MPLCONFIGDIR", "MATPLOTLIBRC", "PYTHONSTARTUP")}
+    rule = "told:\n\t@env\n"
+    command = ["make", "--silent", f"--eval={rule}", "told"]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | own, capture_output=True, text=True, check=True)
+    assert "MPLCONFIGDIR=" in done.stdout
+    assert [line for line in done.stdout.splitlines() if line.endswith(f"={tmp_path}")] == []
