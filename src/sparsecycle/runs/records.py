@@ -294,7 +294,7 @@ def write_correct(folder: Path, correct: Correct, keep_ratios: Sequence[float]) 
         buffer,
         dense=_packed(np.logical_xor(correct.dense, _before(correct.dense))),
         sparse=_packed(np.logical_xor(correct.sparse, correct.dense)),  # nothing where the keep-ratio is 1
-        budgets=_packed(np.array(budgets, dtype=bool).reshape(-1, images)),
+        budgets=_packed(np.array(budgets, dtype=bool).reshape(len(budgets), images)),
         images=np.int64(images),
     )
     write_atomically(folder / "correct.npz", buffer.getvalue())
