@@ -1,9 +1,32 @@
-"""`sparsecycle set run / study / compare / fetch`: the command line of the companion study, thin."""
+"""`sparsecycle set run / study / collect / compare / fetch`: the command line of the companion study, thin."""
 
 import argparse
 import sys
+from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
+
+from sparsecycle.errors import InputError
+
+Command = Callable[[argparse.Namespace], int]
+
+
+def _needs_packages(command: Command) -> Command:
+    """Name the extra of the installation where a package of the companion study is missing."""
+
+    @wraps(command)
+    def named(options: argparse.Namespace) -> int:
+        try:
+            return command(options)
+        except ModuleNotFoundError as error:
+            if (error.name or "").partition(".")[0] not in ("numba", "sklearn"):
+                raise
+            raise InputError(
+                f"the companion study needs {error.name}, which is not installed: pip install 'sparsecycle[companion]'"
+            ) from None
+
+    return named
 
 
 def add_commands(commands: Any) -> None:
@@ -23,24 +46,30 @@ def add_commands(commands: Any) -> None:
     run.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
     run.add_argument("--no-progress", action="store_true", help="no progress bar")
     _add_data_dir(run)
-    run.set_defaults(command=_run)
+    run.set_defaults(command=_needs_packages(_run))
 
     study = actions.add_parser("study", help="make the runs of a study that are missing")
     study.add_argument("study", nargs="?", help="a name in the file; without one, the studies are listed")
     study.add_argument("--file", default="workflow/set.yaml", help="file of studies (default: workflow/set.yaml)")
     study.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
     study.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each (default: 1)")
+    study.add_argument("--no-progress", action="store_true", help="no progress bar")
     _add_data_dir(study)
-    study.set_defaults(command=_study)
+    study.set_defaults(command=_needs_packages(_study))
+
+    collect = actions.add_parser("collect", help="move finished runs into one file a dataset, a tenth of the space")
+    collect.add_argument("folder", nargs="?", default="runs", help="folder of runs (default: runs)")
+    collect.add_argument("--into", help="folder of runs that gets them (default: the same)")
+    collect.set_defaults(command=_needs_packages(_collect))
 
     compare = actions.add_parser("compare", help="mean accuracy by dataset and method, ranks, and the verdicts")
     compare.add_argument("folders", nargs="*", help="folders of runs (default: data/runs of the checkout)")
-    compare.set_defaults(command=_compare)
+    compare.set_defaults(command=_needs_packages(_compare))
 
     fetch = actions.add_parser("fetch", help="download datasets of the collection once, checked")
     fetch.add_argument("names", nargs="*", help="default: the 15 of the study and those that constants are chosen on")
     _add_data_dir(fetch)
-    fetch.set_defaults(command=_fetch)
+    fetch.set_defaults(command=_needs_packages(_fetch))
 
 
 def _add_data_dir(parser: argparse.ArgumentParser) -> None:
@@ -51,40 +80,61 @@ def _add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from sparsecycle.config import parse_setting
+    from sparsecycle.runs.folders import folder_of
     from sparsecycle.set_mlp.config import configure_set
-    from sparsecycle.set_mlp.records import FILE, set_run_name
+    from sparsecycle.set_mlp.record import set_run_name
+    from sparsecycle.set_mlp.records import find_record
     from sparsecycle.set_mlp.training import train_set
 
     overrides = dict(parse_setting(text) for text in options.settings)
     config = configure_set(options.dataset, options.method, options.seed, overrides)
-    path = Path(options.output_dir) / set_run_name(config) / FILE
-    finished = path.exists()
-    record = train_set(
-        config, data_dir=options.data_dir, output_dir=options.output_dir, progress=not options.no_progress
-    )
+    output_dir = folder_of("output_dir", options.output_dir)
+    finished = find_record(output_dir, set_run_name(config)) is not None
+    record = train_set(config, data_dir=options.data_dir, output_dir=output_dir, progress=not options.no_progress)
     print(record.summary())
-    print(f"{'already finished, read from' if finished else 'written:'} {path}")
+    print(f"{'already finished, read from' if finished else 'written:'} {output_dir / record.name()}")
     return 0
 
 
 def _study(options: argparse.Namespace) -> int:
-    from sparsecycle.set_mlp.study import SetStudies, run_study
+    from sparsecycle.runs.folders import folder_of
+    from sparsecycle.runs.launch import launch
+    from sparsecycle.set_mlp.study import SetStudies, missing_runs
 
     studies = SetStudies.read(Path(options.file))
     if options.study is None:
         print(studies.describe())
         return 0
     configurations = studies.configurations(options.study)
-    failed = 0
-    for what, reason in run_study(configurations, Path(options.output_dir), options.data_dir, options.jobs):
-        failed += reason is not None
-        print(what if reason is None else f"{what} is left out: {reason}", flush=True)
-    print(f"{options.study}: {len(configurations)} runs, {failed} left out")
-    return 1 if failed else 0
+    jobs, taken = missing_runs(configurations, folder_of("output_dir", options.output_dir), options.data_dir)
+    for name in taken:
+        print(f"{name} is left alone: its folder holds the record of another configuration", file=sys.stderr)
+    launched = launch(
+        *(jobs, options.jobs),
+        title=options.study,
+        progress=not options.no_progress,
+        preload=("sparsecycle.set_mlp.training",),
+    )
+    before = len(configurations) - len(jobs) - len(taken)
+    parts = [f"{len(configurations)} runs", *([f"{before} there before"] if before else []), launched.summary()]
+    print(f"{options.study}: {', '.join([*parts, *([f'{len(taken)} left alone'] if taken else [])])}")
+    return launched.status or (1 if taken else 0)
+
+
+def _collect(options: argparse.Namespace) -> int:
+    from sparsecycle.runs.folders import folder_of
+    from sparsecycle.set_mlp.records import collect
+
+    folder = folder_of("folder", options.folder)
+    moved = collect(folder, folder_of("into", options.into) if options.into else folder)
+    for path, count in moved.items():
+        print(f"{count} runs moved into {path}")
+    if not moved:
+        print(f"no finished run has a folder of its own below {folder}: nothing to collect")
+    return 0
 
 
 def _compare(options: argparse.Namespace) -> int:
-    from sparsecycle.errors import InputError
     from sparsecycle.set_mlp.claims import average_ranks, by_dataset, set_verdict_table
     from sparsecycle.set_mlp.records import load_set_runs
 

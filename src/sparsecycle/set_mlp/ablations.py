@@ -4,9 +4,9 @@ import math
 
 import pandas as pd
 
+from sparsecycle.analysis.statistics import holm
 from sparsecycle.set_mlp.claims import SetClaim, compare_over_datasets, diverged_on
 from sparsecycle.set_mlp.config import METHODS
-from sparsecycle.analysis.statistics import holm
 
 
 def set_ablation_table(runs: pd.DataFrame) -> pd.DataFrame:

@@ -15,12 +15,12 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sparsecycle.errors import InputError
+from sparsecycle.config import read_overrides
+from sparsecycle.errors import InputError, sentence
 from sparsecycle.set_mlp.datasets import EMBEDDED, collection
 from sparsecycle.set_mlp.evolution import Growth, Start
 from sparsecycle.set_mlp.network import Activation
 from sparsecycle.set_mlp.pruning import Score
-from sparsecycle.errors import sentence
 
 Method = Literal["dense", "static", "set", "set_pruned"]
 METHODS: tuple[Method, ...] = ("dense", "static", "set", "set_pruned")
@@ -137,13 +137,13 @@ class SetConfig(BaseModel):
         return self
 
     def batch(self, samples: int) -> int:
-        """Samples of a batch, given those of the training part: 2, as the public code has on small data, below 300."""
+        """Return the samples of a batch: 2, as the public code has on small data, below 300 of the training part."""
         if self.batch_size is None:
             return 2 if samples < SMALL else 32
         return min(self.batch_size, samples)
 
     def pruned_by(self, epoch: int) -> float:
-        """Share of the neurons of a hidden layer that are pruned after `epoch` (from 1) epochs: rises linearly."""
+        """Return the share of a hidden layer that is pruned after `epoch` (from 1) epochs: it rises linearly."""
         if self.method != "set_pruned":
             return 0.0
         begin, end = self.prune_from * self.epochs, self.prune_until * self.epochs
@@ -152,24 +152,24 @@ class SetConfig(BaseModel):
         return 0.0 if epoch <= begin else self.prune_share * (epoch - begin) / (end - begin)
 
     def evolves_after(self, epoch: int) -> bool:
-        """Whether connections are replaced after `epoch` (from 1) epochs."""
+        """Return whether connections are replaced after `epoch` (from 1) epochs."""
         due = epoch % self.evolve_every == 0 and epoch <= self.evolve_until * self.epochs
         return self.method in EVOLVING and epoch < self.epochs and due
 
     def overrides(self) -> dict[str, Any]:
-        """Fields that differ from the method as it stands, as JSON values; dataset and seed are not among them."""
+        """Return the fields that differ from the method as it stands, as JSON values, without dataset and seed."""
         plain = _as_it_stands(self.method)
         own = self.model_dump(mode="json")
         return {name: value for name, value in own.items() if name in plain and value != plain[name]}
 
     def digest(self) -> str:
-        """SHA-256 of the configuration as canonical JSON."""
+        """Return the SHA-256 of the configuration as canonical JSON."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
 
 @cache
 def constants() -> Mapping[str, Mapping[str, Any]]:
-    """The fields that `constants.yaml` sets, by method."""
+    """Return the fields that `constants.yaml` sets, by method."""
     text = resources.files("sparsecycle.set_mlp").joinpath("constants.yaml").read_text(encoding="utf-8")
     return MappingProxyType(yaml.safe_load(text))
 
@@ -181,13 +181,17 @@ def _as_it_stands(method: Method) -> dict[str, Any]:
     return {name: value for name, value in plain.items() if name not in ("dataset", "method", "seed")}
 
 
-def configure_set(dataset: str, method: str, seed: int, overrides: Mapping[str, Any]) -> SetConfig:
-    """The configuration from what the notebook and the command line take.
+def configure_set(dataset: str, method: str, seed: int, overrides: Any) -> SetConfig:
+    """Return the configuration from what the notebook and the command line take.
+
+    Args:
+        overrides: fields and their values, as a dict or as JSON or YAML text.
 
     Raises:
-        InputError: as `SetConfig`, or overrides that set dataset, method or seed.
+        InputError: as `SetConfig`, or overrides that are no dict or set dataset, method or seed.
     """
-    repeated = sorted({"dataset", "method", "seed"} & overrides.keys())
+    values = read_overrides(overrides)
+    repeated = sorted({"dataset", "method", "seed"} & values.keys())
     if repeated:
         raise InputError(f"overrides cannot set {', '.join(repeated)}: give it as the parameter of that name")
-    return SetConfig(dataset=dataset, method=method, seed=seed, **overrides)
+    return SetConfig(dataset=dataset, method=method, seed=seed, **values)

@@ -5,7 +5,6 @@ collection by `is_in_study`, a rule that was written before any result.
 """
 
 import hashlib
-import http.client
 import io
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -24,11 +23,9 @@ from sklearn import datasets as embedded
 from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from torch.hub import download_url_to_file
 
-from sparsecycle.data.downloads import one_line, stalled_connections_end
+from sparsecycle.data.storage import data_folder, download
 from sparsecycle.errors import InputError
-from sparsecycle.data.storage import data_folder
 
 ADDRESS = "https://raw.githubusercontent.com/jundongl/scikit-feature/master/skfeature/data"
 FOLDER = "feature_selection"
@@ -80,33 +77,33 @@ class Split(NamedTuple):
 
 @cache
 def collection() -> Mapping[str, Entry]:
-    """The datasets of the collection by name."""
+    """Return the datasets of the collection by name."""
     text = resources.files("sparsecycle.set_mlp").joinpath("datasets.yaml").read_text(encoding="utf-8")
     return MappingProxyType({name: Entry(**fields) for name, fields in yaml.safe_load(text).items()})
 
 
 def is_in_study(entry: Entry) -> bool:
-    """The rule for the study's datasets: measured, not made up; at least ten samples of each class, so that each third
+    """Return whether the study takes it: measured, not made up; at least ten samples of each class, so that each third
     holds three of them; and no samples twice, so that each dataset is evidence of its own."""
     return entry.kind != "artificial" and entry.smallest_class >= SMALLEST_CLASS and entry.same_samples_as is None
 
 
 def study_datasets() -> tuple[str, ...]:
-    """Names of the 15 datasets of the study."""
+    """Return the names of the 15 datasets of the study."""
     return tuple(name for name, entry in collection().items() if is_in_study(entry))
 
 
 def search_datasets() -> tuple[str, ...]:
-    """Names of the datasets that constants are chosen on: none is in the study, and none shares samples with it."""
+    """Return the datasets that constants are chosen on: none is in the study, and none shares samples with it."""
     others = (name for name, entry in collection().items() if not is_in_study(entry) and not entry.same_samples_as)
     return (*EMBEDDED, *others)
 
 
 def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """A dataset by name: "digits" and "breast_cancer" come with scikit-learn, the others are files that are downloaded.
+    """Return a dataset by name: "digits" and "breast_cancer" come with scikit-learn, the others are downloaded files.
 
     Args:
-        data_dir: the folder that holds the folder `feature_selection`, see `storage.data_folder`.
+        data_dir: the folder that holds the folder `feature_selection`, see `sparsecycle.data.storage.data_folder`.
 
     Raises:
         InputError: an unknown name, a file that is not there, or one that is not the pinned one.
@@ -135,12 +132,12 @@ def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
 
 
 def is_at_hand(name: str, data_dir: str | Path | None = None) -> bool:
-    """Whether a dataset can be loaded without fetching it."""
+    """Return whether a dataset can be loaded without fetching it."""
     return name in EMBEDDED or _path(name, data_dir).exists()
 
 
 def fetch_datasets(names: Iterable[str], data_dir: str | Path | None = None) -> list[Path]:
-    """Download datasets that are not there from the collection's repository, and check them; their files.
+    """Download the datasets that are not there from the collection's repository, check them, and return their files.
 
     Args:
         data_dir: the folder that gets the folder `feature_selection`; it may be new.
@@ -155,24 +152,16 @@ def fetch_datasets(names: Iterable[str], data_dir: str | Path | None = None) -> 
 def _fetched(name: str, data_dir: str | Path | None) -> Path:
     if name not in collection():
         raise InputError(f"dataset is {name!r}, but must be one of {', '.join(collection())}")
-    if data_dir is not None:
-        Path(data_dir).mkdir(parents=True, exist_ok=True)
-    path = _path(name, data_dir)
+    path = _path(name, data_dir, may_be_new=True)
     if path.exists():
         load_dataset(name, data_dir)
-        return path
-    address = f"{ADDRESS}/{name}.mat"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with stalled_connections_end():
-            download_url_to_file(address, str(path), hash_prefix=collection()[name].sha256)
-    except (OSError, RuntimeError, ValueError, http.client.HTTPException) as error:
-        raise InputError(f"{address} could not be downloaded to {path} ({one_line(error)})") from error
+    else:
+        download(f"{ADDRESS}/{name}.mat", path, collection()[name].sha256)
     return path
 
 
 def split_dataset(dataset: Dataset, seed: int) -> Split:
-    """Two thirds to train, one third to test, stratified by class, standardized by the training part's statistics.
+    """Return two thirds to train and one third to test, by class, standardized by the training part's statistics.
 
     Raises:
         InputError: a class has too few samples to be in both parts.
@@ -192,11 +181,11 @@ def split_dataset(dataset: Dataset, seed: int) -> Split:
     )
 
 
-def _path(name: str, data_dir: str | Path | None) -> Path:
+def _path(name: str, data_dir: str | Path | None, *, may_be_new: bool = False) -> Path:
     if name not in collection():
         known = ", ".join([*EMBEDDED, *collection()])
         raise InputError(f"dataset is {name!r}, but must be one of {known}")
-    return data_folder(data_dir) / FOLDER / f"{name}.mat"
+    return data_folder(data_dir, may_be_new=may_be_new) / FOLDER / f"{name}.mat"
 
 
 def _dataset(name: str, features: npt.NDArray[Any], labels: npt.NDArray[Any], digest: str) -> Dataset:

@@ -1,153 +1,151 @@
-"""What a run of the companion study leaves behind: one file, `set.json`, and how all of them are read.
+"""How records of the companion study lie on the disk: `set.parquet`, a row a run, and all values exact.
 
-A run is one folder, `<output_dir>/set/<dataset>/<method>-seed<k>/`. Its identity is the hash of configuration, source
-and data. No path and no host name is ever written.
+A run writes a file of one row into its own folder, `set/<dataset>/<method>-seed<k>/`. `collect` moves finished runs
+into the file of their dataset, `set/<dataset>/set.parquet`, which is a hundredth of the disk space. What follows from
+other columns is not stored: accuracies follow from the number of right samples, sums over layers from the layers.
+Damage is noticed by the checksums of Parquet's pages, and nothing is unpickled.
 """
 
-import hashlib
+import io
+import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+import numpy as np
 import pandas as pd
-from pydantic import BaseModel, ConfigDict
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from sparsecycle.errors import InputError
-from sparsecycle.runs.folders import plain, suffix
-from sparsecycle.runs.provenance import CHECKOUT, Provenance, git_state, source_digest
-from sparsecycle.set_mlp.config import SetConfig
-from sparsecycle.runs.versioned import read_versioned, write_versioned
+from sparsecycle.files import write_atomically
+from sparsecycle.runs.folders import plain
+from sparsecycle.runs.provenance import Provenance
+from sparsecycle.runs.source import CHECKOUT
+from sparsecycle.runs.writing import sole_writer
+from sparsecycle.set_mlp.record import METRICS, SetRecord
 
-SCHEMA_VERSION = 1
-FILE = "set.json"
-# The files whose text decides a run's numbers; reading, drawing and the command line are not among them.
-SOURCES = tuple(
-    f"set_mlp/{name}"
-    for name in (
-        *("config", "connectivity", "datasets", "evolution", "kernels", "layer", "network", "pruning", "run_state"),
-        "training",
-    )
+FILE = "set.parquet"
+VERSION = b"2"  # 1 was a JSON file a run
+_FLOATS, _COUNTS = pa.list_(pa.float32()), pa.list_(pa.int32())
+_BY_EPOCH = {  # what an epoch has one value of
+    "train_loss": _FLOATS,
+    "test_loss": _FLOATS,
+    "adapted_loss": _FLOATS,  # null where it is train_loss, because nothing changed
+    "train_right": _COUNTS,  # samples
+    "test_right": _COUNTS,
+    "replaced": _COUNTS,
+    "milliseconds": _COUNTS,
+    "evolution_milliseconds": _COUNTS,
+}
+_BY_LAYER = {  # layer by layer, in each a value an epoch
+    "connections": _COUNTS,
+    "neurons_left": _COUNTS,  # of the hidden layers
+    "weight_scale": _COUNTS,  # in ten-thousandths, each less the one before; where that makes -1, see the next
+    "large_weight_scales": pa.list_(pa.float64()),  # in order, those that ten-thousandths do not hold
+}
+_SCHEMA = pa.schema(
+    {
+        "run": pa.string(),
+        "identity": pa.string(),
+        "status": pa.string(),
+        "config": pa.string(),  # JSON
+        "overrides": pa.string(),  # JSON
+        "metrics": pa.struct({name: pa.float64() for name in METRICS}),
+        "parameters": pa.int64(),
+        "flops": pa.int64(),
+        "batch_size": pa.int32(),
+        "train_samples": pa.int32(),
+        "test_samples": pa.int32(),
+        "correct": pa.binary(),  # a bit a test sample, the first one highest, as of `numpy.packbits`
+        **_BY_EPOCH,
+        **_BY_LAYER,
+        "feature_connections": _COUNTS,
+        "degree_epochs": _COUNTS,
+        "degrees": pa.list_(_COUNTS),  # epoch by epoch, layer by layer
+        "provenance": pa.string(),  # JSON
+    },
+    metadata={b"set_schema": VERSION},
 )
-METRICS = ("test_accuracy", "test_loss", "train_accuracy", "train_loss", "gap", "best_test_accuracy", "neurons_left")
+_UNIT, _LARGEST = 10_000, 2**30
 
 
-class SetRecord(BaseModel):
-    """The record of one run.
-
-    Attributes:
-        identity: SHA-256 of configuration, source and data.
-        status: "complete", or "diverged" where the loss stopped being finite (metrics are then None).
-        metrics: of the last epoch: test_accuracy, train_accuracy, gap (train less test), best_test_accuracy and
-            neurons_left as fractions, test_loss and train_loss in nats.
-        neurons: hidden neurons by layer; neurons_left: of them with connections in and out at the end.
-        connections_at_start, connections: by layer, at the start and at the end.
-        parameters: weights and biases at the end, without the biases of neurons that have no connections.
-        flops: floating-point operations of training, all epochs, see `MLP.flops`.
-        batch_size, train_samples: samples of a batch, and of the training part.
-        labels, predictions: class of every evaluated sample, and the one that the network gives at the end.
-        history: by name a value an epoch: epoch, train_loss and test_loss (nats), train_accuracy, test_accuracy,
-            connections, neurons_left (a number), samples, flops, replaced (connections), adapted_loss (train_loss after
-            connections and neurons changed), seconds, evolution_seconds; and by layer, from 1: connections_1, ...,
-            weight_scale_1, ... (root mean square), neurons_left_1, ....
-        feature_connections: connections of each input feature at the end.
-        degrees: for epochs of the run, by hidden layer how many neurons have 0, 1, 2, ... connections, both sides.
-    """
-
-    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
-
-    schema_version: int = SCHEMA_VERSION
-    identity: str
-    status: Literal["complete", "diverged"]
-    config: dict[str, Any]
-    overrides: dict[str, Any]
-    metrics: dict[str, float | None]
-    neurons: list[int]
-    neurons_left: list[int]
-    connections_at_start: list[int]
-    connections: list[int]
-    parameters: int
-    flops: int
-    batch_size: int
-    train_samples: int
-    labels: list[int]
-    predictions: list[int]
-    history: dict[str, list[float | int]]
-    feature_connections: list[int]
-    degrees: dict[int, list[list[int]]]
-    provenance: Provenance
-
-    def write(self, folder: Path) -> None:
-        """Write `set.json` whole or not at all."""
-        write_versioned(folder / FILE, self)
-
-    @classmethod
-    def read(cls, folder: Path) -> "SetRecord | None":
-        """`set.json` of a run's folder, None where there is none.
-
-        Raises:
-            InputError: damaged, or of another schema version.
-        """
-        return read_versioned(folder / FILE, cls, SCHEMA_VERSION, "restore it, or delete the folder and run again")
-
-    def name(self) -> str:
-        """The run's folder below the folder of runs when it was made, with `/`."""
-        config = self.config
-        return f"set/{config['dataset']}/{config['method']}-seed{config['seed']}{suffix(self.overrides)}"
-
-    def summary(self) -> str:
-        """One line for people."""
-        config = self.config
-        name = f"{config['dataset']} {config['method']} seed {config['seed']}"
-        if self.status == "diverged":
-            return f"{name}: diverged, the training loss stopped being finite (recorded as such)"
-        return (
-            f"{name}: test accuracy {self.metrics['test_accuracy']:.4f}, train accuracy "
-            f"{self.metrics['train_accuracy']:.4f}, {sum(self.neurons_left)} of {sum(self.neurons)} hidden neurons, "
-            f"{self.parameters} parameters, {self.provenance.wall_seconds:.0f} s"
-        )
-
-    def results(self) -> dict[str, Any]:
-        """What must be the same when the run is repeated: all but provenance and times."""
-        timed = {"seconds", "evolution_seconds"}
-        results = self.model_dump(exclude={"provenance", "history"})
-        return results | {"history": {name: column for name, column in self.history.items() if name not in timed}}
+def write_records(path: Path, records: Iterable[SetRecord]) -> None:
+    """Write records as one file, whole or not at all."""
+    table = pa.Table.from_pylist([_packed(record) for record in records], schema=_SCHEMA)
+    # The bytes of numbers in planes of their own and the slowest compression: half of what the defaults give.
+    lists = {f"{name}.list.element": "BYTE_STREAM_SPLIT" for name in (*_BY_EPOCH, *_BY_LAYER, "feature_connections")}
+    lists["degrees.list.element.list.element"] = "BYTE_STREAM_SPLIT"
+    content = io.BytesIO()
+    pq.write_table(
+        table, content, compression="brotli", compression_level=11, use_dictionary=False, write_statistics=False,
+        column_encoding=lists, write_page_checksum=True,
+    )  # fmt: skip
+    write_atomically(path, content.getvalue())
 
 
-def set_run_name(config: SetConfig) -> str:
-    """The run's folder below the folder of runs, with `/`."""
-    return f"set/{config.dataset}/{config.method}-seed{config.seed}{suffix(config.overrides())}"
-
-
-def set_identity(config: SetConfig, data_digest: str) -> str:
-    """SHA-256 of configuration, source and data."""
-    git_state()  # a run is identified when it begins: what is committed later did not make it
-    return hashlib.sha256(f"{config.digest()} {source_digest(SOURCES)} {data_digest}".encode()).hexdigest()
-
-
-def find_set_records(*folders: str | Path) -> Iterator[tuple[Path, SetRecord]]:
-    """Every finished run of the companion study below the folders (default: `data/runs` of the checkout).
+def read_records(path: Path, name: str | None = None) -> list[SetRecord]:
+    """Return the records of a file, or those of one run by its `name`.
 
     Raises:
-        InputError: a folder that does not exist, or a damaged record.
+        InputError: damaged, or of another version.
     """
-    for root in [Path(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]:
-        if not root.is_dir():
-            raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
-        for path in sorted(root.rglob(FILE)):
-            record = SetRecord.read(path.parent)
-            if record:
-                yield path.parent, record
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        given = (file.schema_arrow.metadata or {}).get(b"set_schema")
+        if given == VERSION:
+            table = file.read()
+            if name is not None:
+                table = table.filter(pc.equal(table["run"], name))
+            return [_unpacked(row) for row in table.to_pylist()]
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
+        reason = " ".join(str(error).split()).partition(". ")[0]
+        raise InputError(f"{path} is damaged ({reason}): restore it, or delete it and make its runs again") from None
+    raise InputError(f"{path} is not of version {VERSION.decode()}, which this library reads: make its runs again")
+
+
+def find_record(output_dir: Path, name: str) -> SetRecord | None:
+    """Return a finished run from its own folder, or else from the file of its dataset, or None.
+
+    Args:
+        output_dir: folder of runs.
+        name: of the run, as of `set_run_name`.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    own = output_dir / name / FILE
+    for path in (own, own.parents[1] / FILE):
+        with suppress(FileNotFoundError):
+            if found := read_records(path, name):
+                return found[0]
+    return None
+
+
+def find_set_records(*folders: str | Path) -> Iterator[SetRecord]:
+    """Yield every finished run of the companion study below the folders (default: `data/runs` of the checkout).
+
+    Raises:
+        InputError: a folder that does not exist, or a damaged file.
+    """
+    for path in _files_below(*folders):
+        yield from read_records(path)
 
 
 def load_set_runs(*folders: str | Path) -> pd.DataFrame:
-    """All finished runs of the companion study, one row a run.
+    """Return all finished runs of the companion study below the folders, one row a run.
 
     Columns: dataset, method, seed, variant (overrides as text; "" for the study's values), status, the
     metrics, neurons, neurons_at_end, connections_at_start, connections, parameters, flops, training_seconds,
     wall_seconds, peak_memory_mib, device, cpu, threads, torch, resumes, git_revision, git_clean, identity, run (name).
     """
-    rows = [_row(record) for _, record in find_set_records(*folders)]
+    rows = [_row(record) for record in find_set_records(*folders)]
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=["dataset", "method", "seed", "variant", "status"])
 
 
@@ -170,3 +168,156 @@ def _row(record: SetRecord) -> dict[str, Any]:
         "identity": record.identity,
         "run": record.name(),
     }
+
+
+def _files_below(*folders: str | Path) -> list[Path]:
+    """Return every file of records below the folders (default: `data/runs` of the checkout).
+
+    The file of a run that the file of its dataset beside holds as well is left out: collecting it was interrupted.
+
+    Raises:
+        InputError: a folder that does not exist.
+    """
+    found: list[Path] = []
+    for root in [Path(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]:
+        if not root.is_dir():
+            raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
+        below = sorted(root.rglob(FILE))
+        found += [path for path in below if not _is_collected(path)]
+    return found
+
+
+def _is_collected(path: Path) -> bool:
+    beside = path.parents[1] / FILE
+    if not beside.is_file():
+        return False
+    held = pq.read_table(beside, columns=["run", "identity"]).to_pylist()
+    return pq.read_table(path, columns=["run", "identity"]).to_pylist()[0] in held
+
+
+def collect(source: Path, into: Path) -> dict[Path, int]:
+    """Move finished runs from their own folders into the files of their datasets; how many, by file.
+
+    A run's own folder goes when the new file has been read back and holds the same. Runs under way are left alone.
+
+    Args:
+        source: folder of runs.
+        into: folder of runs that gets them; it may be the same, or new.
+
+    Raises:
+        InputError: a damaged file, or two different runs of one name; nothing of that dataset is then changed.
+    """
+    moved = {}
+    for dataset in sorted({path.parents[1] for path in source.glob(f"set/*/*/{FILE}")}):
+        target = into / "set" / dataset.name / FILE
+        with sole_writer(target.parent, FILE):
+            held = {one.name(): one for one in read_records(target)} if target.exists() else {}
+            own = {path: read_records(path)[0] for path in sorted(dataset.glob(f"*/{FILE}"))}
+            for path, record in own.items():
+                other = held.setdefault(record.name(), record)
+                if other.identity != record.identity:
+                    raise InputError(f"{target} holds another run named {record.name()}: collect {path} elsewhere")
+            write_records(target, [held[name] for name in sorted(held)])
+            again = {one.name(): one.identity for one in read_records(target)}
+            for path, record in own.items():
+                if again[record.name()] == record.identity:
+                    path.unlink()
+                    with suppress(OSError):  # something else lies there
+                        path.parent.rmdir()
+        moved[target] = len(own)
+    return moved
+
+
+def _packed(record: SetRecord) -> dict[str, Any]:
+    history, layers = record.history, len(record.neurons) + 1
+    scales = _joined(history, "weight_scale", layers)
+    units = np.rint(np.where(np.isfinite(scales), scales, np.inf) * _UNIT)
+    fits = (units < _LARGEST) & (units / _UNIT == scales)
+    units = np.where(fits, units, -1).astype(np.int64)
+    train_loss, adapted_loss = (np.asarray(history[name], np.float32) for name in ("train_loss", "adapted_loss"))
+    same = (adapted_loss == train_loss) | (np.isnan(adapted_loss) & np.isnan(train_loss))
+    return {
+        "run": record.name(),
+        "identity": record.identity,
+        "status": record.status,
+        "config": json.dumps(record.config),
+        "overrides": json.dumps(record.overrides),
+        "metrics": record.metrics,
+        "parameters": record.parameters,
+        "flops": record.flops,
+        "batch_size": record.batch_size,
+        "train_samples": record.train_samples,
+        "test_samples": len(record.correct),
+        "correct": np.packbits(record.correct).tobytes(),
+        "train_loss": train_loss,
+        "test_loss": np.asarray(history["test_loss"], np.float32),
+        "adapted_loss": pa.array(adapted_loss, mask=same),
+        "train_right": _rounded(history["train_accuracy"], record.train_samples),
+        "test_right": _rounded(history["test_accuracy"], len(record.correct)),
+        "replaced": history["replaced"],
+        "milliseconds": _rounded(history["seconds"], 1000),
+        "evolution_milliseconds": _rounded(history["evolution_seconds"], 1000),
+        "connections": _joined(history, "connections", layers).astype(np.int64),
+        "neurons_left": _joined(history, "neurons_left", layers - 1).astype(np.int64),
+        "weight_scale": np.diff(units, prepend=0),
+        "large_weight_scales": scales[~fits],
+        "feature_connections": record.feature_connections,
+        "degree_epochs": list(record.degrees),
+        "degrees": [counts for by_layer in record.degrees.values() for counts in by_layer],
+        "provenance": record.provenance.model_dump_json(exclude_defaults=True),
+    }
+
+
+def _unpacked(row: dict[str, Any]) -> SetRecord:
+    config = json.loads(row["config"])
+    layers, epochs = len(config["hidden"]) + 1, len(row["train_loss"])
+    samples = row["train_samples"] // row["batch_size"] * row["batch_size"]
+    connections = np.reshape(row["connections"], (layers, epochs))
+    neurons_left = np.reshape(row["neurons_left"], (layers - 1, epochs))
+    units = np.cumsum(row["weight_scale"], dtype=np.int64)
+    scales = units / _UNIT
+    scales[units == -1] = row["large_weight_scales"]
+    losses = zip(row["adapted_loss"], row["train_loss"], strict=True)
+    adapted_loss = [train_loss if loss is None else loss for loss, train_loss in losses]
+    columns: dict[str, NDArray[Any]] = {
+        "epoch": np.arange(1, epochs + 1),
+        "train_loss": np.asarray(row["train_loss"], np.float64),
+        "train_accuracy": np.asarray(row["train_right"]) / row["train_samples"],
+        "test_loss": np.asarray(row["test_loss"], np.float64),
+        "test_accuracy": np.asarray(row["test_right"]) / row["test_samples"],
+        "connections": connections.sum(axis=0),
+        "neurons_left": neurons_left.sum(axis=0),
+        "samples": np.full(epochs, samples),
+        "flops": samples * (6 * connections.sum(axis=0) - 2 * connections[0]),
+        "replaced": np.asarray(row["replaced"]),
+        "adapted_loss": np.asarray(adapted_loss, np.float64),
+        "seconds": np.asarray(row["milliseconds"]) / 1000,
+    }
+    for number, (counts, scale) in enumerate(
+        zip(connections, np.reshape(scales, (layers, epochs)), strict=True), start=1
+    ):
+        columns |= {f"connections_{number}": counts, f"weight_scale_{number}": scale}
+    columns |= {f"neurons_left_{number}": counts for number, counts in enumerate(neurons_left, start=1)}
+    columns["evolution_seconds"] = np.asarray(row["evolution_milliseconds"]) / 1000
+    by_epoch, degrees = len(row["degrees"]) // max(1, len(row["degree_epochs"])), iter(row["degrees"])
+    bits = np.unpackbits(np.frombuffer(row["correct"], np.uint8), count=row["test_samples"])
+    return SetRecord(
+        **{name: row[name] for name in ("identity", "status", "parameters", "flops", "batch_size", "train_samples")},
+        config=config,
+        overrides=json.loads(row["overrides"]),
+        metrics=row["metrics"],
+        correct=bits.astype(bool).tolist(),
+        history={name: column.tolist() for name, column in columns.items()},
+        feature_connections=row["feature_connections"],
+        degrees={epoch: [next(degrees) for _ in range(by_epoch)] for epoch in row["degree_epochs"]},
+        provenance=Provenance.model_validate_json(row["provenance"]),
+    )
+
+
+def _joined(history: dict[str, list[float | int]], name: str, layers: int) -> NDArray[np.float64]:
+    """(layers * epochs,): a column of every layer, one after the other."""
+    return np.concatenate([np.asarray(history[f"{name}_{number}"], np.float64) for number in range(1, layers + 1)])
+
+
+def _rounded(values: Sequence[float | int], unit: int) -> NDArray[np.int64]:
+    return np.rint(np.asarray(values, np.float64) * unit).astype(np.int64)

@@ -4,15 +4,16 @@ from typing import Any
 
 from pydantic import Field
 
-from sparsecycle.runs.provenance import HARMLESS, environment, now, source_digest
+from sparsecycle.runs.provenance import HARMLESS, environment, now
+from sparsecycle.runs.source import source_digest
 from sparsecycle.runs.state import RunState
 from sparsecycle.set_mlp.config import SetConfig
 from sparsecycle.set_mlp.datasets import Dataset
-from sparsecycle.set_mlp.records import SOURCES
+from sparsecycle.set_mlp.record import SOURCES
 
 
 class SetState(RunState):
-    """As of a run of the main study, with epochs in place of periods.
+    """As of a run of the main study, with a row of history for each epoch.
 
     Attributes:
         degrees: by epoch, see `SetRecord`.
@@ -24,7 +25,7 @@ class SetState(RunState):
 
 
 def first_state(config: SetConfig, dataset: Dataset) -> SetState:
-    """Before the first epoch."""
+    """Return the state before the first epoch."""
     here = made_here(config)
     machine = {name: here[name] for name in HARMLESS}
     sources = {"source": source_digest(SOURCES), "data": dataset.sha256}
@@ -32,7 +33,7 @@ def first_state(config: SetConfig, dataset: Dataset) -> SetState:
 
 
 def made_here(config: SetConfig) -> dict[str, Any]:
-    """The part of the provenance that is known before a run begins."""
+    """Return the part of the provenance that is known before a run begins."""
     import numba
 
     backend = None if config.method == "dense" else f"numba {numba.__version__}"

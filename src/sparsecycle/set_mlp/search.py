@@ -13,12 +13,12 @@ SEARCHED = ["learning_rate", "dropout"]
 
 
 def load_search(*folders: str | Path) -> pd.DataFrame:
-    """The runs of a search, one row a run: dataset, method, seed, the searched fields, status, test_accuracy.
+    """Return the runs of a search, one row a run: dataset, method, seed, the searched fields, status, test_accuracy.
 
     The accuracy of a run that diverged is zero: a configuration that fails on a dataset does not get to leave it out.
     """
     rows: list[dict[str, Any]] = []
-    for _, record in find_set_records(*folders):
+    for record in find_set_records(*folders):
         fields = {name: record.config[name] for name in ("dataset", "method", "seed", *SEARCHED)}
         accuracy = record.metrics["test_accuracy"]
         rows.append({**fields, "status": record.status, "test_accuracy": 0.0 if accuracy is None else accuracy})
@@ -26,7 +26,7 @@ def load_search(*folders: str | Path) -> pd.DataFrame:
 
 
 def search_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Mean test accuracy over the datasets and splits of the search: a row a configuration, a column a method.
+    """Return the mean test accuracy over datasets and splits: a row a configuration, a column a method.
 
     Raises:
         InputError: a method and configuration that lacks a run of one of `search_datasets()` on one of the splits.
@@ -42,6 +42,6 @@ def search_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def best_constants(table: pd.DataFrame) -> dict[str, dict[str, float]]:
-    """By method the configuration with the highest mean; of equals the one with the smaller rate, then less dropout."""
+    """Return by method the best mean's configuration; of equals the one with the smaller rate, then less dropout."""
     best: dict[str, tuple[float, ...]] = table.sort_index().idxmax().to_dict()  # type: ignore[assignment]
     return {method: dict(zip(SEARCHED, values, strict=True)) for method, values in best.items()}

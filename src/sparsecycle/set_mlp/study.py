@@ -1,24 +1,24 @@
-"""Studies of the companion: many runs declared in a few lines of `workflow/set.yaml`, and made side by side.
+"""Studies of the companion: many runs declared in a few lines of `workflow/set.yaml`, made by `runs.launch`.
 
 A block is every combination of its datasets, methods, seeds and variants (overrides). `study` stands for the 15
 datasets of the study, `search` for those that constants are chosen on.
 """
 
-import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import joblib
-import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from sparsecycle.errors import InputError
-from sparsecycle.runs.grid import Seeds, StudyFile, StudyName
+from sparsecycle.runs.launch import Job, Tell
+from sparsecycle.runs.studies import Seeds, StudyFile, StudyName
 from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
 from sparsecycle.set_mlp.datasets import search_datasets, study_datasets
-from sparsecycle.set_mlp.records import SetRecord, set_run_name
+from sparsecycle.set_mlp.record import set_run_name
+from sparsecycle.set_mlp.records import find_set_records
 from sparsecycle.set_mlp.training import train_set
 
 
@@ -33,7 +33,7 @@ class SetBlock(BaseModel):
     variants: Annotated[list[dict[str, Any]], Field(min_length=1)] = [{}]
 
     def names(self) -> Iterable[str]:
-        """Of the datasets."""
+        """Return the names of the datasets."""
         if isinstance(self.datasets, list):
             return self.datasets
         return study_datasets() if self.datasets == "study" else search_datasets()
@@ -54,7 +54,7 @@ class SetStudies(StudyFile):
     studies: Annotated[dict[StudyName, SetStudy], Field(min_length=1)]
 
     def configurations(self, study: str) -> list[SetConfig]:
-        """Of every run of a study, each once, seed by seed.
+        """Return those of every run of a study, each once, seed by seed.
 
         Raises:
             InputError: unknown study, or a combination that `SetConfig` refuses.
@@ -69,34 +69,27 @@ class SetStudies(StudyFile):
         return list(found.values())
 
 
-def run_study(
-    configurations: Iterable[SetConfig], output_dir: Path, data_dir: str | Path | None = None, jobs: int = 1
-) -> Iterator[tuple[str, str | None]]:
-    """Make the runs that are missing, `jobs` at a time with one thread each; of each its summary, or None and why not.
+def missing_runs(
+    configurations: Iterable[SetConfig], output_dir: Path, data_dir: str | Path | None = None
+) -> tuple[list[Job], list[str]]:
+    """Return a job for each run that is not recorded, and the names of those whose place another run's record has.
 
-    Yields:
-        The run's name or summary, and the reason where it could not be made: another process is at it, its data are
-        missing, or its folder holds another configuration's record.
+    A record counts whatever source made it: what decides is its configuration.
+
+    Raises:
+        InputError: a damaged file of records.
     """
-    missing = []
+    recorded = {one.name(): one for one in find_set_records(output_dir)} if output_dir.is_dir() else {}
+    jobs, taken = [], []
     for config in configurations:
-        found = SetRecord.read(output_dir / set_run_name(config))
+        name = set_run_name(config)
+        found = recorded.get(name)
         if found is None:
-            missing.append(config)
+            jobs.append(Job(name, partial(_make, config, output_dir, data_dir)))
         elif found.config != config.model_dump(mode="json"):  # the names are relative to the constants of their time
-            yield set_run_name(config), "its folder holds the record of another configuration: move that folder away"
-    tasks = (joblib.delayed(_make)(config, output_dir, data_dir) for config in missing)
-    yield from joblib.Parallel(n_jobs=jobs, return_as="generator_unordered", pre_dispatch="n_jobs")(tasks)
+            taken.append(name)
+    return jobs, taken
 
 
-def _make(config: SetConfig, output_dir: Path, data_dir: str | Path | None) -> tuple[str, str | None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    with contextlib.suppress(OSError):  # so that a run's peak memory is its own, where Linux lets us
-        Path("/proc/self/clear_refs").write_text("5")
-    try:
-        return train_set(config, data_dir=data_dir, output_dir=output_dir, progress=False).summary(), None
-    except InputError as error:
-        return set_run_name(config), str(error)
-    finally:
-        torch.set_num_threads(before)
+def _make(config: SetConfig, output_dir: Path, data_dir: str | Path | None, tell: Tell) -> str:
+    return train_set(config, data_dir=data_dir, output_dir=output_dir, progress=tell).summary()

@@ -5,7 +5,9 @@ Resumable: on one machine, a run that was killed and resumed ends with the same 
 
 import logging
 import math
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from tqdm import tqdm
 
+from sparsecycle.errors import InputError
 from sparsecycle.runs.checkpoints import (
     Checkpoint,
     CheckpointWriter,
@@ -23,19 +26,19 @@ from sparsecycle.runs.checkpoints import (
     remove_checkpoints,
     restore_generators,
 )
-from sparsecycle.errors import InputError
-from sparsecycle.trainer import momentum_buffers, restore_momentum
+from sparsecycle.runs.execute import deterministic
+from sparsecycle.runs.folders import folder_of
 from sparsecycle.runs.provenance import HARMLESS, Provenance, now, peak_memory_mib
+from sparsecycle.runs.stopping import Stopped, stop_requests
+from sparsecycle.runs.writing import sole_writer
 from sparsecycle.set_mlp.config import SetConfig
 from sparsecycle.set_mlp.connectivity import Connectivity
 from sparsecycle.set_mlp.datasets import Dataset, load_dataset, split_dataset
 from sparsecycle.set_mlp.layer import SparseLinear
 from sparsecycle.set_mlp.network import MLP, dense_mlp, sparse_mlp
-from sparsecycle.set_mlp.records import FILE, METRICS, SetRecord, set_identity, set_run_name
+from sparsecycle.set_mlp.record import METRICS, SetRecord, set_identity, set_run_name
+from sparsecycle.set_mlp.records import FILE, find_record, write_records
 from sparsecycle.set_mlp.run_state import SetState, first_state, made_here
-from sparsecycle.runs.stopping import Stopped, stop_requests
-from sparsecycle.runs.execute import deterministic
-from sparsecycle.runs.writing import sole_writer
 
 CHECKPOINT_SECONDS = 20.0
 SNAPSHOTS = 5  # epochs at which degrees are noted, first and last among them
@@ -47,19 +50,20 @@ def train_set(
     *,
     data_dir: str | Path | None = None,
     output_dir: str | Path = "runs",
-    progress: bool = True,
+    progress: bool | Callable[[float], None] = True,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> SetRecord:
     """Train one network as configured, or go on where an interrupted call stopped, or return the finished record.
 
-    Writes `<output_dir>/set/<dataset>/<method>-seed<k>/set.json`. Ctrl-C and SIGTERM end the epoch under way and save
-    where the run is before they end it. On the CPU.
+    Writes `<output_dir>/set/<dataset>/<method>-seed<k>/set.parquet`. Ctrl-C and SIGTERM end the epoch under way and
+    save where the run is before they end it. On the CPU.
 
     Args:
         config: what to do.
         data_dir: folder that holds the folder `feature_selection`.
         output_dir: folder of runs.
-        progress: show a bar with loss, accuracy, neurons left and the time left.
+        progress: show a bar with loss, accuracy, neurons left and the time left; or a function that is told the share
+            of the run that is done, after each epoch.
         checkpoint_seconds: the longest time without a checkpoint, which is written at the end of an epoch.
 
     Raises:
@@ -67,13 +71,14 @@ def train_set(
             is writing to.
         Stopped: by a signal, which makes it a KeyboardInterrupt.
     """
+    root = folder_of("output_dir", output_dir)
     dataset = load_dataset(config.dataset, data_dir)
-    folder = Path(output_dir) / set_run_name(config)
-    found = _finished(folder, config, dataset)
+    folder = root / set_run_name(config)
+    found = _finished(root, config, dataset)
     if found:
         return found
     with sole_writer(folder, FILE), deterministic(), torch.random.fork_rng(devices=[]):
-        found = _finished(folder, config, dataset)
+        found = _finished(root, config, dataset)
         if found:
             remove_checkpoints(folder)  # of a process that was killed after it wrote the record
             return found
@@ -81,19 +86,19 @@ def train_set(
         run.resume()
         run.train(progress, checkpoint_seconds)
         record = run.record()
-        record.write(folder)
+        write_records(folder / FILE, [record])
         remove_checkpoints(folder)
     return record
 
 
-def _finished(folder: Path, config: SetConfig, dataset: Dataset) -> SetRecord | None:
-    record = SetRecord.read(folder)
+def _finished(root: Path, config: SetConfig, dataset: Dataset) -> SetRecord | None:
+    record = find_record(root, set_run_name(config))
     if record and record.identity != set_identity(config, dataset.sha256):
         conditions, made = first_state(config, dataset).conditions, record.provenance
         then = record.config | {"source": made.source_sha256, "data": made.data_sha256}
         differ = [name for name in conditions if name not in HARMLESS and conditions[name] != then.get(name)]
         raise InputError(
-            f"{folder} holds the record of another run ({', '.join(differ) or 'identity'}): "
+            f"{root / record.name()} holds the record of another run ({', '.join(differ) or 'identity'}): "
             "choose another output_dir, or move that folder away"
         )
     return record
@@ -122,7 +127,6 @@ class _Training:
             fused=True,  # one pass over the weights: the step of a large network several times as fast
         )
         self.connectivity = Connectivity(config, self.network, self.optimizer, self.rng)
-        self.connections_at_start = self.network.connections()
         self.state = first_state(config, dataset)
         self.origin: Path | None = None
         self.begin = time.perf_counter()
@@ -132,13 +136,14 @@ class _Training:
         history = self.state.history
         return bool(history) and not math.isfinite(history[-1]["train_loss"])
 
-    def train(self, progress: bool, checkpoint_seconds: float) -> None:
+    def train(self, progress: bool | Callable[[float], None], checkpoint_seconds: float) -> None:
         """All epochs that are left."""
         config, history = self.config, self.state.history
         title = f"{config.dataset} {config.method} seed {config.seed}"
         bar: tqdm[Any] = tqdm(
-            total=config.epochs, initial=len(history), desc=title, unit="epoch", mininterval=0.5, disable=not progress
-        )
+            total=config.epochs, initial=len(history), desc=title, unit="epoch", mininterval=0.5,
+            disable=progress is not True or sys.stderr is None or sys.stderr.closed,
+        )  # fmt: skip
         saved = time.monotonic()
         with bar, stop_requests() as stop, CheckpointWriter(self.folder, self.origin) as writer:
             while len(history) < config.epochs and not self.diverged:
@@ -151,6 +156,8 @@ class _Training:
                     neurons=row["neurons_left"],
                     refresh=False,
                 )
+                if callable(progress):
+                    progress(len(history) / config.epochs)
                 stopped_by = stop.number
                 if stopped_by is not None or time.monotonic() - saved >= checkpoint_seconds:
                     writer.save(self._checkpoint())
@@ -165,21 +172,21 @@ class _Training:
         begin = time.perf_counter()
         samples = self._train_once(epoch)
         seconds = time.perf_counter() - begin
-        train_loss, train_accuracy, _ = evaluate(self.network, self.split.train_features, self.split.train_labels)
-        test_loss, test_accuracy, _ = evaluate(self.network, self.split.test_features, self.split.test_labels)
+        train_loss, train_correct = evaluate(self.network, self.split.train_features, self.split.train_labels)
+        test_loss, test_correct = evaluate(self.network, self.split.test_features, self.split.test_labels)
         row: dict[str, float | int] = {
             "epoch": epoch,
             "train_loss": train_loss,
-            "train_accuracy": train_accuracy,
+            "train_accuracy": _share(train_correct),
             "test_loss": test_loss,
-            "test_accuracy": test_accuracy,
+            "test_accuracy": _share(test_correct),
             "connections": sum(self.network.connections()),
             "neurons_left": sum(self.connectivity.neurons_left()),
             "samples": samples,
             "flops": samples * self.network.flops(),
             "replaced": 0,
             "adapted_loss": train_loss,
-            "seconds": seconds,
+            "seconds": round(seconds, 3),
         }
         layers = zip(self.network.connections(), self.connectivity.weight_scales(), strict=True)
         for number, (connections, scale) in enumerate(layers, start=1):
@@ -191,9 +198,9 @@ class _Training:
         begin = time.perf_counter()
         if math.isfinite(train_loss):
             row["replaced"] = self.connectivity.adapt(epoch)
-        row["evolution_seconds"] = time.perf_counter() - begin
+        row["evolution_seconds"] = round(time.perf_counter() - begin, 3)
         if sum(self.network.connections()) != row["connections"] or row["replaced"]:
-            row["adapted_loss"], _, _ = evaluate(self.network, self.split.train_features, self.split.train_labels)
+            row["adapted_loss"], _ = evaluate(self.network, self.split.train_features, self.split.train_labels)
         return row
 
     def _train_once(self, epoch: int) -> int:
@@ -222,7 +229,11 @@ class _Training:
         state.generator = dict(self.rng.bit_generator.state)
         state.wall_seconds, self.begin = state.wall_seconds + time.perf_counter() - self.begin, time.perf_counter()
         tensors = {f"model.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"momentum.{i:04d}": buffer for i, buffer in enumerate(momentum_buffers(self.optimizer))}
+        tensors |= {
+            f"momentum.{i:04d}": self.optimizer.state[parameter]["momentum_buffer"]
+            for i, parameter in enumerate(self.network.parameters())
+            if self.config.momentum
+        }
         tensors |= {f"pruned.{i:04d}": torch.from_numpy(mask) for i, mask in enumerate(self.connectivity.pruned)}
         return Checkpoint(len(state.history), tensors | generator_states("cpu"), state.model_dump(mode="json"))
 
@@ -253,7 +264,9 @@ class _Training:
 
     def _restore(self, state: SetState, tensors: dict[str, Tensor]) -> None:
         self.network.load_state_dict({name: tensors[f"model.{name}"] for name in self.network.state_dict()})
-        restore_momentum(self.optimizer, [tensors[name] for name in sorted(tensors) if name.startswith("momentum.")])
+        if self.config.momentum:
+            for i, parameter in enumerate(self.network.parameters()):
+                self.optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{i:04d}"]
         self.connectivity.pruned[:] = [tensors[name].numpy() for name in sorted(tensors) if name.startswith("pruned.")]
         self.rng.bit_generator.state = state.generator
         restore_generators(tensors, "cpu")
@@ -262,13 +275,14 @@ class _Training:
     def record(self) -> SetRecord:
         """What is recorded of the finished run."""
         config, network, split, state = self.config, self.network, self.split, self.state
-        loss, accuracy, predictions = evaluate(network, split.test_features, split.test_labels)
+        loss, correct = evaluate(network, split.test_features, split.test_labels)
+        accuracy = _share(correct)
         neurons_left, last = self.connectivity.neurons_left(), state.history[-1]
         values = (
             *(accuracy, loss, last["train_accuracy"], last["train_loss"], last["train_accuracy"] - accuracy),
             *(max(row["test_accuracy"] for row in state.history), sum(neurons_left) / sum(config.hidden)),
         )
-        seconds = sum(row["seconds"] + row["evolution_seconds"] for row in state.history)
+        seconds = round(sum(row["seconds"] + row["evolution_seconds"] for row in state.history), 3)
         first = network.layers[0]
         return SetRecord(
             identity=set_identity(config, self.dataset.sha256),
@@ -276,16 +290,11 @@ class _Training:
             config=config.model_dump(mode="json"),
             overrides=config.overrides(),
             metrics=dict.fromkeys(METRICS) if self.diverged else dict(zip(METRICS, values, strict=True)),
-            neurons=list(config.hidden),
-            neurons_left=neurons_left,
-            connections_at_start=self.connections_at_start,
-            connections=network.connections(),
             parameters=sum(network.connections()) + sum(neurons_left) + self.dataset.classes,
             flops=int(sum(row["flops"] for row in state.history)),
             batch_size=config.batch(len(split.train_labels)),
             train_samples=len(split.train_labels),
-            labels=split.test_labels.tolist(),
-            predictions=predictions.tolist(),
+            correct=correct.tolist(),
             history={name: [row[name] for row in state.history] for name in state.history[0]},
             feature_connections=first.outgoing().tolist() if isinstance(first, SparseLinear) else [],
             degrees=state.degrees,
@@ -295,9 +304,9 @@ class _Training:
                 data_sha256=self.dataset.sha256,
                 started=state.started,
                 ended=now(),
-                wall_seconds=state.wall_seconds + time.perf_counter() - self.begin,
+                wall_seconds=round(state.wall_seconds + time.perf_counter() - self.begin, 3),
                 training_seconds=seconds,
-                images_per_second=sum(row["samples"] for row in state.history) / seconds,
+                images_per_second=round(sum(row["samples"] for row in state.history) / max(seconds, 0.001), 1),
                 peak_memory_mib=peak_memory_mib("cpu"),
                 resumes=state.resumes,
                 changed=state.changed,
@@ -306,9 +315,12 @@ class _Training:
 
 
 @torch.no_grad()
-def evaluate(network: MLP, features: Tensor, labels: Tensor) -> tuple[float, float, Tensor]:
-    """Mean loss in nats, accuracy, and the predicted class of each sample."""
+def evaluate(network: MLP, features: Tensor, labels: Tensor) -> tuple[float, Tensor]:
+    """Return the mean loss in nats, and bool (samples,): which samples are classified rightly."""
     network.eval()
     logits = network(features)
-    predictions = logits.argmax(dim=1)
-    return F.cross_entropy(logits, labels).item(), (predictions == labels).double().mean().item(), predictions
+    return F.cross_entropy(logits, labels).item(), logits.argmax(dim=1) == labels
+
+
+def _share(correct: Tensor) -> float:
+    return int(correct.sum()) / len(correct)

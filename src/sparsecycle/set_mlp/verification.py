@@ -1,51 +1,70 @@
-"""Published numbers of the companion study recomputed from the stored predictions, labels and counts."""
+"""Published numbers of the companion study recomputed from the stored right/wrong bits and counts."""
 
+import hashlib
+import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-from sparsecycle.set_mlp.datasets import Dataset, collection, is_at_hand, load_dataset, split_dataset
-from sparsecycle.set_mlp.records import SetRecord, find_set_records
-from sparsecycle.analysis.verification import wrong_identity
+from sparsecycle.set_mlp.datasets import TEST_SHARE, collection, is_at_hand, load_dataset
+from sparsecycle.set_mlp.record import SetRecord, identity_of
+from sparsecycle.set_mlp.records import find_set_records
 
 
 def verify_set_runs(*folders: str | Path, data_dir: str | Path | None = None) -> Iterator[tuple[str, int, list[str]]]:
-    """For every finished run below the folders: its name, how many numbers were recomputed, and what disagrees.
+    """Yield for every finished run below the folders its name, how many numbers were recomputed, and what disagrees.
 
-    Recomputed: the identity, from configuration, source and data; test accuracy, best test accuracy, gap, share of
-    neurons left, parameters and operations; and the labels from the dataset, where its file is at hand.
+    Recomputed: the identity, from configuration, source and data; test accuracy, from the bits; best test accuracy,
+    gap, share of neurons left, parameters and operations, from counts; and the numbers of samples, from the dataset's,
+    which is loaded where its file is at hand and else taken from the list of the collection.
 
     Raises:
-        InputError: a missing folder, a damaged record, or a dataset that is not the pinned one.
+        InputError: a missing folder, a damaged file, or a dataset that is not the pinned one.
     """
-    datasets: dict[str, Dataset] = {}
-    for _, record in find_set_records(*folders):
-        name, seed = record.config["dataset"], record.config["seed"]
-        if name not in datasets and is_at_hand(name, data_dir):
-            datasets[name] = load_dataset(name, data_dir)
-        classes = collection()[name].classes if name in collection() else datasets[name].classes
-        found = _recomputed(record, classes)
+    known: dict[str, tuple[str, int, int]] = {}
+    for record in find_set_records(*folders):
+        name = record.config["dataset"]
+        if name not in known:
+            known[name] = _facts(name, data_dir)
+        digest, samples, classes = known[name]
+        found = _recomputed(record, samples, classes)
         problems = [
             f"{number} is recorded as {given}, the record's parts give {value}"
             for number, (given, value) in found.items()
             if not math.isclose(given, value, rel_tol=1e-12)
         ]
-        problems += wrong_identity(record.identity, record.config, record.provenance)
+        if not _is_identified(record):
+            problems.append("its identity is not that of its configuration, source and data")
+        if record.provenance.data_sha256 != digest:
+            problems.append(f"its data are not those of {name} (their SHA-256 differs)")
         if math.isfinite(record.history["train_loss"][-1]) != (record.status == "complete"):
             problems.append(f"it is recorded as {record.status}, which its last loss contradicts")
-        if name in datasets and split_dataset(datasets[name], seed).test_labels.tolist() != record.labels:
-            problems.append(f"the labels are not those of {name}, split by seed {seed}")
-        yield record.name(), len(found) + 2 + (name in datasets), problems
+        yield record.name(), len(found) + 3, problems
 
 
-def _recomputed(record: SetRecord, classes: int) -> dict[str, tuple[float, float]]:
+def _facts(name: str, data_dir: str | Path | None) -> tuple[str, int, int]:
+    """Return SHA-256, samples and classes of a dataset."""
+    if is_at_hand(name, data_dir):
+        dataset = load_dataset(name, data_dir)
+        return dataset.sha256, len(dataset.labels), dataset.classes
+    entry = collection()[name]
+    return entry.sha256, entry.samples, entry.classes
+
+
+def _recomputed(record: SetRecord, samples: int, classes: int) -> dict[str, tuple[float, float]]:
     """By name what is recorded, and what its parts give."""
     history, metrics = record.history, record.metrics
-    numbers: dict[str, tuple[float | None, float]] = {"flops": (record.flops, sum(history["flops"]))}
+    right, test_samples = int(np.sum(record.correct)), math.ceil(TEST_SHARE * samples)
+    numbers: dict[str, tuple[float | None, float]] = {
+        "flops": (record.flops, sum(history["flops"])),
+        "test samples": (len(record.correct), test_samples),
+        "training samples": (record.train_samples, samples - test_samples),
+        "right test samples": (history["test_accuracy"][-1] * test_samples, right),
+    }
     if record.status == "complete":
-        accuracy = float((np.array(record.predictions) == record.labels).mean())
+        accuracy = right / len(record.correct)
         parameters = sum(record.connections) + sum(record.neurons_left) + classes
         numbers |= {
             "test_accuracy": (metrics["test_accuracy"], accuracy),
@@ -56,3 +75,11 @@ def _recomputed(record: SetRecord, classes: int) -> dict[str, tuple[float, float
             "parameters": (record.parameters, parameters),
         }
     return {name: (math.nan if given is None else given, value) for name, (given, value) in numbers.items()}
+
+
+def _is_identified(record: SetRecord) -> bool:
+    made = record.provenance
+    if made.changed.keys() & {"source", "data"}:
+        return True  # it began with another source than it ended with
+    configuration = hashlib.sha256(json.dumps(record.config, sort_keys=True).encode()).hexdigest()
+    return record.identity == identity_of(configuration, made.source_sha256, made.data_sha256)

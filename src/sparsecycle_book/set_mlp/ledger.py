@@ -5,8 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from sparsecycle_book.ledger import effects_of, item_markdown, not_ablated, read_ledger
 from sparsecycle.set_mlp.config import METHODS, SetConfig
+from sparsecycle_book.ledger import effects_of, item_markdown, not_ablated, read_ledger
 
 
 def set_ledger_markdown(path: Path, ablations: pd.DataFrame) -> str:

@@ -7,9 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparsecycle.analysis.ablations import varied
-from sparsecycle_book.benchmarks.record import BenchmarkRecord
-from sparsecycle_book.report.tables import listed
+from sparsecycle.analysis.selection import varied
 from sparsecycle.set_mlp.claims import (
     CLAIMS,
     LINEAR,
@@ -23,6 +21,8 @@ from sparsecycle.set_mlp.config import METHODS
 from sparsecycle.set_mlp.datasets import study_datasets
 from sparsecycle.set_mlp.records import find_set_records, load_set_runs
 from sparsecycle.set_mlp.search import SEARCHED
+from sparsecycle_book.benchmarks.record import BenchmarkRecord
+from sparsecycle_book.report.tables import listed
 
 MEASURES = {"test_accuracy": "test accuracy", "gap": "train-test gap"}
 SPLITS = 5  # of the study, by dataset and method
@@ -119,15 +119,15 @@ def _difference(row: dict[Any, Any]) -> str:
 
 
 def set_run_list(runs: pd.DataFrame) -> pd.DataFrame:
-    """`listed` rows of `load_set_runs`."""
+    """Return `listed` rows of `load_set_runs`; a run without an accuracy diverged."""
     labels = runs[["dataset", "method", "seed", "variant"]].to_numpy().tolist()
-    return listed(runs, [set_run_command(*label) for label in labels])
+    return listed(runs, [set_run_command(*label) for label in labels]).replace("none", "diverged")
 
 
 def set_search_list(folder: str | Path) -> pd.DataFrame:
     """`set_run_list` of the runs of a search, with commands that name what was searched, whatever the constants are."""
     runs = load_set_runs(folder)
-    configurations = {record.identity: record.config for _, record in find_set_records(folder)}
+    configurations = {record.identity: record.config for record in find_set_records(folder)}
     searched = [configurations[identity] for identity in runs["identity"]]
     variants = [", ".join(f"{name}={config[name]}" for name in SEARCHED) for config in searched]
     return set_run_list(runs.assign(variant=variants))

@@ -10,9 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import PercentFormatter
 
-from sparsecycle_book.figures import styled
 from sparsecycle.set_mlp.layer import Places, SparseLinear
-from sparsecycle.set_mlp.records import SetRecord
+from sparsecycle.set_mlp.record import SetRecord
+from sparsecycle_book.figures import styled
 from sparsecycle_book.set_mlp.styles import METHODS, add_legend
 
 

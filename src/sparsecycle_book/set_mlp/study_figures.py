@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from sparsecycle.set_mlp.claims import Ranks
 from sparsecycle_book.benchmarks.record import BenchmarkRecord
 from sparsecycle_book.figures import styled
-from sparsecycle.set_mlp.claims import Ranks
 from sparsecycle_book.set_mlp.styles import METHODS, add_legend
 
 
