@@ -161,13 +161,18 @@ def test_a_run_whose_files_say_otherwise_changes_the_tables(verified: list[Verif
 
 
 def test_two_runs_of_one_name_cannot_stand_in_one_table(verified: list[VerifiedRun]) -> None:
-    _, [problem] = verify_claims([*verified, verified[0]])
+    twin = replace(verified[0], recorded=verified[0].recorded | {"identity": "another source"})
+    _, [problem] = verify_claims([*verified, twin])
     assert problem.startswith("no table can hold the runs of smoke") and "more than one run of seed 0" in problem
 
 
-def test_a_run_that_was_recorded_twice_is_verified_once(copied: Path) -> None:
+def test_a_copy_of_a_run_is_verified_too_but_counts_once(copied: Path) -> None:
     shutil.copytree(copied / GATED, copied / "again")
-    assert len(list(verify_runs(copied, copied))) == 1
+    alter(copied / "again", lambda record: record["metrics"].update(clean_accuracy=0.9))
+    altered, run = verify_runs(copied, copied)
+    assert (altered.name, run.name) == ("again", GATED)
+    assert run.problems == () and "clean_accuracy is recorded as 0.9" in altered.problems[0]
+    assert verify_claims([run, run]) == verify_claims([run])
 
 
 def test_without_runs_there_is_nothing_to_verify_and_a_missing_folder_is_told(tmp_path: Path) -> None:

@@ -59,29 +59,27 @@ class VerifiedRun:
 def verify_runs(*folders: str | Path) -> Iterator[VerifiedRun]:
     """Recompute every finished run below the folders, by default `data/runs` of the checkout.
 
-    A damaged run is named and does not end the verification. A run that was recorded twice is verified once.
+    A damaged run is named and does not end the verification.
 
     Raises:
         InputError: a folder that does not exist.
     """
-    known: set[str] = set()
-    for root in [Path(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]:
+    seen: set[Path] = set()
+    for root in [Path(folder).expanduser() for folder in folders] or [CHECKOUT / "data" / "runs"]:
         if not root.is_dir():
             raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
         for path in sorted(root.rglob("record.json")):
             name = path.parent.relative_to(root).as_posix()
-            if any(part.startswith(".") for part in name.split("/") if part != "."):
-                continue  # a copy that is being made
+            being_made = any(part.startswith(".") for part in name.split("/") if part != ".")  # a copy
+            if being_made or path.resolve() in seen:
+                continue
+            seen.add(path.resolve())
             try:
-                record = RunRecord.read(path.parent)
-                if record.identity not in known:
-                    known.add(record.identity)
-                    yield _verified(path.parent, record, name)
-            except (LookupError, TypeError, ValueError) as error:  # what damage of any kind ends in
-                told = (
-                    str(error) if isinstance(error, InputError) else f"it is damaged ({type(error).__name__}: {error})"
-                )
-                yield VerifiedRun(name, problems=(told,))
+                yield _verified(path.parent, RunRecord.read(path.parent), name)
+            except InputError as error:
+                yield VerifiedRun(name, problems=(str(error),))
+            except (LookupError, TypeError, ValueError) as error:  # what damage of other kinds ends in
+                yield VerifiedRun(name, problems=(f"it is damaged ({type(error).__name__}: {error})",))
 
 
 def _verified(folder: Path, record: RunRecord, name: str) -> VerifiedRun:
@@ -191,9 +189,9 @@ def verify_claims(verified: Sequence[VerifiedRun]) -> tuple[int, list[str]]:
     What no file of a run gives again (`AS_RECORDED`) stays as recorded.
 
     Args:
-        verified: of `verify_runs`; runs that could not be read are left out.
+        verified: of `verify_runs`; runs that could not be read are left out, and one recorded twice counts once.
     """
-    runs = [run for run in verified if run.recorded]
+    runs = list({run.recorded["identity"]: run for run in reversed(verified) if run.recorded}.values())[::-1]
     recorded = pd.DataFrame([run.recorded for run in runs])
     recomputed = pd.DataFrame([run.recorded | run.recomputed for run in runs])
     checked, problems = 0, []
