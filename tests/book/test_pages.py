@@ -209,6 +209,25 @@ def test_every_numbered_equation_is_referenced() -> None:
     assert numbered and numbered <= links
 
 
+def marked(path: Path) -> list[tuple[str, str]]:
+    """The cells of a notebook whose outputs are to stay the same, each with what it printed."""
+    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
+    found = []
+    for cell in cells:
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code" and "NBVAL_CHECK_OUTPUT" in source:
+            said = [output.get("text") or output["data"]["text/plain"] for output in cell["outputs"]]
+            found.append((source, "".join("".join(lines) for lines in said)))
+    return found
+
+
+@pytest.mark.parametrize("name", [name for name in CHAPTERS if name.startswith("notebooks/")])
+def test_marked_cells_say_in_the_book_what_they_said_when_they_were_stored(name: str) -> None:
+    """As nbval does (`make notebooks`), but without executing each chapter a second time."""
+    executed = BUILT.parent / "jupyter_execute" / f"{name}.ipynb"
+    assert marked(executed) == marked(ROOT / f"{name}.ipynb")
+
+
 @pytest.mark.parametrize("name", [name for name in CHAPTERS if not name.startswith("book/")])
 def test_the_executed_notebook_of_a_chapter_can_be_downloaded(name: str) -> None:
     [link] = [tag for tag in tags(built(name), "a") if tag.get_text(strip=True) == ".ipynb, executed"]
