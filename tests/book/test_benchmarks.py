@@ -11,6 +11,8 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
+from sparsecycle.errors import InputError
+from sparsecycle.runs.provenance import environment
 from sparsecycle_book.benchmarks import __main__ as command
 from sparsecycle_book.benchmarks import figures, selection, targets
 from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement, load_benchmarks, ratio
@@ -18,8 +20,6 @@ from sparsecycle_book.benchmarks.run_times import run_times
 from sparsecycle_book.benchmarks.steps import Step, measure_memory, measure_steps, training_step, work
 from sparsecycle_book.benchmarks.timing import alternate
 from sparsecycle_book.display import alternative_text, inline_svg
-from sparsecycle.errors import InputError
-from sparsecycle.runs.provenance import environment
 
 SMALL = Step(10, 1, 4)
 SELECTION = "64 x 65536 float32"
@@ -42,7 +42,7 @@ def made_up_record(started: str = "2026-01-01T00:00:00+00:00", factor: float = 1
             step = {"case": targets.CLASSROOM, "side": manner, "keep_ratio": keep_ratio}
             found.append(Measurement(suite="step", milliseconds=(time * spread).tolist(), **step))  # type: ignore[arg-type]
     for keep_ratio, time in ((1.0, 100.0), (0.1, 111.0)):
-        other = {"case": Step(10, 2, 100).case, "side": "kernels", "keep_ratio": keep_ratio}
+        other = {"case": Step(10, 2, 128).case, "side": "kernels", "keep_ratio": keep_ratio}
         found.append(Measurement(suite="scaling", milliseconds=(time * spread).tolist(), **other))  # type: ignore[arg-type]
     for side, value in (("matrix product", 190.0), ("work", 7.4)):
         found.append(Measurement(suite="limit", case=targets.CLASSROOM, side=side, value=value, unit="GFLOP"))
@@ -127,17 +127,17 @@ def _no_compiler(model: object) -> object:
 
 
 def test_the_constraint_is_at_work_in_the_constrained_step(monkeypatch: pytest.MonkeyPatch) -> None:
-    from sparsecycle import network as wrn
+    from sparsecycle import network
 
     seen: list[float] = []
-    constrain = wrn.normed_topk
+    constrain = network.normed_topk
 
     def watched(*arguments: Any) -> torch.Tensor:
         y = constrain(*arguments)
         seen.append((y != 0).float().mean().item())
         return y
 
-    monkeypatch.setattr(wrn, "normed_topk", watched)
+    monkeypatch.setattr(network, "normed_topk", watched)
     for arguments in ({"plain": True}, {}):
         training_step(SMALL, "cpu", 0.1, **arguments)()  # type: ignore[arg-type]
     assert len(seen) == 14 and max(seen) <= 0.1001

@@ -39,7 +39,7 @@ def test_bytes_depend_on_the_precision() -> None:
 def test_the_least_time_is_that_of_the_slower_of_both() -> None:
     config = RunConfig(preset="smoke", method="dense")
     work = count_work(config)
-    evaluated = (config.periods + len(config.budgets)) * config.test_images + config.train_images
+    evaluated = (2 * len(config.looks) + len(config.budgets)) * config.test_images + config.train_images
     images = config.steps * config.batch_size
     operations = images * work.train_operations + evaluated * work.test_operations
     moved = images * work.train_bytes + evaluated * work.test_bytes

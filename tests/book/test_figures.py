@@ -8,76 +8,64 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from sparsecycle_book import figures
-
 from sparsecycle import make_controller
-from sparsecycle.controllers import budget_path
-from sparsecycle_book.display import INK, alternative_text, inline_svg, linked_table, markdown_table, png, show, write_svg
+from sparsecycle.analysis.verdicts import CLAIMS
+from sparsecycle.controllers import CONTROLLERS
+from sparsecycle.runs.metrics import decision_table
+from sparsecycle_book import figures
+from sparsecycle_book.display import INK, alternative_text, inline_svg, linked_table, markdown_table, png, show
 from sparsecycle_book.schematic import block_schematic
-from sparsecycle.analysis.statistics import verdict_table
 
 BUDGETS = (1.0, 0.5, 0.25, 0.1, 0.05, 0.02)
+STEPS_PER_EPOCH = 10
 
 
 def made_up_runs() -> pd.DataFrame:
     rng = np.random.default_rng(0)
     rows = []
-    for method, level in (("dense", 0.50), ("loss_gated", 0.52), ("plateau", 0.53), ("geometric", 0.51)):
+    for level, method in enumerate(CONTROLLERS):
         for seed in range(3):
-            accuracy = level + rng.normal(0, 0.002)
-            numbers = {"test_accuracy": accuracy, "gap": 0.1, "drop_from_best": 0.01, "budget_area": 0.4}
-            numbers |= {f"accuracy_at_{budget}": accuracy * budget**0.2 for budget in BUDGETS}
-            labels = {"preset": "quick", "method": method, "seed": seed, "variant": "", "status": "complete"}
-            rows.append(labels | numbers | {"training_seconds": 10.0})
+            accuracy = 0.5 + 0.01 * level + rng.normal(0, 0.002)
+            numbers = {f"accuracy_at_{budget}": accuracy * budget**0.2 for budget in BUDGETS}
+            rows.append({"method": method, "seed": seed} | numbers)
     return pd.DataFrame(rows)
 
 
 def made_up_epochs() -> pd.DataFrame:
-    rows = []
-    for method in ("dense", "geometric"):
-        losses = 2.3 * 0.9 ** np.arange(12)
-        for period, budget in enumerate(budget_path(make_controller(method), losses)):
-            labels = {"method": method, "seed": 0, "period": period, "epoch": period + 1, "keep_ratio": budget}
-            accuracies = {"train_accuracy": 0.05 * period, "test_accuracy": 0.04 * period}
-            rows.append(labels | accuracies | {"train_loss": losses[period]})
-    return pd.DataFrame(rows)
-
-
-def made_up_measures() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Rows as of `load_measures` and `load_layers`, of the methods of `made_up_runs`."""
-    pairs = [(method, seed) for method in ("dense", "geometric") for seed in (0, 1)]
-    conditions = [("budget", 1.0), ("budget", 0.1), ("noise", 0.04), ("noise", 0.1), ("contrast", 0.5)]
-    conditions += [("contrast", 0.15), ("removal", 0.1), ("removal", 0.5)]
-    measures = pd.DataFrame(
-        {"method": method, "seed": seed, "kind": kind, "strength": strength, "accuracy": 0.4 + seed / 100,
-         "loss": 2.0, "calibration_error": 0.3}
-        for method, seed in pairs
-        for kind, strength in conditions
-    )  # fmt: skip
-    layers = pd.DataFrame(
-        {"method": method, "seed": seed, "layer": str(layer), "keep_ratio": budget, "cka": budget}
-        for method, seed in pairs
-        for budget in (1.0, 0.5, 0.1)
-        for layer in range(3)
-    )
-    return measures, layers
-
-
-def made_up_specifications() -> pd.DataFrame:
-    rows = [("loss_gated", "", -0.01), ("plateau", "", 0.01), ("plateau", "floor=0.1", 0.02)]
+    accuracies = {"train_accuracy": 0.05, "test_accuracy": 0.04, "sparse_accuracy": 0.03}
     return pd.DataFrame(
-        {"method": method, "variant": variant, "choice": variant.split("=")[0] or "as it stands", "gain": gain,
-         "gain_low": gain - 0.005, "gain_high": gain + 0.005}
-        for method, variant, gain in rows
-    )  # fmt: skip
+        {"method": method, "seed": seed, "epoch": epoch} | {name: rate * epoch for name, rate in accuracies.items()}
+        for method in CONTROLLERS
+        for seed in range(2)
+        for epoch in range(1, 13)
+    )
+
+
+def made_up_decisions() -> pd.DataFrame:
+    """Of both rules with feedback: training accuracy rises, and collapses in steps 81 to 85."""
+    frames = []
+    for method in ("accuracy_gated", "epoch_gated"):
+        rule = make_controller(method, decision_steps=5, tighten=0.1)
+        made = rule.update([0.5] * 40 + [0.9] * 40 + [0.2] * 5 + [0.9] * 35)
+        frames.append(decision_table(made).assign(method=method, seed=0))
+    return pd.concat(frames, ignore_index=True)
+
+
+def made_up_verdicts(pairs: int = 3) -> pd.DataFrame:
+    differences = [0.01, 0.02, 0.03][:pairs]
+    missing = pairs < 2
+    row = {"mean": np.mean(differences), "low": np.nan if missing else -0.005, "high": np.nan if missing else 0.045}
+    row |= {"pairs": pairs, "differences": tuple(differences)}
+    return pd.DataFrame(
+        row
+        | {"treatment": one.treatment, "baseline": one.baseline, "measure": one.measure}
+        | {"paper": 0.0107 if one.rule == "gain" else np.nan}
+        for one in CLAIMS
+    )
 
 
 def every_figure() -> dict[str, Figure]:
-    runs, epochs = made_up_runs(), made_up_epochs()
-    table = verdict_table(runs, "quick")
-    headline = table[table["claim"].isin(["C1", "C2"])]
-    measures, layers = made_up_measures()
-    losses = {"falls": np.linspace(2.3, 1, 8)}
+    runs, epochs, decided = made_up_runs(), made_up_epochs(), made_up_decisions()
     activity = pd.DataFrame(
         {"series": "dense", "keep_ratio": budget, "layer": str(layer), "active_fraction": budget / 2}
         for budget in (1.0, 0.25)
@@ -85,25 +73,13 @@ def every_figure() -> dict[str, Figure]:
     )
     maps = {budget: np.ones((2, 4, 4)) * budget for budget in (1.0, 0.1)}
     return {
-        "paired_effects": figures.paired_effects(headline),
+        "effects": figures.effects(made_up_verdicts()),
         "learning_curves": figures.learning_curves(epochs),
-        "keep_ratio_path": figures.keep_ratio_path(epochs),
+        "keep_ratio_path": figures.keep_ratio_path(decided, STEPS_PER_EPOCH),
+        "decisions": figures.decisions(decided[decided["method"] == "accuracy_gated"], STEPS_PER_EPOCH, 0.12),
         "accuracy_by_budget": figures.accuracy_by_budget(runs, BUDGETS),
-        "gap_and_drop": figures.gap_and_drop(runs),
-        "controller_paths": figures.controller_paths(
-            losses, {"plateau": {"falls": budget_path(make_controller("plateau"), losses["falls"])}}
-        ),
         "layer_activity": figures.layer_activity(activity),
         "feature_maps": figures.feature_maps(np.zeros((4, 4, 3), np.uint8), maps, "cat"),
-        "loss_around_resets": figures.loss_around_resets(epochs),
-        "disturbance_curves": figures.disturbance_curves(
-            measures,
-            runs.set_index(["method", "seed"])["test_accuracy"],
-            {"noise": "noise (standard deviation)", "contrast": "contrast left", "removal": "channels removed"},
-        ),
-        "measures_by_budget": figures.measures_by_budget(measures),
-        "similarity_by_layer": figures.similarity_by_layer(layers),
-        "specification_curve": figures.specification_curve(made_up_specifications()),
         "block_schematic": block_schematic(),
     }
 
@@ -112,7 +88,22 @@ FIGURES = every_figure()
 
 
 def test_every_public_figure_is_drawn_here() -> None:
-    assert set(FIGURES) - {"block_schematic"} == set(figures.__all__) - {"METHODS", "CYCLING", "MEASURES"}
+    assert set(FIGURES) - {"block_schematic"} == {name for name in figures.__all__ if name.islower()}
+
+
+def test_every_controller_has_a_look_of_its_own() -> None:
+    assert list(figures.METHODS) == list(CONTROLLERS)
+    assert len({look.colour for look in figures.METHODS.values()}) == len(CONTROLLERS)
+
+
+def test_every_method_that_has_runs_is_named_in_a_figure_of_runs() -> None:
+    for name in ("accuracy_by_budget", "learning_curves"):
+        text = alternative_text(FIGURES[name])
+        assert [method for method in CONTROLLERS if f"{method} 0" not in text] == [], name
+
+
+def test_every_measure_of_a_claim_has_words() -> None:
+    assert {claim.measure for claim in CLAIMS} <= set(figures.MEASURES)
 
 
 @pytest.mark.parametrize("name", FIGURES)
@@ -122,6 +113,7 @@ def test_a_figure_becomes_one_drawing_that_follows_the_theme(name: str) -> None:
     assert root.attrib["role"] == "img"
     assert root.attrib["aria-label"] == alternative_text(FIGURES[name])
     assert INK not in drawing and "currentColor" in drawing
+    assert list(root.iter("{http://www.w3.org/2000/svg}text")), "text stays text"
     identities = [element.attrib["id"] for element in root.iter() if "id" in element.attrib]
     assert len(identities) == len(set(identities))
     references = {
@@ -134,26 +126,79 @@ def test_a_figure_becomes_one_drawing_that_follows_the_theme(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_can_be_read_on_a_phone(name: str) -> None:
+    """Text of 10 points is 9 pixels high where the figure is 350 pixels wide."""
+    figure = FIGURES[name]
+    assert figure.get_figwidth() <= 5.6
+    texts = [text for text in figure.findobj(match=lambda one: hasattr(one, "get_fontsize")) if text.get_text().strip()]
+    assert texts and min(text.get_fontsize() for text in texts) >= 10
+
+
+@pytest.mark.parametrize("name", FIGURES)
 def test_axes_are_labelled(name: str) -> None:
-    """Every panel with an axis has a label below its column and left of its row, or names its rows by method."""
+    """Every panel with an axis has a label below its column, and one beside it or names of its rows."""
     for axes in FIGURES[name].axes:
-        if not axes.axison:
+        if not axes.axison or not len(axes.get_xticks()):
             continue
         spec = axes.get_subplotspec()
         column = [other for other in FIGURES[name].axes if other.get_subplotspec().colspan == spec.colspan]
-        row = [other for other in FIGURES[name].axes if other.get_subplotspec().rowspan == spec.rowspan]
         assert any(other.get_xlabel() for other in column)
-        names = {label.get_text() for label in axes.get_yticklabels()}
-        by_method = bool(names) and names <= set(figures.METHODS)
-        assert by_method or any(other.get_ylabel() for other in row) or FIGURES[name].get_supylabel()
+        named = any(re.search("[a-z]", label.get_text()) for label in axes.get_yticklabels())
+        assert named or axes.get_ylabel() or FIGURES[name].get_supylabel()
 
 
 def test_alternative_text_states_the_plotted_numbers() -> None:
     text = alternative_text(FIGURES["accuracy_by_budget"])
-    runs = made_up_runs()
-    for method, group in runs.groupby("method"):
+    for method, group in made_up_runs().groupby("method"):
         assert f"{method} {group['accuracy_at_1.0'].mean():.2f} at 1" in text
-    assert "geometric resets 1 times and goes down to 0.20" in alternative_text(FIGURES["keep_ratio_path"])
+    decided = made_up_decisions()
+    gated = decided[decided["method"] == "accuracy_gated"]
+    assert gated["reset"].sum() == 1
+    least = gated["keep_ratio"].min()
+    assert f"accuracy_gated goes down to {least:.2g}, resets: 1" in alternative_text(FIGURES["keep_ratio_path"])
+    assert f"resets: 1; the keep-ratio goes down to {least:.2g}" in alternative_text(FIGURES["decisions"])
+    assert "clean test accuracy: +2.00 points (95 % interval -0.50 to +4.50, pairs: 3; the paper reports +1.07)" in (
+        alternative_text(FIGURES["effects"])
+    )
+
+
+def test_ratios_are_no_gains() -> None:
+    assert "training time" not in alternative_text(FIGURES["effects"])
+
+
+def test_one_pair_has_no_interval() -> None:
+    text = alternative_text(figures.effects(made_up_verdicts(pairs=1)))
+    assert "nan" not in text and "interval" not in text
+
+
+def test_where_no_test_image_was_looked_at_only_training_is_drawn() -> None:
+    epochs = made_up_epochs().assign(test_accuracy=np.nan, sparse_accuracy=np.nan)
+    assert len(figures.learning_curves(epochs).axes) == 1
+
+
+def test_small_keep_ratios_stay_in_the_picture() -> None:
+    low = made_up_decisions().assign(keep_ratio=lambda decided: decided["keep_ratio"] * 1e-4)
+    assert all(axes.get_ylim()[0] < low["keep_ratio"].min() for axes in figures.keep_ratio_path(low, 10).axes)
+
+
+@pytest.mark.parametrize(
+    "draw",
+    [
+        lambda: figures.effects(made_up_verdicts().assign(pairs=0)),
+        lambda: figures.keep_ratio_path(made_up_decisions().iloc[:0], 10),
+        lambda: figures.decisions(made_up_decisions().assign(average=np.nan), 10, 0.12),
+        lambda: figures.learning_curves(made_up_epochs()[["method", "seed", "epoch"]]),
+    ],
+)
+def test_nothing_to_draw_is_said(draw: object) -> None:
+    with pytest.raises(ValueError, match="there is nothing to draw"):
+        draw()  # type: ignore[operator]
+
+
+def test_zero_is_blank_in_a_feature_map() -> None:
+    maps = {1.0: np.array([[[0.0, 0.001], [0.5, 1.0]]])}
+    _, axes = figures.feature_maps(np.zeros((2, 2, 3), np.uint8), maps, "cat").axes
+    assert axes.images[0].get_array().mask.tolist() == [[True, False], [False, False]]
 
 
 def test_two_drawings_on_one_page_share_no_identity() -> None:
@@ -165,23 +210,18 @@ def test_two_drawings_on_one_page_share_no_identity() -> None:
 
 
 def test_a_drawing_is_the_same_every_time() -> None:
-    assert inline_svg(figures.gap_and_drop(made_up_runs())) == inline_svg(figures.gap_and_drop(made_up_runs()))
+    assert inline_svg(figures.learning_curves(made_up_epochs())) == inline_svg(
+        figures.learning_curves(made_up_epochs())
+    )
 
 
 def test_show_offers_html_and_a_picture_for_print() -> None:
-    bundle = show(FIGURES["gap_and_drop"], "caption with <b>")._repr_mimebundle_()
-    assert bundle["text/html"].startswith('<figure class="drawn" data-code="sparsecycle_book.figures.gap_and_drop"><svg')
+    bundle = show(FIGURES["effects"], "caption with <b>", 'a "name"')._repr_mimebundle_()
+    assert bundle["text/html"].startswith(
+        '<figure class="drawn" data-name="a &quot;name&quot;" data-code="sparsecycle_book.figures.effects"><svg'
+    )
     assert "<figcaption>caption with &lt;b&gt;</figcaption>" in bundle["text/html"]
-    assert bundle["image/png"] == png(FIGURES["gap_and_drop"]) and bundle["image/png"][:4] == b"\x89PNG"
-
-
-def test_a_figure_says_what_it_is_called_and_what_drew_it() -> None:
-    [text] = re.findall(
-        r"<figure[^>]*>", show(FIGURES["gap_and_drop"], "", 'a "name"')._repr_mimebundle_()["text/html"]
-    )
-    assert text == (
-        '<figure class="drawn" data-name="a &quot;name&quot;" data-code="sparsecycle_book.figures.gap_and_drop">'
-    )
+    assert bundle["image/png"] == png(FIGURES["effects"]) and bundle["image/png"][:4] == b"\x89PNG"
 
 
 def test_labels_of_a_linked_table_lead_somewhere_and_cells_are_text() -> None:
@@ -209,25 +249,6 @@ def test_a_row_of_a_linked_table_can_be_led_to() -> None:
 def test_a_figure_without_alternative_text_is_refused() -> None:
     with pytest.raises(ValueError, match="no alternative text"):
         show(Figure())
-
-
-def test_files_for_light_and_dark_pages_differ_in_ink_only(tmp_path: pytest.TempPathFactory) -> None:
-    light, dark = tmp_path / "light.svg", tmp_path / "dark.svg"
-    write_svg(FIGURES["gap_and_drop"], light)
-    write_svg(FIGURES["gap_and_drop"], dark, dark=True)
-    assert INK in light.read_text() and INK not in dark.read_text()
-    assert len(light.read_text()) == len(dark.read_text())
-
-
-def test_one_seed_has_no_interval_and_small_budgets_stay_in_the_picture() -> None:
-    runs = made_up_runs()
-    runs = runs[runs["seed"] == 0]
-    table = verdict_table(runs, "quick")
-    headline = table[table["claim"] == "C1"]
-    text = alternative_text(figures.paired_effects(headline))
-    assert "nan" not in text and "interval" not in text
-    low = made_up_epochs().assign(keep_ratio=lambda epochs: epochs["keep_ratio"] * 0.02)
-    assert all(axes.get_ylim()[0] < low["keep_ratio"].min() for axes in figures.keep_ratio_path(low).axes)
 
 
 def test_a_frame_as_a_markdown_table() -> None:

@@ -1,7 +1,6 @@
-"""What the repository promises about itself: pinned versions, a README from records, a ledger without gaps."""
+"""What the book promises about itself: a README from records, a ledger without gaps, builds that fail loudly."""
 
 import ast
-import math
 import re
 import socket
 import subprocess
@@ -10,122 +9,66 @@ import tomllib
 from pathlib import Path
 
 import nbformat
-import pandas as pd
 import pytest
 import yaml
 
 from conftest import ROOT
-from sparsecycle import RunConfig, load_runs
-from sparsecycle_book.ledger import ledger_markdown, read_ledger, summary_sentence
+from sparsecycle import RunConfig
+from sparsecycle_book.ledger import GROUPS, ledger_sentence, ledger_table, read_ledger
 from sparsecycle_book.readme import current_readme, with_part
-from sparsecycle.runs.records import find_records
-from sparsecycle_book.report.answers import answer
-from sparsecycle_book.report.tables import results_table, tiers_table
-from sparsecycle.analysis.selection import effects, shown_tier, tier
-from sparsecycle.analysis.statistics import verdict_table
-from test_numbers import PAGES, prose
 
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-
-
-def locked() -> dict[str, str]:
-    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
-    pins = [line for line in lines if line and not line.startswith("#")]
-    assert all(re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", pin) for pin in pins), "names and versions only"
-    return {name.lower().replace("_", "-"): version for name, version in (pin.split("==") for pin in pins)}
-
-
-def test_every_dependency_is_locked_within_its_range() -> None:
-    from packaging.requirements import Requirement
-
-    wanted = list(PROJECT["dependencies"])
-    for extra in PROJECT["optional-dependencies"].values():
-        wanted += extra
-    versions = locked()
-    for text in wanted:
-        requirement = Requirement(text)
-        name = requirement.name.lower().replace("_", "-")
-        assert name in versions, f"{name} is not in requirements.lock"
-        assert requirement.specifier.contains(versions[name]), f"{text} but locked at {versions[name]}"
-
-
-def test_conda_users_get_the_locked_versions() -> None:
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    [pip] = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
-    assert pip == ["-r requirements.lock", "-e ."]
+LEDGER = ROOT / "book" / "ledger.yaml"
 
 
 def test_the_readme_says_what_the_records_say() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    runs = load_runs()
     assert current_readme() == readme, "run `make readme`"
-    for part in ("answer", "figure", "sure", "results", "companion"):
+    for part in ("answer", "results", "companion"):
         changed = with_part(readme, part, "something else")
         assert changed != readme and "something else" in changed
-    assert "0.8797" in results_table(runs) and "`quick`" in results_table(runs)
 
 
-def test_a_named_configuration_is_a_preset_and_nothing_else() -> None:
-    said = {path.name: prose(path) for path in PAGES} | {"the table in the README": results_table(load_runs())}
-    assert [name for name, text in said.items() if re.search(r"\btiers?\b", text, re.IGNORECASE)] == []
+def test_the_readme_s_code_runs() -> None:
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    names: dict[str, object] = {}
+    exec(code, names)
+    assert "25 of them" in code and names["controller"].keep_ratio == 1.0  # type: ignore[attr-defined]
 
 
-def test_without_paper_runs_the_answer_says_so_first() -> None:
-    runs = load_runs()
-    assert answer(runs[runs["preset"] != "paper"]).startswith("**At the paper's scale")
-    assert "no runs yet" in answer(runs[runs["preset"] != "paper"])
-    assert "none yet" in tiers_table(runs[runs["preset"] != "paper"])
+def test_ledger_rows_are_whole() -> None:
+    for row in read_ledger(LEDGER):
+        parts = {"group", "choice", "fields", "script"} | (set() if row["group"] == "confirmed" else {"ours"})
+        assert set(row) == parts, row["choice"]
+        assert row["group"] in GROUPS and row["choice"] and row["script"]
+        assert set(row["fields"]) <= set(RunConfig.model_fields)
 
 
-def test_the_shipped_quick_runs_are_complete_and_from_clean_trees() -> None:
-    runs = tier(load_runs(), "quick")
-    counts = runs.groupby("method")["seed"].apply(sorted).to_dict()
-    assert counts == {method: [0, 1, 2] for method in ("dense", "loss_gated", "plateau", "geometric")}
-    assert runs["git_clean"].all() and runs["git_revision"].notna().all()
-    rows = effects(load_runs(), "quick")
-    assert set(rows["seeds"]) == {3} and all(len(values) == 3 for values in rows["differences"])
-    assert shown_tier(load_runs()) in ("quick", "classroom", "paper")
+def test_every_choice_that_makes_up_the_method_is_in_the_ledger() -> None:
+    named = {field for row in read_ledger(LEDGER) for field in row["fields"]}
+    controls = {"keep_ratio", "path_from", "shuffled"}
+    places = {"preset", "seed", "dataset", "test_images", "holdout_images", "subset", "budgets"}
+    assert named == set(RunConfig.model_fields) - controls - places
 
 
-def test_the_search_never_saw_a_test_image() -> None:
-    records = find_records(ROOT / "data" / "search")
-    assert len(records) >= 10
-    assert all(record.evaluated_on == "validation" for _, record, _ in records)
-    assert all(record.config["holdout_images"] > 0 for _, record, _ in records)
+def test_values_in_the_ledger_are_those_of_the_presets() -> None:
+    text = ledger_table(LEDGER, "corrected").to_string()
+    paper, short = (RunConfig(preset=preset, method="accuracy_gated") for preset in ("paper", "paper100"))
+    assert f"`epochs` {paper.epochs}" in text and f"{short.epochs} at `paper100`" in text
+    assert "`scope` sample" in ledger_table(LEDGER, "confirmed").to_string()
 
 
-def test_ledger_rows_are_whole_and_their_values_come_from_the_configuration() -> None:
-    rows = read_ledger(ROOT / "book" / "ledger.yaml")
-    for row in rows:
-        assert set(row) - {"shown_by", "not_varied"} == {"choice", "fields", "known", "why", "alternatives"}
-        assert row["choice"] and row["known"] and row["why"] and row["alternatives"]
-    text = ledger_markdown(ROOT / "book" / "ledger.yaml", pd.DataFrame())
-    study, quick, paper = (RunConfig(preset=preset, method="plateau") for preset in ("classroom", "quick", "paper"))
-    told = f"`epochs` is {study.epochs} at `classroom` and `ablation`, {quick.epochs} at `quick`, {paper.epochs} at"
-    assert told in text
-    assert f"`decay` is {quick.decay}" in text
-    gated = RunConfig(preset="classroom", method="loss_gated")
-    assert f"`tolerance` is {gated.tolerance} (`loss_gated`) and {study.tolerance} (`plateau`)" in text
-    assert summary_sentence(ROOT / "book" / "ledger.yaml", pd.DataFrame()).startswith(f"{len(rows)} choices")
+def test_what_a_row_says_of_the_script_is_what_the_configuration_says() -> None:
+    """A choice that the script confirms or corrects has the script's value at the published preset."""
+    sources = RunConfig(preset="paper", method="accuracy_gated").sources()
+    settled = [row for row in read_ledger(LEDGER) if row["group"] != "open"]
+    ours = [field for row in settled for field in row["fields"] if sources[field] != "author's script"]
+    assert ours == ["evaluate_last"], "which adds nothing where every epoch is looked at"
 
 
-def test_a_ledger_row_shows_what_varying_it_changed_and_only_its_own() -> None:
-    effects = {"gain": 0.012, "change": -0.034, "change_low": -0.05, "change_high": 0.01, "seeds": 3}
-    effects |= {"excluded": 0, "same_runs": False, "against": ""}
-    variants = ("", "scope=network", "floor=0.05", "headline_budget=0.25")
-    ablations = pd.DataFrame([{"method": "plateau", "variant": variant, **effects} for variant in variants])
-    text = "\n" + ledger_markdown(ROOT / "book" / "ledger.yaml", ablations)
-    items = text.split("\n- **")[1:]
-    shown = {item.split("**")[0]: re.findall(r"    - `([^`]+=[^`]+)`", item) for item in items}
-    assert {choice: found for choice, found in shown.items() if found} == {
-        'What "global" ranges over': ["scope=network"],
-        "One budget for the whole network": ["scope=network"],
-        "Smallest budget": ["floor=0.05"],
-        "Budget of the headline accuracy": ["headline_budget=0.25"],
-    }
-    [floor] = [item for item in items if item.startswith("Smallest budget")]
-    assert "`plateau` +1.2, changed by -3.4 (-5.0 to +1.0, 3 seeds)" in floor
-    assert "4 of the" in summary_sentence(ROOT / "book" / "ledger.yaml", ablations)
+def test_the_ledger_counts_its_groups() -> None:
+    groups = [row["group"] for row in read_ledger(LEDGER)]
+    assert ledger_sentence(LEDGER).startswith(f"Of {len(groups)} choices the author's script confirms ")
+    assert f"leaves {groups.count('open')} open" in ledger_sentence(LEDGER)
 
 
 def test_stored_notebook_outputs_hold_no_path_of_a_machine() -> None:
@@ -138,7 +81,21 @@ def test_stored_notebook_outputs_hold_no_path_of_a_machine() -> None:
 
 @pytest.mark.parametrize("name", ["jupyter-book", "myst-nb"])
 def test_the_book_is_built_by_the_major_version_that_reads_its_configuration(name: str) -> None:
-    assert locked()[name].startswith("1.")
+    assert re.search(rf"^{name}==1\.", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
+
+
+def test_every_page_of_the_contents_exists_and_every_page_is_in_them() -> None:
+    contents = (ROOT / "_toc.yml").read_text(encoding="utf-8")
+    files = re.findall(r"(?:file|root): (\S+)", contents)
+    pages = {path.with_suffix("").relative_to(ROOT).as_posix() for path in ROOT.glob("*/*") if _is_page(path)}
+    runs = {path.with_suffix("").relative_to(ROOT).as_posix() for path in (ROOT / "book" / "runs").glob("*.ipynb")}
+    assert set(files) == pages | runs and len(files) == len(set(files))
+
+
+def _is_page(path: Path) -> bool:
+    folders = {"book": (".md",), "course": (".md", ".ipynb"), "notebooks": (".ipynb",)}
+    parameterised = path.parent.name == "notebooks" and path.stem in ("run", "set")
+    return path.suffix in folders.get(path.parent.name, ()) and not parameterised
 
 
 def test_own_runs_are_added_to_the_contents() -> None:
@@ -146,43 +103,6 @@ def test_own_runs_are_added_to_the_contents() -> None:
     code += "print(yaml.safe_dump(t.with_own_runs(c, ['dense'])))"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "book", capture_output=True, text=True, check=True)
     assert "book/your-runs/dense" in done.stdout and "Yours: dense, seed 0" in done.stdout
-
-
-def synthetic(rows: list[tuple[str, int, float, str]]) -> pd.DataFrame:
-    """Runs of the quick preset: method, seed, test accuracy, status."""
-    return pd.DataFrame(
-        {
-            "preset": "quick", "method": method, "seed": seed, "variant": "", "status": status, "evaluated_on": "test",
-            "test_accuracy": accuracy, "train_accuracy": 0.6, "gap": 0.6 - accuracy, "drop_from_best": 0.0,
-            "budget_area": accuracy, "training_seconds": 10.0, "wall_seconds": 12.0, "images_per_second": 100.0,
-            "parameters": 77610,
-        }
-        for method, seed, accuracy, status in rows
-    )  # fmt: skip
-
-
-def test_a_diverged_run_is_counted_apart() -> None:
-    rows = [("dense", seed, 0.5, "complete") for seed in range(3)]
-    rows += [("plateau", seed, 0.51, "complete") for seed in range(2)] + [("plateau", 2, math.nan, "diverged")]
-    table = results_table(synthetic(rows))
-    assert "2 (+1 diverged)" in table and "nan" not in table
-    assert "over 2 seeds: *inconclusive*" in answer(synthetic(rows))
-
-
-def test_one_seed_gets_no_interval() -> None:
-    text = answer(synthetic([("dense", 0, 0.5, "complete"), ("plateau", 0, 0.52, "complete")]))
-    assert "+2.0 points against dense over 1 seed: *inconclusive*" in text and "nan" not in text
-
-
-def test_the_same_runs_under_two_names_are_said_to_be_so() -> None:
-    rows = [
-        (method, seed, 0.5 + 0.01 * seed, "complete") for method in ("geometric", "loss_gated") for seed in range(3)
-    ]
-    rows += [("dense", seed, 0.5, "complete") for seed in range(3)]
-    assert "`loss_gated` made the same runs as `geometric`" in answer(synthetic(rows))
-    table = verdict_table(synthetic(rows), "quick")
-    row = table[(table["claim"] == "C8") & (table["comparison"] == "loss_gated - geometric")].iloc[0]
-    assert row["verdict"] == "same runs" and math.isnan(row["low"]) and math.isnan(row["p_holm"])
 
 
 def test_a_failing_notebook_fails_the_book(tmp_path: Path) -> None:
@@ -204,12 +124,20 @@ def test_every_figure_is_the_value_of_its_cell(path: Path) -> None:
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type != "code" or "show(" not in cell.source:
             continue
-        body = ast.parse(cell.source).body
-        calls = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
-        shown = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "show"]
-        last = ast.walk(body[-1]) if isinstance(body[-1], ast.Expr) else []
-        in_last = [node for node in last if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)]
-        assert len(shown) == sum(call.func.id == "show" for call in in_last), cell.source
+        tree = ast.parse(cell.source)
+        last = tree.body[-1]
+        assert isinstance(last, ast.Expr), cell.source
+        seen: list[ast.stmt] = [last]
+        if isinstance(last.value, ast.Name):  # of a figure or a sentence, whichever there is
+            name = last.value.id
+            assigned = [node for node in ast.walk(tree) if isinstance(node, ast.Assign)]
+            seen += [node for node in assigned if ast.unparse(node.targets[0]) == name]
+        shown = [node for one in seen for node in ast.walk(one) if _is_show(node)]
+        assert len(shown) == sum(map(_is_show, ast.walk(tree))), cell.source
+
+
+def _is_show(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "show"
 
 
 def test_the_citation_is_whole_and_of_this_version() -> None:
@@ -219,15 +147,3 @@ def test_the_citation_is_whole_and_of_this_version() -> None:
     assert (cited["version"], cited["license"]) == (project["version"], project["license"])
     numbers = {identifier["value"] for one in cited["references"] for identifier in one["identifiers"]}
     assert numbers == {"arXiv:2603.03131", "arXiv:1906.11626"}
-
-
-def test_the_map_of_the_folders_names_each_that_there_is() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    folders = {line.split("/")[0] for line in tracked.splitlines() if "/" in line}
-    inside = {
-        line.split("/")[2]
-        for line in tracked.splitlines()
-        if line.startswith("src/sparsecycle/") and line.count("/") > 2
-    }
-    assert [name for name in folders | inside if f"{name}/`" not in text] == []

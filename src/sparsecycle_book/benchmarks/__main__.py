@@ -14,7 +14,7 @@ from sparsecycle_book.benchmarks.steps import Step, measure_limits, measure_memo
 from sparsecycle_book.benchmarks.targets import targets_table
 from sparsecycle_book.benchmarks.timing import keep_freed_memory
 
-CPU_SIZES = [(10, 1, 50), (10, 1, 200), (10, 2, 100), (10, 4, 50), (16, 1, 100), (22, 1, 100)]
+CPU_SIZES = [(10, 1, 64), (10, 1, 256), (10, 2, 128), (10, 4, 64), (16, 1, 128), (22, 1, 128)]
 GPU_SIZES = [(28, 4, 256), (28, 4, 512), (28, 2, 128), (28, 8, 128), (16, 4, 128), (40, 4, 128)]
 
 

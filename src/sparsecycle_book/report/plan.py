@@ -6,7 +6,7 @@ import pandas as pd
 
 from sparsecycle.analysis.verdicts import CLAIMS, control_verdict, gain_verdict, property_verdict
 from sparsecycle.config import RunConfig
-from sparsecycle.runs.studies import Grid
+from sparsecycle.runs.studies import Studies
 from sparsecycle_book.figures import MEASURES
 
 RULES: dict[str, Callable[..., str]] = {
@@ -47,11 +47,11 @@ def rule_table(claims: str) -> str:
     return "\n".join(table)
 
 
-def study_table(grid: Grid) -> pd.DataFrame:
+def study_table(studies: Studies) -> pd.DataFrame:
     """One row a declared study: its name, runs, and what it is for."""
     rows = [
-        {"study": f"`{name}`", "runs": len(grid.configurations(name)), "what for": study.about}
-        for name, study in grid.studies.items()
+        {"study": f"`{name}`", "runs": len(studies.configurations(name)), "what for": study.about}
+        for name, study in studies.studies.items()
     ]
     return pd.DataFrame(rows)
 
