@@ -1,22 +1,22 @@
-"""The training loop: determinism, resuming after real kills, divergence, and what it refuses."""
+"""A run from start to record: determinism, resuming after any step, divergence, looks, and what it refuses."""
 
-import hashlib
-import json
-import shutil
+import os
+import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
-from conftest import ROOT, TIMES, same_run, without_checksum
-from sparsecycle import RunConfig, WideResNet, train
+from conftest import same_run
+from sparsecycle import RunConfig, train
 from sparsecycle.errors import InputError
-from sparsecycle.runs.folders import run_folder
-from sparsecycle.runs.networks import load_model, load_trained, make_network
-from sparsecycle.trainer import learning_rate, make_optimizer
-from sparsecycle.runs.records import RunRecord, read_epochs
+from sparsecycle.runs import execute
 from sparsecycle.runs.execute import _Saver, resolve_device
+from sparsecycle.runs.folders import run_folder
+from sparsecycle.runs.networks import load_model
+from sparsecycle.runs.records import RunRecord, read_correct, read_decisions, read_epochs
 
 
 def test_same_seed_same_result_and_another_seed_another(tiny: Any, tmp_path: Path) -> None:
@@ -25,20 +25,19 @@ def test_same_seed_same_result_and_another_seed_another(tiny: Any, tmp_path: Pat
     assert records[0].results() != records[2].results()
 
 
-def test_methods_share_weights_and_order_until_their_budgets_part(tiny: Any, tmp_path: Path) -> None:
-    """Runs are paired by seed: the first period is dense for all, so it must be the same to the last bit."""
-    rows = []
-    for method in ("dense", "loss_gated", "plateau"):
+def test_methods_share_weights_and_order_until_their_keep_ratios_part(tiny: Any, tmp_path: Path) -> None:
+    """Runs are paired by seed: until the first decision all are dense, so they must be the same to the last bit."""
+    losses = set()
+    for method in ("dense", "accuracy_gated", "geometric"):
         config = tiny(method)
+        assert config.decision_steps in (None, config.steps_per_epoch), "the first decision comes with the first look"
         train(config, output_dir=tmp_path, progress=False)
-        rows.append(read_epochs(run_folder(config, tmp_path)).iloc[0].drop(TIMES))
-    assert rows[0].equals(rows[1]) and rows[0].equals(rows[2])
+        losses.add(read_epochs(run_folder(config, tmp_path))["train_loss"].iloc[0])
+    assert len(losses) == 1
 
 
 def test_the_network_learns_what_it_is_shown(tmp_path: Path) -> None:
-    config = RunConfig(
-        preset="smoke", method="dense", train_images=50, test_images=20, batch_size=25, epochs=60, learning_rate=0.1
-    )
+    config = RunConfig(preset="smoke", method="dense", train_images=10, test_images=10, batch_size=10, epochs=50)
     record = train(config, output_dir=tmp_path, progress=False)
     assert record.metrics["train_accuracy"] == 1.0
 
@@ -46,28 +45,25 @@ def test_the_network_learns_what_it_is_shown(tmp_path: Path) -> None:
 def test_a_finished_run_is_read_and_another_in_its_place_refused(tiny: Any, tmp_path: Path) -> None:
     first = train(tiny(), output_dir=tmp_path, progress=False)
     assert train(tiny(), output_dir=tmp_path, progress=False) == first
-    folder = run_folder(tiny(), tmp_path)
-    raw = without_checksum(folder / "record.json")
-    (folder / "record.json").write_text(json.dumps(raw | {"identity": "0" * 64}), encoding="utf-8")
-    with pytest.raises(InputError, match="holds the record of another run"):
-        train(tiny(), output_dir=tmp_path, progress=False)
+    other = tiny(seed=1)
+    run_folder(tiny(), tmp_path).rename(run_folder(other, tmp_path))
+    with pytest.raises(InputError, match=r"holds the record of another run \(seed\)"):
+        train(other, output_dir=tmp_path, progress=False)
 
 
 @pytest.mark.parametrize(
     ("method", "fields"),
     [
-        ("loss_gated", {}),
-        ("plateau", {"dropout": 0.2}),
-        ("random", {}),
-        ("geometric", {"scope": "network"}),
+        ("accuracy_gated", {"clip_norm": 0.5, "tolerance": 0.01}),
+        ("random", {"dropout": 0.2}),
         ("geometric", {"selection": "random"}),
+        ("accuracy_gated", {"decision_steps": 3, "evaluate_every": 2}),
     ],
 )
 def test_resuming_after_any_step_gives_the_same_run(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, fields: dict[str, Any]
 ) -> None:
-    fields = {"augmentation": "crop_flip", "warmup_periods": 1, "final_dense_periods": 1} | fields
-    config = tiny(method, epochs=4, **fields)
+    config = tiny(method, epochs=2, **fields)
     train(config, output_dir=tmp_path / "whole", progress=False)
     original = _Saver.__call__
 
@@ -91,39 +87,49 @@ def test_resuming_after_any_step_gives_the_same_run(
     same_run(run_folder(config, tmp_path / "whole"), run_folder(config, tmp_path / "parts"))
 
 
-def test_a_diverged_run_says_so(tiny: Any, tmp_path: Path) -> None:
-    config = tiny(learning_rate=1e30, clip_norm=None)
+def test_a_short_run_writes_no_checkpoint(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A checkpoint of the paper's network is 47 MB: it is a matter of time, not of looks."""
+    written = []
+    monkeypatch.setattr(execute.CheckpointWriter, "save", lambda _, checkpoint: written.append(checkpoint))
+    train(tiny(), output_dir=tmp_path, progress=False)
+    assert not written
+
+
+def test_a_diverged_run_says_so_and_counts_with_what_it_scored(tiny: Any, tmp_path: Path) -> None:
+    config = tiny(learning_rate=1e30)
     record = train(config, output_dir=tmp_path, progress=False)
-    assert record.status == "diverged"
-    assert set(record.metrics.values()) == {None}
-    assert RunRecord.read(run_folder(config, tmp_path)) == record
-    assert "diverged" in record.summary()
-    assert len(read_epochs(run_folder(config, tmp_path))) < config.periods
+    assert record.status == "diverged" and "diverged" in record.summary()
+    assert record.metrics["last_accuracy"] is not None and record.metrics["train_loss"] is None
+    assert RunRecord.read(run_folder(config, tmp_path)).model_dump_json() == record.model_dump_json()  # NaN is not NaN
+    assert len(read_epochs(run_folder(config, tmp_path))) < len(config.looks)
 
 
-def test_warmup_and_final_periods_are_dense(tiny: Any, tmp_path: Path) -> None:
-    config = tiny("fixed", keep_ratio=0.25, epochs=5, warmup_periods=1, final_dense_periods=2)
+def test_looks_come_when_they_are_asked_for_at_both_keep_ratios(tiny: Any, tmp_path: Path) -> None:
+    config = tiny("fixed", keep_ratio=0.1, epochs=5, evaluate_every=2, evaluate_last=2)
     train(config, output_dir=tmp_path, progress=False)
-    assert read_epochs(run_folder(config, tmp_path))["keep_ratio"].tolist() == [1.0, 0.25, 0.25, 1.0, 1.0]
+    epochs, correct = (read(run_folder(config, tmp_path)) for read in (read_epochs, read_correct))
+    assert epochs["epoch"].tolist() == [2, 4, 5] and epochs["step"].tolist() == [4, 8, 10]
+    assert epochs["test_accuracy"].tolist() == correct.dense.mean(axis=1).tolist()
+    assert epochs["sparse_accuracy"].tolist() == correct.sparse.mean(axis=1).tolist()
+    assert set(epochs["keep_ratio"]) == {0.1}
+    model = load_model(run_folder(config, tmp_path), config)
+    assert not np.array_equal(correct.budgets[1.0], correct.budgets[0.02])
+    assert sum(parameter.numel() for parameter in model.parameters()) == 77_850
 
 
-def test_clipping_limits_the_step(tiny: Any, tmp_path: Path) -> None:
-    """With a tiny largest norm and no momentum or decay the weights hardly move; without clipping they do."""
-    moved = []
-    for clip_norm in (1e-6, None):
-        config = tiny("dense", clip_norm=clip_norm, momentum=0.0, weight_decay=0.0)
-        train(config, output_dir=tmp_path, progress=False)
-        torch.manual_seed(config.seed)
-        start = WideResNet(config.depth, config.width).state_dict()
-        end = load_model(run_folder(config, tmp_path), config).state_dict()
-        moved.append(max((end[name] - start[name]).abs().max().item() for name in start))
-    assert moved[0] < 1e-5 < 1e-3 < moved[1]
+def test_without_test_images_nothing_is_looked_at(tiny: Any, tmp_path: Path) -> None:
+    config = tiny(test_images=0)
+    record = train(config, output_dir=tmp_path, progress=False)
+    assert record.evaluated_on == "nothing" and record.budgets == []
+    assert record.metrics["best_accuracy"] is None and record.metrics["train_accuracy"] is not None
+    epochs = read_epochs(run_folder(config, tmp_path))
+    assert epochs[["test_loss", "test_accuracy", "sparse_loss", "sparse_accuracy"]].isna().all(axis=None)
+    assert read_correct(run_folder(config, tmp_path)).dense.shape == (3, 0)
 
 
-def test_a_last_period_that_is_shorter_is_trained_too(tiny: Any, tmp_path: Path) -> None:
-    config = tiny(epochs=3, period_epochs=2.0)
-    train(config, output_dir=tmp_path, progress=False)
-    assert read_epochs(run_folder(config, tmp_path))["step"].tolist() == [4, 6]
+def test_held_out_images_take_the_place_of_the_test_images(tiny: Any, tmp_path: Path) -> None:
+    record = train(tiny("dense", train_images=60, holdout_images=20), output_dir=tmp_path, progress=False)
+    assert record.evaluated_on == "validation"
 
 
 def test_bfloat16_convolutions_train(tiny: Any, tmp_path: Path) -> None:
@@ -131,75 +137,134 @@ def test_bfloat16_convolutions_train(tiny: Any, tmp_path: Path) -> None:
     assert record.status == "complete" and record.provenance.precision == "bfloat16"
 
 
-@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler")
-def test_a_compiled_run_differs_by_rounding_only(tiny: Any, tmp_path: Path) -> None:
-    """Six steps: later ones amplify any rounding. The weights differ in their last digits: it was compiled."""
-    losses, weights = [], []
-    for compiled in (False, True):
-        run = tiny("fixed", keep_ratio=0.3, compile=compiled)
-        train(run, output_dir=tmp_path, progress=False)
-        folder = run_folder(run, tmp_path)
-        losses.append(read_epochs(folder)["train_loss"].to_list())
-        weights.append((folder / "model.safetensors").read_bytes())
-    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
-    assert weights[0] != weights[1]
+def test_a_replay_takes_the_path_of_the_run_that_it_names(tiny: Any, tmp_path: Path) -> None:
+    gated = tiny("accuracy_gated", seed=1, decision_steps=1)
+    name = run_folder(gated, tmp_path).name
+    replay = {shuffled: tiny("replay", path_from=name, shuffled=shuffled, decision_steps=1) for shuffled in (False, True)}
+    with pytest.raises(InputError, match=f"path_from is '{name}', but .* holds no finished run: make that run first"):
+        train(replay[False], output_dir=tmp_path, progress=False)
+    train(gated, output_dir=tmp_path, progress=False)
+    records = {shuffled: train(config, output_dir=tmp_path, progress=False) for shuffled, config in replay.items()}
+    path = read_decisions(run_folder(gated, tmp_path))["keep_ratio"].tolist()
+    taken = {how: read_decisions(run_folder(config, tmp_path))["keep_ratio"].tolist() for how, config in replay.items()}
+    assert taken[False] == path and taken[True] != path and sorted(taken[True]) == sorted(path)
+    assert records[False].identity != records[True].identity
 
 
-def test_held_out_images_take_the_place_of_the_test_images(tiny: Any, tmp_path: Path) -> None:
-    config = tiny("dense", train_images=60, holdout_images=20)
-    record = train(config, output_dir=tmp_path, progress=False)
-    assert record.evaluated_on == "validation"
+def test_a_replay_of_another_path_is_another_run(tiny: Any, tmp_path: Path) -> None:
+    """The path is part of the identity: the run that is named may be made anew with other decisions."""
+    gated = tiny("accuracy_gated", seed=1)
+    replay = tiny("replay", path_from="source", shuffled=False)
+    source = run_folder(replay, tmp_path).parent / "source"
+    other = tiny("geometric", tighten=0.5)
+    for config in (gated, other):
+        train(config, output_dir=tmp_path, progress=False)
+    run_folder(gated, tmp_path).rename(source)
+    train(replay, output_dir=tmp_path, progress=False)
+    source.rename(tmp_path / "away")
+    run_folder(other, tmp_path).rename(source)
+    with pytest.raises(InputError, match=r"another run \(the path that is followed\)"):
+        train(replay, output_dir=tmp_path, progress=False)
 
 
-def test_only_matrices_are_decayed(tiny: Any) -> None:
-    model = make_network(tiny())
-    decayed, free = make_optimizer(model, tiny()).param_groups
-    assert decayed["weight_decay"] > 0 and free["weight_decay"] == 0
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    assert all("norm" in names[id(p)] or names[id(p)].endswith("bias") for p in free["params"])
-    assert len(decayed["params"]) + len(free["params"]) == len(names)
+def test_a_replay_of_a_run_without_decisions_is_refused(tiny: Any, tmp_path: Path) -> None:
+    train(tiny("dense"), output_dir=tmp_path, progress=False)
+    name = run_folder(tiny("dense"), tmp_path).name
+    with pytest.raises(InputError, match="made no decision: name an adaptive one"):
+        train(tiny("replay", path_from=name, shuffled=False), output_dir=tmp_path, progress=False)
 
 
-def test_the_learning_rate_warms_up_and_ends_at_zero(tiny: Any) -> None:
-    config = RunConfig(preset="smoke", method="dense", epochs=6, warmup_epochs=1)
-    warmup = config.steps_per_epoch
-    rates = [learning_rate(config, step) / config.learning_rate for step in range(config.steps + 1)]
-    assert rates[: warmup + 1] == sorted(rates[: warmup + 1]) and rates[warmup] == 1.0
-    assert rates[warmup:] == sorted(rates[warmup:], reverse=True) and abs(rates[-1]) < 1e-12
+def test_two_runs_in_two_threads_are_refused_and_torch_is_as_it_was(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a run sets belongs to the process: generators, deterministic mode."""
+    inside, go_on, outcomes = threading.Event(), threading.Event(), []
+    original = execute._Run.train
+
+    def held(run: Any, progress: Any) -> None:
+        inside.set()
+        assert go_on.wait(60)
+        original(run, progress)
+
+    monkeypatch.setattr(execute._Run, "train", held)
+    first = threading.Thread(target=lambda: outcomes.append(train(tiny(), output_dir=tmp_path / "1", progress=False)))
+    generator = torch.get_rng_state()
+    first.start()
+    assert inside.wait(60)
+    with pytest.raises(InputError, match="another run is under way in this process"):
+        train(tiny(), output_dir=tmp_path / "2", progress=False)
+    go_on.set()
+    first.join()
+    alone = train(tiny(), output_dir=tmp_path / "3", progress=False)
+    assert outcomes[0].results() == alone.results()
+    assert not torch.are_deterministic_algorithms_enabled() and torch.equal(torch.get_rng_state(), generator)
 
 
-def test_places_that_cannot_be_used_are_named(tiny: Any, tmp_path: Path) -> None:
+def test_a_system_that_does_not_tell_the_memory_loses_no_run(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Path.read_text
+
+    def without_the_line(path: Path, *args: Any, **kwargs: Any) -> str:
+        text = original(path, *args, **kwargs)
+        return text if path != Path("/proc/self/status") else text.replace("VmHWM", "VmRSS")
+
+    monkeypatch.setattr(Path, "read_text", without_the_line)
+    record = train(tiny(), output_dir=tmp_path, progress=False)
+    assert record.status == "complete" and record.provenance.peak_memory_mib is None
+
+
+def test_progress_can_be_told_to_a_function(tiny: Any, tmp_path: Path) -> None:
+    told: list[float] = []
+    train(tiny(), output_dir=tmp_path, progress=told.append)
+    assert told == pytest.approx([(step + 1) / 6 for step in range(6)])
+
+
+def test_the_home_folder_can_be_said_for_short(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    train(tiny(), output_dir="~/runs", progress=False)
+    assert (run_folder(tiny(), tmp_path / "runs") / "record.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"output_dir": 2024}, "output_dir is 2024, but must be the name of a folder"),
+        ({"output_dir": ""}, "output_dir is '', but must be the name of a folder"),
+        ({"data_dir": 7}, "data_dir is 7, but must be the name of a folder"),
+        ({"data_dir": "nowhere/at/all"}, "data_dir"),
+        ({"device": 0}, "device is 0, but must be"),
+        ({"device": "tpu"}, "device is 'tpu', but must be"),
+        ({"checkpoint_minutes": "5"}, "checkpoint_minutes is '5', but must be a number"),
+        ({"checkpoint_minutes": 0}, "checkpoint_minutes is 0, but must be above 0"),
+    ],
+)
+def test_what_cannot_be_used_is_named(tiny: Any, tmp_path: Path, given: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        train(tiny(), progress=False, **({"output_dir": tmp_path} | given))
+    with pytest.raises(InputError, match="config is 'smoke', but must be a RunConfig"):
+        train("smoke", output_dir=tmp_path)
+
+
+def test_a_folder_below_a_file_is_named(tiny: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError, match="cannot be written"):
         train(tiny(), output_dir=tmp_path / "file" / "runs", progress=False)
-    with pytest.raises(InputError, match="data_dir"):
-        train(tiny(), data_dir=tmp_path / "nowhere", output_dir=tmp_path, progress=False)
-    with pytest.raises(InputError, match="device is 'tpu'"):
-        resolve_device("tpu")
 
 
-def test_weights_come_back_as_they_were(tiny: Any, tmp_path: Path) -> None:
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    assert resolve_device("auto") == "cpu"
+    with pytest.raises(InputError, match="torch sees no GPU here"):
+        resolve_device("cuda")
+
+
+def test_weights_come_back_only_into_the_network_that_they_are_of(tiny: Any, tmp_path: Path) -> None:
     config = tiny()
     train(config, output_dir=tmp_path, progress=False)
     folder = run_folder(config, tmp_path)
-    assert sum(parameter.numel() for parameter in load_model(folder, config).parameters()) == 77_610
     with pytest.raises(InputError, match="does not fit the configuration"):
-        load_model(folder, RunConfig(preset="smoke", method="plateau", width=2))
+        load_model(folder, RunConfig(preset="smoke", method="dense", width=2))
     with pytest.raises(InputError, match="does not exist"):
         load_model(tmp_path, config)
-
-
-@pytest.mark.parametrize("method", ["dense", "loss_gated", "plateau"])
-def test_shipped_networks_give_their_recorded_accuracy(method: str) -> None:
-    from sparsecycle.trainer import load_images
-    from sparsecycle.evaluation.accuracy import evaluate
-
-    model, config = load_trained("classroom", method)
-    record = RunRecord.read(ROOT / "data" / "runs" / "classroom" / f"{method}-seed0")
-    images = load_images(config)
-    for result in record.budgets:
-        measured = evaluate(model, images.test_images, images.test_labels, result.keep_ratio)
-        # Another number of threads or another CPU may turn the odd image: at most 0.3 points of 1,000 images.
-        assert abs(measured.accuracy - result.accuracy) <= 0.003
-    weights = (ROOT / "data" / "checkpoints" / "classroom" / f"{method}-seed0.safetensors").read_bytes()
-    assert hashlib.sha256(weights).hexdigest() == record.files["model.safetensors"]
+    assert os.path.getsize(folder / "model.safetensors") < 400_000

@@ -285,7 +285,8 @@ class _Run:
                     progress(trainer.step / config.steps)
                 return save.due
 
-            for look in config.looks[len(self.state.history) :]:
+            left = [] if self.diverged else config.looks[len(self.state.history) :]
+            for look in left:
                 if self.diverged:
                     break
                 part = None
@@ -306,7 +307,7 @@ class _Run:
                 )
                 if save.due:
                     save(self._checkpoint)
-            if checkpoint_files(self.folder) and not save.just_saved:  # a long run: measuring it may take long, too
+            if left and checkpoint_files(self.folder) and not save.just_saved:  # a long run: measuring it may take long, too
                 save(self._checkpoint)
         if stop.number is not None:  # it came after the last step
             raise Stopped(stop.number)

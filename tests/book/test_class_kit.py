@@ -1,4 +1,4 @@
-"""Buttons for Binder and Colab, and the cell that finds the library where a lesson is opened."""
+"""What a class takes along: the cell that finds the library where a lesson is opened, and the kit without a network."""
 
 import re
 import shutil
@@ -8,9 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import yaml
 
-import launch_buttons
 from conftest import ROOT
 
 sys.path.insert(0, str(ROOT / "course"))
@@ -51,52 +49,6 @@ def test_every_lesson_finds_the_library_of_the_checkout_around_it(tmp_path: Path
 def test_without_a_checkout_and_an_address_it_says_what_to_do(tmp_path: Path) -> None:
     done = opened(bootstrap(LESSONS[0]), tmp_path)
     assert done.returncode == 1 and done.stderr.startswith("sparsecycle was not found: open this file with the kernel")
-
-
-def test_the_lessons_and_the_buttons_have_one_address() -> None:
-    for path in LESSONS:
-        assert f'ADDRESS = "{launch_buttons.address()}"' in bootstrap(path)
-
-
-@pytest.mark.parametrize("repository", ["", "https://github.com/someone/cycling"])
-def test_an_address_makes_buttons_on_the_lessons_and_none_makes_none(tmp_path: Path, repository: str) -> None:
-    notebook = nbformat.v4.new_notebook(metadata={"kernelspec": {"name": "python3", "display_name": "Python 3"}})
-    notebook.cells = [nbformat.v4.new_markdown_cell("# A notebook")]
-    for name in ("course/lesson1", "notebooks/chapter"):
-        (tmp_path / name).parent.mkdir()
-        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
-    (tmp_path / "index.md").write_text("# A page\n", encoding="utf-8")
-    (tmp_path / "conf.py").write_text(f"""
-import sys
-sys.path.insert(0, {str(ROOT / "book")!r})
-import launch_buttons
-launch_buttons.address = lambda: {repository!r}
-extensions, html_theme, nb_execution_mode = ["myst_nb", "launch_buttons"], "sphinx_book_theme", "off"
-""")
-    build = [sys.executable, "-m", "sphinx", "-q", "-b", "html", str(tmp_path), str(tmp_path / "html")]
-    subprocess.run(build, check=True)
-    pages = (tmp_path / "html" / f"{name}.html" for name in ("course/lesson1", "notebooks/chapter"))
-    lesson, chapter = (page.read_text(encoding="utf-8") for page in pages)
-    for place in (
-        "https://mybinder.org/v2/gh/someone/cycling/main?urlpath=lab/tree/course/lesson1.ipynb",
-        "https://colab.research.google.com/github/someone/cycling/blob/main/course/lesson1.ipynb",
-    ):
-        assert (place in lesson) == bool(repository)
-    assert "mybinder" not in chapter and "colab" not in chapter
-
-
-@pytest.mark.parametrize("given", ["https://example.org/cycling", "someone/cycling"])
-def test_an_address_that_neither_service_opens_is_refused(tmp_path: Path, given: str) -> None:
-    path = tmp_path / "pyproject.toml"
-    path.write_text(f'[project]\nname = "x"\n[project.urls]\nRepository = "{given}"\n', encoding="utf-8")
-    with pytest.raises(ValueError, match="but Binder and Colab need one at"):
-        launch_buttons.address(path)
-
-
-def test_binder_finds_the_whole_environment() -> None:
-    parts = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
-    [pip] = [part["pip"] for part in parts if isinstance(part, dict)]
-    assert pip == ["-r requirements.lock", "-e ."]
 
 
 def test_beside_the_wheels_of_a_class_nothing_is_fetched(tmp_path: Path) -> None:
