@@ -19,11 +19,11 @@ def test_a_comparison_of_three_datasets_worked_by_hand() -> None:
     assert result.p_value == pytest.approx(2 / 8, abs=ROUNDING)
 
 
-@pytest.mark.parametrize("n", [3, 5, 10])
+@pytest.mark.parametrize("n", [3, 10])
 def test_the_interval_covers_the_true_mean_in_about_95_percent_of_studies(n: int) -> None:
-    """Of 20,000 studies, 0.94 to 0.96 were covered and the standard error of 4,000 is 0.0035. A plain percentile
-    interval (0.75, 0.84, 0.90) fails each case."""
-    low, high = mean_interval(np.random.default_rng(n).normal(0.0107, 0.003, size=(4000, n)))
+    """Of 20,000 studies, 0.94 to 0.96 were covered and the standard error of 1,000 is 0.007. A plain percentile
+    interval (0.75 and 0.90) fails both."""
+    low, high = mean_interval(np.random.default_rng(n).normal(0.0107, 0.003, size=(1000, n)))
     assert 0.92 <= np.mean((low <= 0.0107) & (high >= 0.0107)) <= 0.98
 
 
