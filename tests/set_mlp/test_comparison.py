@@ -11,8 +11,8 @@ ROUNDING = 1e-12
 
 
 def test_a_comparison_of_three_datasets_worked_by_hand() -> None:
-    """An extreme resample has probability 1/27 > 2.5 %, so the percentile interval is the range 0.02 +- 0.01, widened by
-    4.302653 / 1.959964 * sqrt(3/2) = 2.688647; of eight flips only +++ and --- are as extreme."""
+    """An extreme resample has probability 1/27 > 2.5 %, so the percentile interval is the range 0.02 +- 0.01, widened
+    by 4.302653 / 1.959964 * sqrt(3/2) = 2.688647; of eight flips only +++ and --- are as extreme."""
     result = compare_pairs(("set", "dense", "accuracy"), {"a": 0.01, "b": 0.02, "c": 0.03}, {"d": "no run"})
     assert (result.pairs, result.excluded) == (("a", "b", "c"), ("d",))
     assert (result.low, result.high) == pytest.approx((0.02 - 0.02688647, 0.02 + 0.02688647), abs=1e-8)
