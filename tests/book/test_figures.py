@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from sparsecycle import make_controller
 from sparsecycle.analysis.verdicts import CLAIMS
@@ -130,8 +131,8 @@ def test_a_figure_can_be_read_on_a_phone(name: str) -> None:
     """Text of 10 points is 9 pixels high where the figure is 350 pixels wide."""
     figure = FIGURES[name]
     assert figure.get_figwidth() <= 5.6
-    texts = [text for text in figure.findobj(match=lambda one: hasattr(one, "get_fontsize")) if text.get_text().strip()]
-    assert texts and min(text.get_fontsize() for text in texts) >= 10
+    sizes = [text.get_fontsize() for text in figure.findobj(Text) if isinstance(text, Text) and text.get_text().strip()]
+    assert sizes and min(sizes) >= 10
 
 
 @pytest.mark.parametrize("name", FIGURES)

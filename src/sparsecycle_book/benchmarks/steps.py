@@ -1,5 +1,6 @@
 """One training step, dense and constrained, plain and fast, in several sizes, and its peak memory."""
 
+import math
 import statistics
 import subprocess
 import sys
@@ -185,7 +186,8 @@ def peak_memory(step: Step, device: str, keep_ratio: float) -> float:
     before = peak_memory_mib(device)
     for _ in range(3):
         side()
-    return peak_memory_mib(device) - before
+    after = peak_memory_mib(device)
+    return math.nan if before is None or after is None else after - before
 
 
 @contextmanager
