@@ -46,7 +46,7 @@ _LOOKS = (  # colours of Okabe and Ito, distinguishable with any colour vision, 
 )
 METHODS: dict[str, Look] = dict(zip(CONTROLLERS, cycle(_LOOKS), strict=False))  # every controller, in their order
 MEASURES = {
-    "best_accuracy": "best test accuracy, as reported",
+    "best_accuracy": "test accuracy as reported",
     "clean_accuracy": "clean test accuracy",
     "last_accuracy": "last test accuracy",
     "budget_area": "mean accuracy over all keep-ratios",
@@ -209,7 +209,7 @@ def keep_ratio_path(decisions: pd.DataFrame, steps_per_epoch: "int | pd.Series[i
 def _draw_path(axes: Axes, run: pd.DataFrame, colour: str, least: float) -> None:
     """The keep-ratio of one run as a stair: 1 until the first decision, then each decision's until the next one."""
     epochs, keep_ratios = run["epoch"].to_numpy(), run["keep_ratio"].to_numpy()
-    ends = [0.0, *epochs, epochs[-1] + epochs[0]]
+    ends = [0.0, *epochs, np.ceil(epochs[-1])]  # a run ends with an epoch
     axes.stairs([1.0, *keep_ratios], ends, color=colour, linewidth=2, baseline=None)
     resets = run["reset"].to_numpy(dtype=bool)
     axes.plot(epochs[resets], keep_ratios[resets], "v", color=colour, markersize=6)
