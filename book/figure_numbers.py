@@ -25,8 +25,8 @@ def listed(*runs: str) -> dict[str, str]:
 
 ALL_RUNS = {"runs": "book/executed-runs.html#every-run"}
 YALE = [f"set/Yale/{method}-seed0" for method in ("dense", "static", "set", "set_pruned")]
-# What the figures of a page are drawn from, by their names; under "" those that are not named here. All others are drawn
-# from what their page computes.
+# What figures are drawn from, by page and name; under "" those that are not named here. All others are drawn from what
+# their page computes.
 DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
     "notebooks/costs": {"": {"measured": "notebooks/costs.html#benchmark"}},
     "notebooks/results": {"": ALL_RUNS},
