@@ -77,7 +77,7 @@ test: lint types  ## all that must hold: ruff, import order, mypy, pytest, nbval
 	@$(MAKE) --no-print-directory pages-check
 
 quick: $(READY)  ## the tests of the method itself, in less than a minute
-	@$(ONE_THREAD) $(BIN)/pytest -q -n 2 --dist worksteal tests/core
+	@$(ONE_THREAD) $(BIN)/pytest -q -n 2 --dist worksteal -m 'not slow' tests/core
 
 lint: $(READY)  ## ruff: rules and format; import-linter: the order of imports
 	@$(BIN)/ruff check .
