@@ -6,8 +6,6 @@ import re
 import shutil
 import subprocess
 import sys
-from fractions import Fraction
-from pathlib import Path
 from typing import Any
 
 import nbformat
@@ -15,9 +13,10 @@ import pytest
 
 from conftest import ROOT
 from sparsecycle import RunConfig
-from sparsecycle.controllers import Cycle, PeriodStats
-from sparsecycle.runs.records import read_epochs
-from sparsecycle_book.course.scoring import FREE, LARGEST_MEAN_BUDGET
+from sparsecycle.config import CONTROLLER_FIELDS
+from sparsecycle.controllers import Controller, Decision
+from sparsecycle.runs.records import load_runs
+from sparsecycle_book.course.scoring import LARGEST_MEAN_KEEP_RATIO
 
 
 @pytest.fixture(scope="module")
@@ -32,35 +31,48 @@ def source(page: str) -> str:
     return str(found)
 
 
-def test_the_project_page_names_every_field_that_may_be_changed(page: str) -> None:
-    [rule] = re.findall(r"may be changed with `--set`:\n(.*?)\. No other field may", page, re.DOTALL)
-    assert set(re.findall(r"`(\w+)`", rule)) == FREE
-    assert f"at most {Fraction(LARGEST_MEAN_BUDGET).limit_denominator(10)}" == "at most 2/3" and "two thirds" in page
+def test_the_project_page_names_every_parameter_that_may_be_changed(page: str) -> None:
+    [rule] = re.findall(r"may be changed with `--set`:(.*?)\. The \(geometric\)", page, re.DOTALL)
+    assert set(re.findall(r"`(\w+)`", rule)) == CONTROLLER_FIELDS - {"path_from", "shuffled"}, "a path is another's"
+    assert LARGEST_MEAN_KEEP_RATIO == 2 / 3 and "at most two thirds" in page
+
+
+def test_the_commands_of_the_project_page_are_configurations(page: str) -> None:
+    commands = re.findall(r"sparsecycle run (.*)", page)
+    assert len(commands) == 2
+    for command in commands:
+        given = dict(re.findall(r"--set (\w+)=([\d.]+)", command))
+        seed = int(re.findall(r"--seed (\d+)", command)[0])
+        values = {name: float(value) if "." in value else int(value) for name, value in given.items()}
+        RunConfig(preset="quick", method="accuracy_gated", seed=seed, **values)
 
 
 def test_the_class_of_the_project_page_is_a_controller(source: str) -> None:
-    names: dict[str, Any] = {"Cycle": Cycle, "PeriodStats": PeriodStats}
-    names["my_rule"] = lambda budget, loss, dense, floor: max(floor, budget / 2) if budget > floor else 1.0
+    names: dict[str, Any] = {"Controller": Controller, "Decision": Decision, "Any": Any}
+
+    def my_rule(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]) -> float:
+        memory["decisions"] = memory.get("decisions", 0) + 1
+        return 1.0 if min(accuracies) < 0.5 else keep_ratio / 2
+
+    names["my_rule"] = my_rule
     exec(source, names)
-    mine = names["Mine"]()
-    path = []
-    for loss in (1.0, 1.1, 1.2, 1.3, 0.9):
-        path.append(mine.keep_ratio)
-        mine.update(PeriodStats(loss=loss, accuracy=0.5))
-    assert path == [1.0, 0.5, 0.25, 0.125, 0.1]
-    again = names["Mine"]()
+    mine, again = names["Mine"](decision_steps=2), names["Mine"](decision_steps=2)
+    decisions = mine.update([0.9, 0.8, 0.7, 0.9, 0.4, 0.9, 0.6])
+    assert [(one.keep_ratio, one.reset) for one in decisions] == [(0.5, False), (0.25, False), (1.0, True)]
+    again.update([0.9, 0.8, 0.7])
     again.load_state_dict(json.loads(json.dumps(mine.state_dict())))
-    assert again.keep_ratio == mine.keep_ratio == 1.0 and again.dense_loss == 1.0
+    assert (again.keep_ratio, again.seen, again.memory) == (1.0, [0.6], {"decisions": 3})
+    assert again.update([0.6])[0].keep_ratio == 0.5
 
 
-def test_a_rule_of_one_s_own_trains_with_the_floor_that_its_record_states(tmp_path: Path, source: str) -> None:
+def test_a_rule_of_one_s_own_trains_and_its_decisions_are_recorded(tmp_path: Any, source: str) -> None:
     cells = nbformat.read(ROOT / "course/lesson3_curve.ipynb", as_version=4).cells
     [rule] = [cell.source for cell in cells if cell.source.startswith("def my_rule") and "return" in cell.source]
     package = tmp_path / "src" / "sparsecycle"
     shutil.copytree(ROOT / "src" / "sparsecycle", package, ignore=shutil.ignore_patterns("__pycache__"))
-    inserted(package / "controllers.py", "\nCONTROLLERS:", before=f"{rule}\n\n\n{source}\n\n")
-    inserted(package / "controllers.py", "Random)", before="Mine, ")
-    inserted(package / "config.py", '"random"]', before='"mine", ')
+    inserted(package / "controllers.py", "# Figures, tables and checks of names read this", f"{rule}\n\n\n{source}\n\n")
+    inserted(package / "controllers.py", "Geometric)\n}", "Mine, ")
+    inserted(package / "config.py", '"geometric"]', '"mine", ')
     run = ["run", "--preset", "smoke", "--method", "mine", "--seed", "0", "--no-progress", "--device", "cpu"]
     places = ["--data-dir", str(ROOT / "data"), "--output-dir", str(tmp_path / "runs")]
     # The reference: fast kernels would be compiled anew for a copy.
@@ -68,14 +80,20 @@ def test_a_rule_of_one_s_own_trains_with_the_floor_that_its_record_states(tmp_pa
     command = [sys.executable, "-m", "sparsecycle.cli", *run, *places]
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    folder = tmp_path / "runs" / "smoke" / "mine-seed0"
-    floor = json.loads((folder / "record.json").read_text(encoding="utf-8"))["config"]["floor"]
-    assert floor == RunConfig(preset="smoke", method="loss_gated").floor
-    budgets = read_epochs(folder)["keep_ratio"].tolist()
-    assert min(budgets) == floor and 1.0 in budgets[budgets.index(floor) :], "down to the floor and back"
+    record = json.loads((tmp_path / "runs/smoke/mine-seed0/record.json").read_text(encoding="utf-8"))
+    config = RunConfig(preset="smoke", method="accuracy_gated")
+    assert record["config"]["decision_steps"] == config.decision_steps
+    assert record["metrics"]["decisions"] == config.steps // 2 and record["metrics"]["lowest_keep_ratio"] < 1
 
 
-def inserted(path: Path, mark: str, before: str) -> None:
+def test_the_recorded_rival_keeps_the_rule_for_the_mean_keep_ratio() -> None:
+    runs = load_runs()
+    rivals = runs[(runs["preset"] == "quick") & (runs["method"] == "accuracy_gated") & (runs["variant"] == "")]
+    assert {0, 1, 2} <= set(rivals["seed"]), "the project's seeds"
+    assert rivals["mean_keep_ratio"].max() <= LARGEST_MEAN_KEEP_RATIO
+
+
+def inserted(path: Any, mark: str, before: str) -> None:
     text = path.read_text(encoding="utf-8")
     assert text.count(mark) == 1, mark
     path.write_text(text.replace(mark, before + mark), encoding="utf-8")
