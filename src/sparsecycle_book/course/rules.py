@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -49,7 +50,7 @@ def _told(rule: Rule, patience: int) -> str:
         paths[name] = found
     if all(keep_ratio == 1 for path in paths.values() for keep_ratio in path):
         return "Not yet. It never compresses: the next keep-ratio is always 1."
-    if all(path[:DECISIONS] == paths["steady"] for path in paths.values()):
+    if all(one[: len(other)] == other[: len(one)] for one, other in combinations(paths.values(), 2)):
         return "Not yet. All accuracies lead to the same keep-ratios: a controller looks at the accuracy."
     if min(paths["steady"]) > 0.5:
         return f"Not yet. An accuracy that stays at {HIGH} never brings the keep-ratio down to one half."

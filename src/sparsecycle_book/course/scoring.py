@@ -65,12 +65,9 @@ def sentences(scores: pd.DataFrame) -> list[str]:
         elif not row["seeds"]:
             lines.append(f"{name}: no recorded run of {RIVAL} has one of your seeds")
         else:
-            interval = (
-                f", 95 % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f}" if row["seeds"] > 1 else ""
-            )
-            lines.append(
-                f"{name}: {100 * row['gain']:+.1f} points of clean accuracy over {RIVAL} ({row['seeds']} seeds{interval})"
-            )
+            gain, low, high = (f"{100 * row[key]:+.1f}" for key in ("gain", "low", "high"))
+            interval = f", 95 % interval {low} to {high}" if row["seeds"] > 1 else ""
+            lines.append(f"{name}: {gain} points of clean accuracy over {RIVAL} ({row['seeds']} seeds{interval})")
     return lines
 
 
