@@ -30,6 +30,13 @@ def _in_unit_interval(value: float) -> float:
     return value
 
 
+def _without_slashes(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_][^/\\]*", value):
+        raise ValueError("must be the name of a run's folder, such as 'accuracy_gated-seed0'")
+    return value
+
+
+FolderName = Annotated[str, AfterValidator(_without_slashes)]
 Share = Annotated[float, AfterValidator(_in_unit_interval)]
 LARGEST = 10**9  # of a count: beyond every use, and within what floats hold exactly
 Count = Annotated[int, Field(ge=1, le=LARGEST)]
@@ -119,10 +126,8 @@ class RunConfig(BaseModel):
     )
     floor: float | None = Field(default=None, description="smallest keep-ratio", json_schema_extra=_script(0.0))
     keep_ratio: Share | None = Field(default=None, description="the constant keep-ratio of `fixed`")
-    path_from: str | None = Field(
-        default=None,
-        pattern=r"^[A-Za-z0-9_][^/\\]*$",
-        description="the run that `replay` follows: the name of its folder, beside this run's",
+    path_from: FolderName | None = Field(
+        default=None, description="the run that `replay` follows: the name of its folder, beside this run's"
     )
     shuffled: bool | None = Field(default=None, description="whether `replay` takes the path in random order")
 
@@ -144,7 +149,7 @@ class RunConfig(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _fill_from_preset(cls, values: dict[str, Any]) -> dict[str, Any]:
-        if values.get("preset") not in PRESETS or values.get("method") not in CONTROLLERS:
+        if values.get("preset") not in PRESETS or values.get("method") not in tuple(CONTROLLERS):
             return values  # the field's own check says it better
         method = values["method"]
         applicable = _fields_of(method)
