@@ -69,6 +69,10 @@ class BenchmarkRecord(BaseModel):
         kind = "cpu" if self.environment["device"] == "cpu" else "-".join(self.environment["device"].lower().split())
         return f"{kind}-{self.started.replace(':', '').replace('+0000', '')}.json"
 
+    def step_case(self) -> str:
+        """The case of the training step that was measured in every manner; "" where none was."""
+        return next((one.case for one in self.measurements if one.suite == "step"), "")
+
     def write(self, folder: Path) -> Path:
         """Write a file of its own, whole or not at all."""
         path = folder / self.file

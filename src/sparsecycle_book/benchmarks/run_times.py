@@ -25,14 +25,15 @@ def run_times(record: BenchmarkRecord, runs: pd.DataFrame) -> pd.DataFrame:
         table["suite"].isin(["step", "scaling"]) & (table["side"] == "kernels") & (table["keep_ratio"] == 1.0)
     ]
     step_time = dense.set_index("case")["median"]
-    reference = Step.of_preset("paper" if record.environment["device"] != "cpu" else "classroom")
-    rate = work(reference) / step_time[reference.case]  # 10^9 operations a millisecond
+    [operations] = table.loc[(table["suite"] == "limit") & (table["side"] == "work"), "median"]
+    rate = operations / step_time[record.step_case()]  # 10^9 operations a millisecond
     rows = []
     for preset in PRESETS:
         config, step = RunConfig(preset=preset, method="dense"), Step.of_preset(preset)
         measured = step.case in step_time.index
         milliseconds = float(step_time[step.case]) if measured else work(step) / rate
-        own = runs[(runs["preset"] == preset) & (runs["method"] == "dense") & _same_device(runs, record)]
+        own = runs[(runs["preset"] == preset) & (runs["method"] == "dense")]
+        minutes = own[_same_device(own, record)]["training_seconds"] / 60 if len(own) else pd.Series(dtype=float)
         rows.append(
             {
                 "preset": preset,
@@ -42,8 +43,8 @@ def run_times(record: BenchmarkRecord, runs: pd.DataFrame) -> pd.DataFrame:
                 "s an epoch": milliseconds * config.steps_per_epoch / 1000,
                 "minutes": milliseconds * config.steps / 60_000,
                 "found by": "step measured" if measured else "projected from work",
-                "recorded runs": len(own),
-                "recorded minutes": own["training_seconds"].median() / 60,
+                "recorded runs": len(minutes),
+                "recorded minutes": minutes.median(),
             }
         )
     return pd.DataFrame(rows)

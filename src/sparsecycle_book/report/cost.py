@@ -6,21 +6,20 @@ import textwrap
 
 from sparsecycle import controllers, layer, topk
 from sparsecycle_book.benchmarks.record import BenchmarkRecord, ratio
-from sparsecycle_book.benchmarks.targets import CLASSROOM
 
 
 def step_sentence(record: BenchmarkRecord) -> str:
-    """How much longer a training step of the `classroom` network takes at keep-ratios below 1, in turn with dense."""
-    table = record.table()
-    chosen = table[(table["suite"] == "step") & (table["case"] == CLASSROOM) & (table["side"] == "kernels")]
+    """How much longer a training step takes at keep-ratios below 1, timed in turn with dense ones."""
+    table, case = record.table(), record.step_case()
+    chosen = table[(table["suite"] == "step") & (table["case"] == case) & (table["side"] == "kernels")]
     budgets = sorted(budget for budget in chosen["keep_ratio"].dropna() if budget < 1)
-    sides = [ratio(record, "step", CLASSROOM, ("kernels", budget), ("kernels", 1.0)) for budget in budgets]
+    sides = [ratio(record, "step", case, ("kernels", budget), ("kernels", 1.0)) for budget in budgets]
     factors = [side[0] for side in sides if side]
     if not factors:
-        return "The cost of a step on a CPU was not measured."
+        return "The cost of a step was not measured."
     return (
-        f"Timed in turn on one machine, a training step at a keep-ratio of {budgets[0]:g} to {budgets[-1]:g} takes "
-        f"{min(factors):.2f} to {max(factors):.2f} times as long as a dense one (medians)."
+        f"Timed in turn on one machine, a training step of {case} at a keep-ratio of {budgets[0]:g} to {budgets[-1]:g} "
+        f"takes {min(factors):.2f} to {max(factors):.2f} times as long as a dense one (medians)."
     )
 
 
