@@ -30,7 +30,7 @@ def made_up_study(
         accuracy: the mean of the true accuracy at every look, in (0, 1).
     """
     generator = np.random.default_rng(0)
-    study = {}
+    study: dict[str, list[Looks]] = {}
     for method, deviation in methods.items():
         study[method] = []
         for _ in range(seeds):
