@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from conftest import ROOT
-from sparsecycle_book.ledger import read_ledger
 from sparsecycle.set_mlp.ablations import set_ablation_table
 from sparsecycle.set_mlp.config import SetConfig
-from sparsecycle_book.set_mlp.ledger import set_ledger_markdown, set_ledger_sentence
 from sparsecycle.set_mlp.study import SetStudies
+from sparsecycle_book.ledger import read_ledger
+from sparsecycle_book.set_mlp.ledger import set_ledger_markdown, set_ledger_sentence
 
 LEDGER = ROOT / "book" / "set_ledger.yaml"
 

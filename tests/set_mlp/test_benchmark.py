@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from sparsecycle.set_mlp import sparse_mlp
 from sparsecycle_book.benchmarks.set_mlp import (
     DECAY,
     MOMENTUM,
@@ -13,7 +14,6 @@ from sparsecycle_book.benchmarks.set_mlp import (
     train_step,
 )
 from sparsecycle_book.benchmarks.set_scipy import ScipyMLP
-from sparsecycle.set_mlp import sparse_mlp
 
 
 def test_the_baseline_trains_the_same_network() -> None:

@@ -21,8 +21,8 @@ from sparsecycle.set_mlp.claims import (
     set_verdict_table,
     signed_rank_test,
 )
-from sparsecycle.set_mlp.records import load_set_runs
 from sparsecycle.set_mlp.comparison import compare_pairs
+from sparsecycle.set_mlp.records import load_set_runs
 
 # The table of Demsar (Journal of Machine Learning Research 7, 2006): AUC of four classifiers on 14 datasets.
 DEMSAR = {
@@ -101,12 +101,13 @@ def test_a_comparison_by_hand() -> None:
     assert nothing.pairs == () and math.isnan(p_value)
 
 
+@settings(max_examples=30, deadline=None)  # the first call of 14 is slow
 @given(st.lists(st.floats(-1, 1).filter(bool), min_size=2, max_size=14, unique_by=abs))
 def test_the_signed_rank_test_is_scipy_s_where_no_differences_are_equal(differences: list[float]) -> None:
     assert signed_rank_test(np.array(differences)) == pytest.approx(stats.wilcoxon(differences).pvalue)
 
 
-@settings(max_examples=10)
+@settings(max_examples=10, deadline=None)
 @given(st.lists(st.integers(-3, 3), min_size=2, max_size=9).filter(any))
 def test_the_signed_rank_test_is_exact_also_where_some_are_equal_or_zero(differences: list[int]) -> None:
     values = np.array(differences, dtype=np.float64)

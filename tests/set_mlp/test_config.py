@@ -4,10 +4,10 @@ import pytest
 
 from conftest import ROOT
 from sparsecycle.errors import InputError
-from sparsecycle_book.ledger import read_ledger
 from sparsecycle.set_mlp import config as config_module
 from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
-from sparsecycle.set_mlp.records import set_run_name
+from sparsecycle.set_mlp.record import set_run_name
+from sparsecycle_book.ledger import read_ledger
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,18 @@ def test_a_missing_field_is_named() -> None:
         SetConfig(dataset="digits")
     with pytest.raises(InputError, match="overrides cannot set seed"):
         configure_set("digits", "set", 0, {"seed": 1})
+
+
+def test_overrides_are_a_dict_or_text_and_hold_the_numbers_that_people_mean() -> None:
+    for given in (
+        {"learning_rate": "1e-3", "epochs": "010"},
+        '{"learning_rate": 1e-3, "epochs": 10}',
+        "{learning_rate: 1e-3, epochs: 010}",
+    ):
+        config = configure_set("digits", "set", 0, given)
+        assert (config.learning_rate, config.epochs) == (0.001, 10)
+    with pytest.raises(InputError, match="overrides is 7, but must be a dict"):
+        configure_set("digits", "set", 0, 7)
 
 
 def test_pruning_rises_linearly_between_its_epochs() -> None:

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
-from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement
-from sparsecycle_book.display import alternative_text, inline_svg
-from sparsecycle.set_mlp import run_figures, study_figures
 from sparsecycle.set_mlp.claims import Ranks, average_ranks, set_verdict_table
 from sparsecycle.set_mlp.config import METHODS, SetConfig
 from sparsecycle.set_mlp.layer import SparseLinear
-from sparsecycle.set_mlp.records import SetRecord
+from sparsecycle.set_mlp.record import SetRecord
 from sparsecycle.set_mlp.training import train_set
+from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement
+from sparsecycle_book.display import alternative_text, inline_svg
+from sparsecycle_book.set_mlp import run_figures, study_figures
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
 from sparsecycle.set_mlp.datasets import search_datasets, study_datasets
 from sparsecycle.set_mlp.records import find_set_records
-from sparsecycle_book.set_mlp.report import set_search_list
 from sparsecycle.set_mlp.search import SEARCHED, best_constants, load_search, search_table
 from sparsecycle.set_mlp.training import train_set
+from sparsecycle_book.set_mlp.report import set_search_list
 
 
 def runs(accuracies: dict[tuple[str, float, float], float]) -> pd.DataFrame:
@@ -107,7 +107,7 @@ def test_the_recorded_search_is_the_same_for_all_methods_and_apart_from_the_stud
 
 def test_the_commands_of_the_recorded_search_make_its_runs() -> None:
     commands = set_search_list(RECORDED)["command"]
-    records = {record.name(): record for _, record in find_set_records(RECORDED)}
+    records = {record.name(): record for record in find_set_records(RECORDED)}
     assert set(commands.index) == set(records)
     for name, command in commands.items():
         words = shlex.split(command)[3:]

@@ -1,23 +1,25 @@
 """Studies of the companion and its command line: declared, made side by side, compared."""
 
-import json
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from conftest import ROOT, without_checksum
+from conftest import ROOT
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.datasets import search_datasets, study_datasets
-from sparsecycle.set_mlp.records import load_set_runs, set_run_name
-from sparsecycle.set_mlp.study import SetStudies, run_study
+from sparsecycle.set_mlp.record import set_run_name
+from sparsecycle.set_mlp.records import FILE, load_set_runs, read_records, write_records
+from sparsecycle.set_mlp.study import SetStudies, missing_runs
+from sparsecycle.set_mlp.training import train_set
 
 TINY = """
 tiny:
-  about: six runs of a second
+  about: three runs of a second
   runs:
-    - datasets: [breast_cancer, digits]
+    - datasets: [breast_cancer]
       methods: [dense, static, set]
       seeds: 0
       variants: [{hidden: [20, 20], epochs: 2, batch_size: 64}]
@@ -54,27 +56,29 @@ def test_a_study_is_made_once_two_at_a_time_and_compared(
     command = ["set", "study", "tiny", "--file", str(grid), "--output-dir", output, "--jobs", "2"]
     assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[-1] == "tiny: 6 runs, 0 left out" and len(lines) == 7
+    assert lines[-1] == "tiny: 3 runs, 3 made" and len(lines) == 4
     before = load_set_runs(output)
-    assert len(before) == 6 and set(before["variant"]) == {"batch_size=64, epochs=2, hidden=[20,20]"}
+    assert len(before) == 3 and set(before["variant"]) == {"batch_size=64, epochs=2, hidden=[20,20]"}
     assert main(command) == 0
-    assert capsys.readouterr().out.splitlines() == ["tiny: 6 runs, 0 left out"]
+    assert capsys.readouterr().out.splitlines() == ["tiny: 3 runs, 3 there before, 0 made"]
     assert main(["set", "compare", output]) == 2
     assert "no finished run in these folders" in capsys.readouterr().err
 
 
-def test_a_folder_with_another_configuration_is_told_and_left_alone(grid: Path, tmp_path: Path) -> None:
-    configurations = SetStudies.read(grid).configurations("tiny")
+def test_a_record_of_another_configuration_is_told_and_left_alone(grid: Path, tmp_path: Path) -> None:
+    config, *others = SetStudies.read(grid).configurations("tiny")
     output = tmp_path / "runs"
-    list(run_study(configurations, output))
-    path = output / set_run_name(configurations[0]) / "set.json"
-    record = without_checksum(path)
-    record["config"]["momentum"] = 0.5
-    path.write_text(json.dumps(record))
-    [(name, reason)] = list(run_study(configurations, output))
-    assert name == set_run_name(configurations[0])
-    assert reason == "its folder holds the record of another configuration: move that folder away"
-    assert json.loads(path.read_text()) == record
+    record = train_set(config, output_dir=output, progress=False)
+    other = replace(record, config=record.config | {"momentum": 0.5})
+    write_records(output / record.name() / FILE, [other])
+    jobs, taken = missing_runs([config, *others], output)
+    assert taken == [record.name()] and {job.name for job in jobs} == {set_run_name(one) for one in others}
+    assert read_records(output / record.name() / FILE) == [other]
+
+
+def test_records_count_whatever_source_made_them() -> None:
+    configurations = SetStudies.read(ROOT / "workflow" / "set.yaml").configurations("study")
+    assert missing_runs(configurations, ROOT / "data" / "runs") == ([], [])
 
 
 def test_what_cannot_be_made_is_left_out_and_told(
@@ -84,8 +88,8 @@ def test_what_cannot_be_made_is_left_out_and_told(
     command = ["set", "study", "broken", "--file", str(grid), "--output-dir", str(tmp_path / "runs")]
     assert main([*command, "--data-dir", str(tmp_path / "data")]) == 1
     printed = capsys.readouterr().out
-    assert "set/colon/static-seed0-epochs=1-hidden=[9] is left out: dataset colon cannot be read" in printed
-    assert printed.splitlines()[-1] == "broken: 2 runs, 1 left out"
+    assert "set/colon/static-seed0-epochs=1-hidden=[9] failed: dataset colon cannot be read" in printed
+    assert printed.splitlines()[-1] == "broken: 2 runs, 1 made, 1 failed"
     assert len(load_set_runs(tmp_path / "runs")) == 1
 
 
@@ -103,11 +107,11 @@ def test_run_and_compare_from_the_command_line(tmp_path: Path, capsys: pytest.Ca
 
 
 def test_wrong_studies_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"grid file .*none.yaml cannot be read"):
+    with pytest.raises(InputError, match=r"file of studies .*none.yaml cannot be read"):
         SetStudies.read(tmp_path / "none.yaml")
     path = tmp_path / "set.yaml"
     path.write_text("one: {about: x, runs: [{datasets: all, seeds: 0}]}", encoding="utf-8")
-    with pytest.raises(InputError, match=r"grid file .*set.yaml: one.runs.0.datasets"):
+    with pytest.raises(InputError, match=r"file of studies .*set.yaml: one.runs.0.datasets"):
         SetStudies.read(path)
     path.write_text("one: {about: x, runs: [{datasets: study, seeds: 0}]}", encoding="utf-8")
     with pytest.raises(InputError, match="study is 'two', but must be one of one"):
