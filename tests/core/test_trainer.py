@@ -209,7 +209,7 @@ def test_pauses_and_restores_at_any_step_change_no_bit(setting: str) -> None:
 
 def test_float16_trains_with_a_gradient_scaler_whose_state_is_carried_on() -> None:
     """Two images a step: a CPU has no fast convolutions in float16."""
-    config = small_config(precision="float16", batch_size=2, depth=10, width=1)
+    config = small_config(precision="float16", batch_size=2)
     whole = Trainer(config, *data(config))
     part = whole.train(3)
     assert part is not None and math.isfinite(part.loss)
