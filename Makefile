@@ -10,6 +10,7 @@ SHELL := /bin/bash
 export MPLCONFIGDIR := $(CURDIR)/_build/profile/matplotlib
 export IPYTHONDIR := $(CURDIR)/_build/profile/ipython
 unexport MATPLOTLIBRC PYTHONSTARTUP
+$(shell mkdir -p _build/profile/matplotlib _build/profile/ipython)
 # Two runs with one thread each use two cores better than one run after the other with two.
 ONE_THREAD := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 # Beside the wheels of `make class-kit` nothing is fetched.

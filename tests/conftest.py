@@ -7,8 +7,10 @@ from typing import Any
 ROOT = Path(__file__).parents[1]
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # parallel tests do not fight over two cores
 # As in the Makefile: what the user has set up for matplotlib and IPython stays out.
-os.environ["MPLCONFIGDIR"] = str(ROOT / "_build" / "profile" / "matplotlib")
-os.environ["IPYTHONDIR"] = str(ROOT / "_build" / "profile" / "ipython")
+for name, folder in (("MPLCONFIGDIR", "matplotlib"), ("IPYTHONDIR", "ipython")):
+    profile = ROOT / "_build" / "profile" / folder
+    profile.mkdir(parents=True, exist_ok=True)
+    os.environ[name] = str(profile)
 for name in ("MATPLOTLIBRC", "PYTHONSTARTUP"):
     os.environ.pop(name, None)
 
