@@ -6,10 +6,14 @@ What `python -m sparsecycle.cli` does after its imports, without the seconds tha
 import multiprocessing
 import os
 import resource
+import signal
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from sparsecycle.errors import InputError
 
 _FORKED = multiprocessing.get_context("forkserver")
 _FORKED.set_forkserver_preload(["processes", "sparsecycle.runs.execute", "torch._inductor.config"])
@@ -71,3 +75,26 @@ def _run(arguments: list[str], folder: str, largest_file: int | None) -> None:
     from sparsecycle.cli import main
 
     sys.exit(main(arguments))
+
+
+def write(path: Path, tell: Callable[[float], None]) -> str:
+    """A job for `launch`: write how many threads it has, and when."""
+    tell(0.5)
+    path.write_text(f"{os.environ['OMP_NUM_THREADS']} {time.monotonic()}", encoding="utf-8")
+    return f"{path.name} is written"
+
+
+def refuse(_: Callable[[float], None]) -> str:
+    """A job that cannot be done."""
+    raise InputError("it is refused")
+
+
+def fall(_: Callable[[float], None]) -> str:
+    """A job with a fault in it."""
+    raise RuntimeError("it fell")
+
+
+def die(_: Callable[[float], None]) -> str:
+    """A job whose process is killed."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return ""

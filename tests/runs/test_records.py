@@ -2,29 +2,41 @@
 
 import json
 import math
-import subprocess
-import sys
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from conftest import without_checksum
 from sparsecycle import RunConfig, load_runs, train
-from sparsecycle.files import write_atomically
-from sparsecycle.errors import InputError
-from sparsecycle.runs.folders import run_folder
-from sparsecycle.runs.provenance import PACKAGE, TRAINING_SOURCES
-from sparsecycle.runs.records import RunRecord, load_epochs, read_epochs, read_predictions
 from sparsecycle.analysis.verification import verify_runs
+from sparsecycle.controllers import Decision
+from sparsecycle.errors import InputError
+from sparsecycle.files import write_atomically
+from sparsecycle.runs.folders import run_folder
+from sparsecycle.runs.metrics import decision_table, path_metrics
+from sparsecycle.runs.records import (
+    Correct,
+    RunRecord,
+    load_decisions,
+    load_epochs,
+    read_correct,
+    read_decisions,
+    read_epochs,
+    write_correct,
+)
+from sparsecycle.runs.source import PACKAGE
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("runs")
-    for method in ("dense", "plateau"):
-        small = {"train_images": 40, "test_images": 20, "batch_size": 20, "epochs": 2, "warmup_epochs": 0}
+    for method in ("dense", "accuracy_gated"):
+        small = {"train_images": 40, "test_images": 20, "batch_size": 20, "epochs": 2}
         train(RunConfig(preset="smoke", method=method, **small), output_dir=output, progress=False)
     return output
 
@@ -33,7 +45,7 @@ def folder_of(output: Path, method: str) -> Path:
     return next((output / "smoke").glob(f"{method}-seed0*"))
 
 
-def copy_of(finished: Path, tmp_path: Path, method: str = "plateau") -> Path:
+def copy_of(finished: Path, tmp_path: Path, method: str = "accuracy_gated") -> Path:
     source, target = folder_of(finished, method), tmp_path / "copy" / "run"
     target.mkdir(parents=True)
     for path in source.iterdir():
@@ -42,73 +54,99 @@ def copy_of(finished: Path, tmp_path: Path, method: str = "plateau") -> Path:
 
 
 def test_a_record_round_trips(finished: Path, tmp_path: Path) -> None:
-    record = RunRecord.read(folder_of(finished, "plateau"))
+    record = RunRecord.read(folder_of(finished, "accuracy_gated"))
     record.write(tmp_path)
     assert RunRecord.read(tmp_path) == record
 
 
 def test_numbers_that_are_not_finite_survive_the_round_trip(finished: Path, tmp_path: Path) -> None:
-    record = RunRecord.read(folder_of(finished, "plateau"))
-    record.metrics["test_loss"] = math.inf
+    record = RunRecord.read(folder_of(finished, "accuracy_gated"))
+    record.metrics["gap"] = math.inf
     record.budgets[0].loss = math.nan
     record.write(tmp_path)
     again = RunRecord.read(tmp_path)
-    assert again.metrics["test_loss"] == math.inf and math.isnan(again.budgets[0].loss)
-
-
-def test_fixed_runs_at_other_budgets_are_variants(finished: Path, tmp_path: Path) -> None:
-    for keep_ratio in (0.25, 0.1):
-        small = {"train_images": 40, "test_images": 20, "batch_size": 20, "epochs": 1, "warmup_epochs": 0}
-        train(
-            RunConfig(preset="smoke", method="fixed", keep_ratio=keep_ratio, **small),
-            output_dir=tmp_path,
-            progress=False,
-        )
-    variants = load_runs(tmp_path)["variant"]
-    assert sum("keep_ratio=0.1" in variant for variant in variants) == 1
-    assert not any("keep_ratio=0.25" in variant for variant in variants)
+    assert again.metrics["gap"] == math.inf and math.isnan(again.budgets[0].loss)
 
 
 def test_a_run_leaves_exactly_these_files(finished: Path) -> None:
-    names = {path.name for path in folder_of(finished, "plateau").iterdir()}
-    assert names == {"record.json", "epochs.parquet", "predictions.npz", "model.safetensors"}
+    names = {path.name for path in folder_of(finished, "accuracy_gated").iterdir()}
+    assert names == {"record.json", "epochs.parquet", "decisions.parquet", "correct.npz", "model.safetensors"}
 
 
 def test_no_path_and_no_host_name_is_recorded(finished: Path) -> None:
     import socket
 
-    text = (folder_of(finished, "plateau") / "record.json").read_text(encoding="utf-8")
+    text = (folder_of(finished, "accuracy_gated") / "record.json").read_text(encoding="utf-8")
     assert str(finished) not in text and str(PACKAGE) not in text and str(Path.home()) not in text
     assert f'"{socket.gethostname()}"' not in text
 
 
 def test_load_runs_has_a_row_a_run_with_the_documented_columns(finished: Path) -> None:
     runs = load_runs(finished)
-    assert runs[["preset", "method", "seed"]].to_numpy().tolist() == [["smoke", "dense", 0], ["smoke", "plateau", 0]]
-    for column in ("variant", "test_accuracy", "gap", "drop_from_best", "budget_area", "accuracy_at_0.02", "device"):
+    named = [["smoke", "accuracy_gated", 0], ["smoke", "dense", 0]]
+    assert runs[["preset", "method", "seed"]].to_numpy().tolist() == named
+    for column in ("last_accuracy", "best_accuracy", "clean_accuracy", "gap", "budget_area", "accuracy_at_0.02"):
         assert runs[column].notna().all(), column
     assert runs["variant"].str.contains("epochs=2").all()
-    assert len(load_epochs(finished)) == 4
+    assert len(load_epochs(finished)) == 4 and len(load_decisions(finished)) == 2
 
 
-def test_the_metrics_follow_from_predictions_and_history(finished: Path) -> None:
-    folder = folder_of(finished, "dense")
-    record, predictions = RunRecord.read(folder), read_predictions(folder)
-    assert list(predictions) == record.config["budgets"]
-    assert all(classes.dtype == np.uint8 and len(classes) == 20 for classes in predictions.values())
-    last, best = read_epochs(folder)["test_accuracy"].iloc[-1], read_epochs(folder)["test_accuracy"].max()
-    assert record.metrics["test_accuracy"] == last
-    assert record.metrics["drop_from_best"] == best - last
+def test_a_record_made_anew_is_read_anew(finished: Path, tmp_path: Path) -> None:
+    """Records are read once a process, for as long as their files stay as they are."""
+    folder = copy_of(finished, tmp_path)
+    assert load_runs(tmp_path)["status"].tolist() == ["complete"]
+    raw = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+    (folder / "record.json").write_text(json.dumps(raw | {"status": "diverged"}), encoding="utf-8")
+    assert load_runs(tmp_path)["status"].tolist() == ["diverged"]
+
+
+def test_the_metrics_follow_from_the_files_beside_the_record(finished: Path) -> None:
+    folder = folder_of(finished, "accuracy_gated")
+    record, correct, epochs = RunRecord.read(folder), read_correct(folder), read_epochs(folder)
+    assert list(correct.budgets) == record.config["budgets"]
+    assert record.metrics["last_accuracy"] == epochs["test_accuracy"].iloc[-1] == correct.dense[-1].mean()
+    assert record.metrics["best_accuracy"] == epochs["test_accuracy"].max()
+    assert record.metrics["decisions"] == len(read_decisions(folder)) == 2
     assert all(run.checked and not run.problems for run in verify_runs(finished))
 
 
 def test_verify_finds_an_altered_number(finished: Path, tmp_path: Path) -> None:
     folder = copy_of(finished, tmp_path)
-    raw = without_checksum(folder / "record.json")
+    raw = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     raw["budgets"][2]["accuracy"] += 0.05
+    raw["metrics"]["clean_accuracy"] += 0.05
     (folder / "record.json").write_text(json.dumps(raw), encoding="utf-8")
     [run] = verify_runs(tmp_path / "copy")
-    assert len(run.problems) == 1 and run.problems[0].startswith("accuracy at 0.25 is recorded as")
+    assert len(run.problems) == 2 and "clean_accuracy" in " ".join(run.problems)
+
+
+@given(st.integers(1, 5), st.integers(0, 40), st.integers(0, 2**32 - 1))
+def test_which_images_were_right_survives_the_round_trip(looks: int, images: int, seed: int) -> None:
+    dense, sparse = np.random.default_rng(seed).random((2, looks, images)) < 0.8
+    config = RunConfig(preset="smoke", method="dense")
+    correct = Correct(dense, sparse, {keep: dense[-1] ^ (keep < 0.2) for keep in config.budgets})
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
+        write_correct(Path(name), correct, config.budgets)
+        patch.setattr(RunRecord, "read", lambda _: SimpleNamespace(config=config.model_dump(mode="json")))
+        stored = read_correct(Path(name))
+    assert np.array_equal(stored.dense, dense) and np.array_equal(stored.sparse, sparse)
+    assert list(stored.budgets) == list(config.budgets)
+    assert all(np.array_equal(stored.budgets[keep], right) for keep, right in correct.budgets.items())
+
+
+def test_what_a_controller_did_is_counted_by_hand_here() -> None:
+    """8 steps: 1 1 | 0.5 0.5 | 0.9 0.9 | 1 | 0.25; the last decision has no step."""
+    made = [(2, 0.5, False), (4, 0.9, True), (6, 1.0, True), (7, 0.25, False), (8, 1.0, True)]
+    table = decision_table([Decision(step, None, None, keep, reset) for step, keep, reset in made])
+    config = RunConfig(preset="smoke", method="accuracy_gated")
+    found = path_metrics(table, config, steps=8)
+    assert found.pop("mean_keep_ratio") == pytest.approx((0.5**2 * 0.9**2 * 0.25) ** (1 / 8))
+    # From 0.5 to 0.9 and from 0.25 to 1: cycles. From 0.9 to 1: idle.
+    assert found == {"decisions": 5, "resets": 3, "idle_resets": 1, "cycles": 2, "lowest_keep_ratio": 0.25}
+    dense = path_metrics(decision_table([]), RunConfig(preset="smoke", method="dense"), steps=8)
+    assert dense["mean_keep_ratio"] == dense["lowest_keep_ratio"] == 1.0 and dense["decisions"] == 0
+    fixed = path_metrics(decision_table([]), RunConfig(preset="smoke", method="fixed", keep_ratio=0.3), steps=8)
+    assert fixed["mean_keep_ratio"] == pytest.approx(0.3)
 
 
 def damage(path: Path, how: str) -> None:
@@ -119,7 +157,12 @@ def damage(path: Path, how: str) -> None:
 @pytest.mark.parametrize("how", ["truncated", "altered"])
 @pytest.mark.parametrize(
     ("name", "read"),
-    [("record.json", RunRecord.read), ("epochs.parquet", read_epochs), ("predictions.npz", read_predictions)],
+    [
+        ("record.json", RunRecord.read),
+        ("epochs.parquet", read_epochs),
+        ("decisions.parquet", read_decisions),
+        ("correct.npz", read_correct),
+    ],
 )
 def test_damage_is_told_in_one_sentence(finished: Path, tmp_path: Path, name: str, read: Any, how: str) -> None:
     folder = copy_of(finished, tmp_path)
@@ -127,14 +170,6 @@ def test_damage_is_told_in_one_sentence(finished: Path, tmp_path: Path, name: st
     with pytest.raises(InputError, match=name) as caught:
         read(folder)
     assert "\n" not in str(caught.value)
-
-
-def test_another_schema_version_is_refused(finished: Path, tmp_path: Path) -> None:
-    folder = copy_of(finished, tmp_path)
-    raw = without_checksum(folder / "record.json")
-    (folder / "record.json").write_text(json.dumps(raw | {"schema_version": 99}), encoding="utf-8")
-    with pytest.raises(InputError, match="schema version 99, but this library reads 1"):
-        RunRecord.read(folder)
 
 
 def test_missing_folders_are_named(tmp_path: Path) -> None:
@@ -147,9 +182,9 @@ def test_missing_folders_are_named(tmp_path: Path) -> None:
 
 def test_overrides_get_a_folder_of_their_own(tmp_path: Path) -> None:
     plain = run_folder(RunConfig(preset="quick", method="dense"), tmp_path)
-    changed = run_folder(RunConfig(preset="quick", method="dense", learning_rate=0.5, norm="batch"), tmp_path)
+    changed = run_folder(RunConfig(preset="quick", method="dense", learning_rate=0.5, scope="batch"), tmp_path)
     assert plain == tmp_path / "quick" / "dense-seed0"
-    assert changed == tmp_path / "quick" / "dense-seed0-learning_rate=0.5-norm=batch"
+    assert changed == tmp_path / "quick" / "dense-seed0-learning_rate=0.5-scope=batch"
     budgets = [run_folder(RunConfig(preset="quick", method="fixed", keep_ratio=r), tmp_path) for r in (0.1, 0.2)]
     assert budgets[0] != budgets[1]
 
@@ -174,24 +209,3 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_leftovers(
         write_atomically(target, b"new")
     assert target.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [target]
-
-
-def test_the_source_hash_covers_every_file_that_training_imports() -> None:
-    code = "import sys, sparsecycle.runs.execute; print(*[m for m in sys.modules if m.startswith('sparsecycle.')])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    imported = {name.split(".")[1] for name in done.stdout.split()}
-    # Images are held to pinned sums wherever they come from, and records are written after the numbers are known.
-    indifferent = {
-        "atomic",
-        "downloads",
-        "errors",
-        "folders",
-        "npm",
-        "packs",
-        "provenance",
-        "records",
-        "sheets",
-        "versioned",
-    }
-    indifferent |= {"measures", "stopping", "storage", "torchvision_import", "writing"}
-    assert imported - indifferent == set(TRAINING_SOURCES)

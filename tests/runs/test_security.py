@@ -15,14 +15,14 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from sparsecycle.runs.grid import Grid
 
 from conftest import ROOT, without_checksum
 from sparsecycle import RunConfig, load_runs, train
-from sparsecycle.runs.checkpoints import Checkpoint, CheckpointWriter, checkpoint_files, load_newest, remove_checkpoints
 from sparsecycle.config import check_notebook_parameters, configure, parse_setting
 from sparsecycle.errors import InputError
+from sparsecycle.runs.checkpoints import Checkpoint, CheckpointWriter, checkpoint_files, load_newest, remove_checkpoints
 from sparsecycle.runs.folders import run_folder, run_name
-from sparsecycle.runs.grid import Grid
 from sparsecycle.runs.merging import merge
 from sparsecycle.runs.networks import load_model
 from sparsecycle.runs.records import RunRecord, read_epochs, read_predictions

@@ -1,6 +1,5 @@
 """A run from start to record: determinism, resuming after any step, divergence, looks, and what it refuses."""
 
-import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -140,7 +139,9 @@ def test_bfloat16_convolutions_train(tiny: Any, tmp_path: Path) -> None:
 def test_a_replay_takes_the_path_of_the_run_that_it_names(tiny: Any, tmp_path: Path) -> None:
     gated = tiny("accuracy_gated", seed=1, decision_steps=1)
     name = run_folder(gated, tmp_path).name
-    replay = {shuffled: tiny("replay", path_from=name, shuffled=shuffled, decision_steps=1) for shuffled in (False, True)}
+    replay = {
+        shuffled: tiny("replay", path_from=name, shuffled=shuffled, decision_steps=1) for shuffled in (False, True)
+    }
     with pytest.raises(InputError, match=f"path_from is '{name}', but .* holds no finished run: make that run first"):
         train(replay[False], output_dir=tmp_path, progress=False)
     train(gated, output_dir=tmp_path, progress=False)
@@ -267,4 +268,4 @@ def test_weights_come_back_only_into_the_network_that_they_are_of(tiny: Any, tmp
         load_model(folder, RunConfig(preset="smoke", method="dense", width=2))
     with pytest.raises(InputError, match="does not exist"):
         load_model(tmp_path, config)
-    assert os.path.getsize(folder / "model.safetensors") < 400_000
+    assert (folder / "model.safetensors").stat().st_size < 400_000

@@ -1,0 +1,93 @@
+"""The identity of a source: tidying keeps it, whatever may change a number changes it."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from conftest import ROOT
+from sparsecycle.runs import source
+from sparsecycle.runs.source import PACKAGE, TRAINING, same_source, source_digest, tree_of
+
+CODE = '''"""A module."""
+
+import math
+from pathlib import Path
+
+LIMIT = 0.57  # of something
+
+
+def halved(value: float, twice: bool = False) -> float:
+    """Return half of it."""
+    if value > LIMIT:
+        raise ValueError(f"{value} is too large")
+    return value / 2 if not twice else value / 4
+'''
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('"""Return half of it."""', '"""Return one half.\n\n    In more words.\n    """'),
+        ('"""A module."""', ""),
+        ("  # of something", ""),
+        ("import math\nfrom pathlib import Path", "from pathlib import Path\nimport math\nimport os"),
+        ("value: float, twice: bool = False) -> float", "value, twice=False)"),
+        ('f"{value} is too large"', '"too large"'),
+        ("value / 2 if not twice else value / 4", "(\n        value / 2 if not twice\n        else value / 4\n    )"),
+    ],
+)
+def test_tidying_does_not_change_it(old: str, new: str) -> None:
+    assert old in CODE
+    assert tree_of(CODE.replace(old, new)) == tree_of(CODE)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("0.57", "0.58"),
+        ("value > LIMIT", "value >= LIMIT"),
+        ("value / 2", "value * 2"),
+        ("value / 2", "LIMIT / 2"),
+        ("twice: bool = False", "twice: bool = True"),
+        ("if not twice", "if twice"),
+        ("def halved(", "@cache\ndef halved("),
+        ("    if value > LIMIT:\n        raise ValueError(f\"{value} is too large\")\n", ""),
+    ],
+)  # fmt: skip
+def test_what_may_change_a_number_changes_it(old: str, new: str) -> None:
+    assert old in CODE
+    assert tree_of(CODE.replace(old, new)) != tree_of(CODE)
+
+
+def test_every_constant_of_the_trainer_counts() -> None:
+    text = (PACKAGE / "trainer.py").read_text(encoding="utf-8")
+    numbers = {match.start() for match in re.finditer(r"(?<=[ (,=])\d+\.?\d*(?=[,)\n ])", text)}
+    code = [place for place in numbers if not in_prose(text, place)]
+    assert len(code) > 5
+    for place in code:
+        assert tree_of(f"{text[:place]}9{text[place:]}") != tree_of(text), text[place - 20 : place + 20]
+
+
+def in_prose(text: str, place: int) -> bool:
+    line = text[text.rfind("\n", 0, place) + 1 : place]
+    return "#" in line or text[:place].count('"""') % 2 == 1 or '"' in line or (": " in line and "def" not in line)
+
+
+def test_sources_that_were_proved_equal_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert same_source("a", "a") and not same_source("a", "b")
+    monkeypatch.setattr(source, "EQUIVALENT", (frozenset({"a", "b"}),))
+    assert same_source("a", "b") and same_source("b", "a") and not same_source("a", "c")
+
+
+def test_the_training_sources_are_all_that_a_step_and_a_look_import() -> None:
+    """What is left out cannot change a number unseen: configuration and images are identified on their own."""
+    modules = "sparsecycle.trainer, sparsecycle.kernels.operators, sparsecycle.evaluation.accuracy"
+    code = f"import sys, {modules}; print(*[name for name in sys.modules if name.startswith('sparsecycle.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    imported = {name.removeprefix("sparsecycle.").replace(".", "/") for name in done.stdout.split()}
+    indifferent = {"errors", "config", "evaluation"}
+    told = {name for name in imported if not name.startswith("kernels")} | {"kernels"}
+    assert told - indifferent == set(TRAINING)
+    assert source_digest() != source_digest(TRAINING[:-1])
