@@ -222,7 +222,7 @@ def test_the_answers_of_the_lessons_are_those_of_the_library_and_of_arithmetic()
 
 
 def test_a_reset_is_idle_where_the_keep_ratio_that_it_found_removed_almost_nothing() -> None:
-    path = [(0.9, False), (1.0, True), (0.3, False), (1.0, True), (0.57, False), (1.0, True)]
+    path = [(1.0, True), (0.9, False), (1.0, True), (0.3, False), (1.0, True), (0.57, False), (1.0, True)]
     decisions = [Decision(step, 0.5, 0.9, keep, reset) for step, (keep, reset) in enumerate(path)]
     assert answers.idle_resets(decisions) == 2
 

@@ -71,11 +71,11 @@ document.addEventListener("DOMContentLoaded", () => {
 
     function summary() {
       if (!seen.steps.length) return "The run ends before the first decision.";
-      const resets = seen.resets.filter((reset) => reset).length;
-      const idle = seen.resets.filter((reset, number) => reset && before(number) >= 0.57).length;
+      const resets = seen.resets.map((reset, number) => (reset ? before(number) : 1)).filter((found) => found < 1);
+      const idle = resets.filter((found) => found >= 0.57).length;
       return (
-        `${seen.steps.length} decisions in ${data.epochs} epochs, ${resets} of them resets, ${idle} of these at a ` +
-        `keep-ratio from 0.57, where the constraint removes almost nothing. ` +
+        `${seen.steps.length} decisions in ${data.epochs} epochs, ${resets.length} of them resets of a keep-ratio below ` +
+        `1, and ${idle} of these idle: it was 0.57 or more, where the constraint removes almost nothing. ` +
         `Smallest keep-ratio ${short(Math.min(...seen.keep_ratios))}. ` +
         (python ? "Run in this page by the library's own controllers.py." : "Computed when the book was built.")
       );
@@ -90,7 +90,8 @@ document.addEventListener("DOMContentLoaded", () => {
       const found = before(number);
       const now = seen.keep_ratios[number];
       let done = `compress from ${short(found)} to ${short(now)}`;
-      if (seen.resets[number]) done = `raise the keep-ratio from ${short(found)} to ${short(now)}, cooldown ${seen.cooldowns[number]}`;
+      const rise = found < now ? `raise the keep-ratio from ${short(found)} to ${short(now)}` : `the keep-ratio stays at ${short(now)}`;
+      if (seen.resets[number]) done = `reset, ${rise}, cooldown ${seen.cooldowns[number]}`;
       else if (left > 0) done = `cooldown, ${left - 1} left after this one: the keep-ratio stays at ${short(now)}`;
       else if (now === found) done = `the floor is reached: the keep-ratio stays at ${short(now)}`;
       return (

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sparsecycle.controllers import Decision, make_controller
-
-IDLE = 0.57  # keep-ratio from which on the constraint removes almost nothing, because ReLU leaves less
+from sparsecycle.runs.metrics import ACTIVE
 
 
 def kept(total: int, keep_ratios: Sequence[float]) -> list[int]:
@@ -55,9 +54,9 @@ def decide(keep_ratio: float, average: float, best: float, cooldown_left: int) -
 
 
 def idle_resets(decisions: Sequence[Decision]) -> int:
-    """Return how many decisions reset although the keep-ratio that they found removed almost nothing."""
+    """Return how many decisions reset a keep-ratio below 1 that removed almost nothing."""
     found = [1.0, *(one.keep_ratio for one in decisions)]
-    return sum(one.reset and before >= IDLE for one, before in zip(decisions, found, strict=False))
+    return sum(one.reset and ACTIVE <= before < 1 for one, before in zip(decisions, found, strict=False))
 
 
 def fails_at(curve: Mapping[float, float]) -> set[float]:
