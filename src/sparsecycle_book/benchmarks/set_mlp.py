@@ -13,12 +13,12 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from sparsecycle_book.benchmarks.record import FOLDER, BenchmarkRecord, Measurement
-from sparsecycle_book.benchmarks.set_scipy import ScipyMLP
-from sparsecycle_book.benchmarks.timing import alternate
 from sparsecycle.runs.provenance import environment, now, peak_memory_mib
 from sparsecycle.set_mlp.evolution import evolve
 from sparsecycle.set_mlp.network import MLP, sparse_mlp
+from sparsecycle_book.benchmarks.record import FOLDER, BenchmarkRecord, Measurement
+from sparsecycle_book.benchmarks.set_scipy import ScipyMLP
+from sparsecycle_book.benchmarks.timing import alternate
 
 EPSILON, ZETA, MOMENTUM, DECAY = 20.0, 0.3, 0.9, 2e-4
 RATE = 1e-3  # a tenth of the public code's: the features are noise, which is learned by heart and must not diverge
