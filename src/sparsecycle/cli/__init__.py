@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sparsecycle.cli import data_commands, set_commands
-from sparsecycle.config import PRESETS
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.errors import InputError
 
@@ -89,7 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     run = commands.add_parser("run", help="train one network, or go on where it stopped")
-    run.add_argument("--preset", default="quick", help=f"{', '.join(PRESETS[:-1])} or {PRESETS[-1]} (default: quick)")
+    run.add_argument("--preset", default="quick", help="smoke, quick, classroom, paper100 or paper (default: quick)")
     run.add_argument("--method", required=True, help=f"one of {', '.join(CONTROLLERS)}")
     run.add_argument("--seed", type=_whole, default=0)
     run.add_argument(
@@ -308,6 +307,7 @@ def _measure(options: argparse.Namespace) -> int:
 
 def _compare(options: argparse.Namespace) -> int:
     from sparsecycle.analysis.verdicts import readable_verdicts, verdict_table
+    from sparsecycle.config import PRESETS
     from sparsecycle.runs.records import load_runs
 
     if options.preset is not None and options.preset not in PRESETS:
