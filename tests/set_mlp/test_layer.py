@@ -1,6 +1,10 @@
 """The sparse layer against a dense one with a mask: outputs, gradients, training, rewiring."""
 
 import math
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -206,3 +210,35 @@ def test_wrong_inputs_are_refused() -> None:
     for epsilon in (0, -1, math.inf, math.nan):
         with pytest.raises(InputError, match=r"epsilon is .* but must be positive"):
             erdos_renyi(4, 3, epsilon, np.random.default_rng(0))
+
+
+USE = """
+import numpy as np, torch, sys
+from numba.core.dispatcher import Dispatcher
+if sys.argv[1:]:
+    def nowhere(self): raise RuntimeError("no locator available")
+    Dispatcher.enable_caching = nowhere
+from sparsecycle.set_mlp import erdos_renyi
+layer = erdos_renyi(6, 5, 2.0, np.random.default_rng(0))
+layer(torch.ones(3, 6)).sum().backward()
+print(layer.weight.grad.tolist())
+"""
+
+
+def test_a_damaged_cache_and_a_machine_without_a_place_for_one_change_nothing(tmp_path: Path) -> None:
+    def use(*arguments: str) -> subprocess.CompletedProcess[str]:
+        places = {"NUMBA_CACHE_DIR": str(tmp_path)}
+        command = [sys.executable, "-c", USE, *arguments]
+        return subprocess.run(command, env=os.environ | places, capture_output=True, text=True, check=True)
+
+    whole = use()
+    indices = list(tmp_path.rglob("kernels.*.nbi"))
+    assert len(indices) >= 2 and not whole.stderr
+    for path in indices:
+        path.write_bytes(b"")
+    damaged = use()
+    assert (
+        damaged.stdout == whole.stdout
+        and "numba's cache cannot be used (Ran out of input): product is compiled anew" in damaged.stderr
+    )
+    assert use("no place").stdout == whole.stdout

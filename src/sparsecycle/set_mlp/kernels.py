@@ -8,6 +8,8 @@ Batches of two, which small datasets are trained with, have loops of their own: 
 times what it does. Indices are unsigned, so that no code is needed for negative ones.
 """
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 import numba
@@ -18,9 +20,34 @@ Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
 _index = np.uint64
 _FIRST, _SECOND = _index(0), _index(1)
+_log = logging.getLogger("sparsecycle")
+_OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc"}, "nogil": True}
+_anew: dict[Any, Any] = {}  # compiled without the cache, because it was damaged
 
 
-@numba.njit(cache=True, fastmath={"contract", "reassoc"}, nogil=True)
+def run(function: Any, *arguments: npt.NDArray[Any]) -> None:
+    """Call a function of this module; where numba's cache fails it is compiled anew, and one line says so."""
+    try:
+        _anew.get(function, function)(*arguments)
+    except Exception as error:
+        if function in _anew:
+            raise
+        _log.warning(
+            "numba's cache cannot be used (%s): %s is compiled anew", error or type(error).__name__, function.__name__
+        )
+        _anew[function] = numba.njit(**_OPTIONS)(function.py_func)
+        _anew[function](*arguments)
+
+
+def _compiled(function: Callable[..., None]) -> Any:
+    """Compile at first use, with a cache on the disk where there is a place for one."""
+    try:
+        return numba.njit(cache=True, **_OPTIONS)(function)
+    except RuntimeError:  # neither the package's folder nor the user's can be written
+        return numba.njit(**_OPTIONS)(function)
+
+
+@_compiled
 def product(starts: Integers, inputs: Integers, weights: Floats, x: Floats, out: Floats) -> None:
     """out = W x: (outputs, samples) from (inputs, samples)."""
     if x.shape[1] == 2:
@@ -41,7 +68,7 @@ def product(starts: Integers, inputs: Integers, weights: Floats, x: Floats, out:
                 row[n] += weight * values[n]
 
 
-@numba.njit(cache=True, fastmath={"contract", "reassoc"}, nogil=True)
+@_compiled
 def transposed_product(starts: Integers, inputs: Integers, weights: Floats, slope: Floats, out: Floats) -> None:
     """out = W' slope: (inputs, samples) from (outputs, samples)."""
     out[:] = 0
@@ -61,7 +88,7 @@ def transposed_product(starts: Integers, inputs: Integers, weights: Floats, slop
                 values[n] += weight * row[n]
 
 
-@numba.njit(cache=True, fastmath={"contract", "reassoc"}, nogil=True)
+@_compiled
 def sampled_product(starts: Integers, inputs: Integers, slope: Floats, x: Floats, out: Floats) -> None:
     """The entries of slope x' where there is a connection: (connections,)."""
     if slope.shape[1] == 2:

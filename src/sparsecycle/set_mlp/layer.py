@@ -177,7 +177,8 @@ class _Product(torch.autograd.Function):
         columns = x.t().contiguous()
         ctx.save_for_backward(columns, weight, starts, inputs)
         out = columns.new_empty(len(starts) - 1, columns.shape[1])
-        kernels.product(starts.numpy(), inputs.numpy(), weight.detach().numpy(), columns.detach().numpy(), out.numpy())
+        place = (starts.numpy(), inputs.numpy())
+        kernels.run(kernels.product, *place, weight.detach().numpy(), columns.detach().numpy(), out.numpy())
         return out.t()
 
     @staticmethod
@@ -188,9 +189,9 @@ class _Product(torch.autograd.Function):
         to_x = to_weight = None
         if ctx.needs_input_grad[1]:
             to_weight = torch.empty_like(weight)
-            kernels.sampled_product(*place, rows.numpy(), columns.detach().numpy(), to_weight.numpy())
+            kernels.run(kernels.sampled_product, *place, rows.numpy(), columns.detach().numpy(), to_weight.numpy())
         if ctx.needs_input_grad[0]:
             before = torch.empty_like(columns)
-            kernels.transposed_product(*place, weight.detach().numpy(), rows.numpy(), before.numpy())
+            kernels.run(kernels.transposed_product, *place, weight.detach().numpy(), rows.numpy(), before.numpy())
             to_x = before.t()
         return to_x, to_weight, None, None
