@@ -9,6 +9,7 @@ from typing import Any
 
 from sparsecycle.errors import InputError
 
+STUDIES = "workflow/set.yaml"
 Command = Callable[[argparse.Namespace], int]
 
 
@@ -50,7 +51,7 @@ def add_commands(commands: Any) -> None:
 
     study = actions.add_parser("study", help="make the runs of a study that are missing")
     study.add_argument("study", nargs="?", help="a name in the file; without one, the studies are listed")
-    study.add_argument("--file", default="workflow/set.yaml", help="file of studies (default: workflow/set.yaml)")
+    study.add_argument("--file", default=STUDIES, help=f"file of studies (default: {STUDIES})")
     study.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
     study.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each (default: 1)")
     study.add_argument("--no-progress", action="store_true", help="no progress bar")
@@ -99,9 +100,13 @@ def _run(options: argparse.Namespace) -> int:
 def _study(options: argparse.Namespace) -> int:
     from sparsecycle.runs.folders import folder_of
     from sparsecycle.runs.launch import launch
+    from sparsecycle.runs.source import CHECKOUT
     from sparsecycle.set_mlp.study import SetStudies, missing_runs
 
-    studies = SetStudies.read(Path(options.file))
+    file = Path(options.file).expanduser()
+    if options.file == STUDIES and not file.exists() and (CHECKOUT / STUDIES).exists():
+        file = CHECKOUT / STUDIES
+    studies = SetStudies.read(file)
     if options.study is None:
         print(studies.describe())
         return 0
@@ -118,7 +123,7 @@ def _study(options: argparse.Namespace) -> int:
     before = len(configurations) - len(jobs) - len(taken)
     parts = [f"{len(configurations)} runs", *([f"{before} there before"] if before else []), launched.summary()]
     print(f"{options.study}: {', '.join([*parts, *([f'{len(taken)} left alone'] if taken else [])])}")
-    return launched.status or (1 if taken else 0)
+    return launched.status or int(bool(taken))
 
 
 def _collect(options: argparse.Namespace) -> int:
