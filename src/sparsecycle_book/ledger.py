@@ -28,15 +28,16 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 
 
 def ledger_table(path: Path, group: str) -> pd.DataFrame:
-    """The rows of one group: choice, what the author's script does, ours, and the values of its fields."""
+    """The rows of one group, as Markdown: the choice with the values of its fields, the author's script, ours."""
     heads = {"confirmed": "", "corrected": "we had guessed", "open": "what we do"}
     rows = []
     for row in read_ledger(path):
         if row["group"] == group:
-            shown = {"choice": row["choice"], "the author's script": one_line(row["script"])}
+            choice = "<br>".join([f"**{row['choice']}**", *(_values(field) for field in row["fields"])])
+            shown = {"choice, and its values": choice, "the author's script": one_line(row["script"])}
             if heads[group]:
                 shown[heads[group]] = one_line(row["ours"])
-            rows.append(shown | {"value": "; ".join(_values(field) for field in row["fields"])})
+            rows.append(shown)
     return pd.DataFrame(rows)
 
 

@@ -15,7 +15,7 @@ from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.runs.studies import Studies
 from sparsecycle_book.benchmarks.record import load_benchmarks
 from sparsecycle_book.report import rule
-from sparsecycle_book.report.answers import question, recorded_sentence, short_answer, verdict_note
+from sparsecycle_book.report.answers import question, recorded_sentence, short_answer, verdict_note, verdicts_shown
 from sparsecycle_book.report.cost import method_lines, step_sentence
 from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
 from sparsecycle_book.report.plan import RULES, claims_table, differences_table, rule_table, study_table
@@ -78,6 +78,15 @@ def test_the_note_on_verdicts_says_when_nothing_is_judged() -> None:
     assert "at least" not in verdict_note(verdict_table(runs(GAINS), "classroom"))
 
 
+def test_the_table_of_verdicts_has_the_verdict_first_and_no_interval_where_none_is_judged() -> None:
+    nothing = verdicts_shown(verdict_table(NONE))
+    assert list(nothing.columns) == ["verdict", "compared", "measure", "ours", "pairs"] and len(nothing) == len(CLAIMS)
+    judged = verdicts_shown(verdict_table(runs(GAINS), "classroom"))
+    row = judged.iloc[0]
+    assert (row["verdict"], row["compared"]) == ("preliminary: replicated", "accuracy_gated − dense")
+    assert row["95 % interval"] == "+1.58 to +3.42" and "p (Holm)" in judged
+
+
 def test_the_results_table_has_the_paper_and_a_line_for_each_method_with_its_command() -> None:
     table = results_table(pd.concat([runs(GAINS), runs({"dense": [math.nan]}, preset="quick", status="diverged")]))
     assert [line for line in table.splitlines() if "paper's report" in line] == [
@@ -109,7 +118,7 @@ def test_presets_without_runs_are_in_their_table() -> None:
 def test_a_run_s_command_has_its_overrides() -> None:
     assert run_command("quick", "dense", 3, "dropout=0.3, epochs=25").endswith("--set dropout=0.3 --set epochs=25")
     [row] = run_list(runs({"dense": [0.5]}, variant="dropout=0.3")).to_dict("records")
-    assert row["command"].endswith("--seed 0 --set dropout=0.3") and row["revision"] == "0123456789"
+    assert row["command"].endswith("--seed 0 --set dropout=0.3") and row["revision"] == "0123456"
 
 
 def test_a_run_without_test_images_has_none_in_the_list() -> None:
@@ -199,7 +208,7 @@ def test_the_pilot_s_page_can_be_built_without_a_run(tmp_path: Path) -> None:
 def test_a_pilot_run_passes_with_enough_cycles_and_training_accuracy(columns: dict[str, float], passes: str) -> None:
     [row] = pilot_table(pilot(**columns)).to_dict("records")
     assert row["passes"] == passes and row["lowest keep-ratio"] == "0.12"
-    assert f"of 1 with the published rule {int(passes == 'yes')} pass" in pilot_sentence(pilot(**columns))
+    assert f"With the published rule: 1, of which {int(passes == 'yes')} pass." in pilot_sentence(pilot(**columns))
 
 
 def test_dense_training_of_the_pilot_has_no_cycles_to_pass_with() -> None:

@@ -3,7 +3,16 @@
 import pandas as pd
 
 from sparsecycle.analysis.selection import TIERS, shown_tier, tier
-from sparsecycle.analysis.verdicts import FEWEST_PAIRS, NOT_JUDGED, NOT_MEASURED, PAPER_ACCURACY, verdict_table
+from sparsecycle.analysis.verdicts import (
+    CLAIMS,
+    FEWEST_PAIRS,
+    MEASURED,
+    NOT_JUDGED,
+    NOT_MEASURED,
+    PAPER_ACCURACY,
+    readable_verdicts,
+    verdict_table,
+)
 from sparsecycle.config import RunConfig
 from sparsecycle_book.figures import MEASURES
 
@@ -60,9 +69,34 @@ def recorded_sentence(runs: pd.DataFrame) -> str:
     )
 
 
+def verdicts_shown(table: pd.DataFrame) -> pd.DataFrame:
+    """`verdict_table` for the page of results: the verdict first; intervals and p-values where any is judged."""
+    readable = readable_verdicts(table)
+    shown = pd.DataFrame(
+        {
+            "verdict": readable["verdict"],
+            "compared": readable["treatment"] + readable["measure"].map(_sign) + readable["baseline"],
+            "measure": readable["measure"].map(MEASURES),
+            "ours": readable["ours"],
+        }
+    )
+    names = ["pairs"]
+    if _judged(table).any():
+        names = ["95 % interval", "pairs", "paper", "p", "p (Holm)", "detectable"]
+    return pd.concat([shown, readable[names]], axis=1)
+
+
+def _sign(measure: str) -> str:
+    return " / " if measure in {claim.measure for claim in CLAIMS if claim.ratio} else " − "
+
+
+def _judged(table: pd.DataFrame) -> "pd.Series[bool]":
+    return ~table["verdict"].isin([NOT_MEASURED, NOT_JUDGED, MEASURED])
+
+
 def verdict_note(table: pd.DataFrame) -> str:
     """What the verdict column says as a whole, for the page that shows the table."""
-    judged = table[~table["verdict"].isin([NOT_MEASURED, NOT_JUDGED, "measured"])]
-    if judged.empty:
+    judged = int(_judged(table).sum())
+    if not judged:
         return f"No claim is judged: each comparison needs at least {FEWEST_PAIRS} pairs of runs of one preset."
-    return f"{len(judged)} of the {len(table)} comparisons are judged."
+    return f"{judged} of the {len(table)} comparisons are judged."

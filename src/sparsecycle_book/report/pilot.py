@@ -44,12 +44,12 @@ def pilot_table(runs: pd.DataFrame) -> pd.DataFrame:
                 "varied": run["varied"],
                 "method": f"`{run['method']}`",
                 "seed": run["seed"],
-                "final training accuracy": _share(run["train_accuracy"]),
+                "passes": ("yes" if passes else "no") if gated else "",
                 "cycles": int(run["cycles"]) if gated else "",
+                "final training accuracy": _share(run["train_accuracy"]),
                 "resets": int(run["resets"]) if gated else "",
                 "idle resets": int(run["idle_resets"]) if gated else "",
                 "lowest keep-ratio": f"{run['lowest_keep_ratio']:.2g}" if gated else "",
-                "passes": ("yes" if passes else "no") if gated else "",
             }
         )
     return pd.DataFrame(rows)
@@ -65,8 +65,7 @@ def pilot_sentence(runs: pd.DataFrame) -> str:
         return "**No run of the pilot is recorded yet.**"
     gated = runs[runs["method"] != "dense"]
     passing = int(((gated["cycles"] >= CYCLES) & (gated["train_accuracy"] >= ACCURACY)).sum())
-    found = f"of {len(gated)} with the published rule {passing} pass"
-    return f"**Runs of the pilot recorded so far: {len(runs)}; {found}.**"
+    return f"**Recorded so far: {len(runs)}. With the published rule: {len(gated)}, of which {passing} pass.**"
 
 
 def pilot_paths(runs: pd.DataFrame, folder: Path = FOLDER) -> pd.DataFrame:

@@ -87,7 +87,7 @@ def listed(runs: pd.DataFrame, commands: list[str], accuracies: dict[str, str] |
         {word: told(column, 4) for word, column in accuracies.items()}
         | {
             "seconds": told("wall_seconds", 0),
-            "revision": runs["git_revision"].str[:10].tolist(),
+            "revision": runs["git_revision"].str[:7].tolist(),
             "command": commands,
         },
         index=pd.Index(runs["run"], name="run"),
