@@ -42,7 +42,7 @@ def run_python(code: str, given: str = "", **environment: str) -> subprocess.Com
 
 
 @needs_numba
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     x=activations(),
     keep_ratio=st.floats(0.001, 1.0),

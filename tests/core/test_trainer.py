@@ -94,13 +94,13 @@ def test_the_order_of_images_is_a_function_of_seed_and_epoch_alone() -> None:
 def test_each_step_sees_the_next_whole_batch_of_the_epoch_s_order() -> None:
     config = small_config()
     trainer = Watched(config)
-    trainer.train(7)
+    trainer.train(5)
     images, labels = data(config)
     for step, (given, answers) in enumerate(trainer.batches):
         epoch, place = divmod(step, 3)
         chosen = epoch_order(config, epoch)[20 * place : 20 * (place + 1)]
         assert torch.equal(given, normalize(images[chosen])) and torch.equal(answers, labels[chosen])
-    assert len(trainer.batches) == trainer.step == 7
+    assert len(trainer.batches) == trainer.step == 5
 
 
 def test_the_rate_is_a_cosine_that_changes_once_an_epoch() -> None:
@@ -193,10 +193,10 @@ def test_pauses_and_restores_at_any_step_change_no_bit(setting: str) -> None:
     config = small_config(**SETTINGS[setting])
     path = [0.9, 0.5, 0.2, 1.0, 0.4, 0.3] if config.method == "replay" else None
     whole = Trainer(config, *data(config), path=path)
-    parts = [whole.train(until) for until in (3, 8, 12)]
+    parts = [whole.train(until) for until in (3, 5, 9)]
     trainer, again = Trainer(config, *data(config), path=path), []
     lengths = itertools.cycle((1, 2, 1, 1, 3))
-    for until in (3, 8, 12):
+    for until in (3, 5, 9):
         part: Part | None = None
         while part is None:
             part = trainer.train(until, after_step=steps_later(trainer, next(lengths)))
@@ -208,11 +208,12 @@ def test_pauses_and_restores_at_any_step_change_no_bit(setting: str) -> None:
 
 
 def test_float16_trains_with_a_gradient_scaler_whose_state_is_carried_on() -> None:
-    """Two images a step: a CPU has no fast convolutions in float16."""
-    config = small_config(precision="float16", batch_size=2)
+    """One image a step: a CPU has no fast convolutions in float16."""
+    config = small_config(precision="float16", batch_size=1, learning_rate=0.001)
     whole = Trainer(config, *data(config))
     part = whole.train(3)
     assert part is not None and math.isfinite(part.loss)
+    assert all(parameter.isfinite().all() for parameter in whole.model.parameters())  # a skipped step leaves nothing
     assert whole.state()[1]["scaler"]["scale"] > 1
     trainer = Trainer(config, *data(config))
     trainer.train(3, after_step=steps_later(trainer, 1))

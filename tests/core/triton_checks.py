@@ -16,7 +16,7 @@ def equals_reference() -> None:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     budget = {ratio: torch.tensor(ratio, dtype=torch.float64, device=device) for ratio in (0.1, 0.3, 0.5)}
 
-    @settings(max_examples=40, deadline=None, database=None, derandomize=True)
+    @settings(max_examples=25, deadline=None, database=None, derandomize=True)
     @given(
         x=activations(),
         keep_ratio=st.floats(0.001, 1.0),
