@@ -198,7 +198,7 @@ def keep_ratio_path(decisions: pd.DataFrame, steps_per_epoch: "int | pd.Series[i
         run = runs[runs["seed"] == runs["seed"].min()].sort_values("step")
         _draw_path(axes, run, METHODS[run["method"].iloc[0]].colour, frame["keep_ratio"].min())
         axes.set_title(str(title), loc="left", pad=3)
-        least, resets = run["keep_ratio"].min(), int(run["reset"].sum())
+        least, resets = run["keep_ratio"].min(), int(_resets(run).sum())
         told.append(f"{title} goes down to {least:.2g}, resets: {resets}")
     panels[-1].set_xlabel("epoch (triangles: resets)")
     figure.supylabel("keep-ratio", fontsize=11)
@@ -211,7 +211,7 @@ def _draw_path(axes: Axes, run: pd.DataFrame, colour: str, least: float) -> None
     epochs, keep_ratios = run["epoch"].to_numpy(), run["keep_ratio"].to_numpy()
     ends = [0.0, *epochs, np.ceil(epochs[-1])]  # a run ends with an epoch
     axes.stairs([1.0, *keep_ratios], ends, color=colour, linewidth=2, baseline=None)
-    resets = run["reset"].to_numpy(dtype=bool)
+    resets = _resets(run)
     axes.plot(epochs[resets], keep_ratios[resets], "v", color=colour, markersize=6)
     marks = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01] if least > 0.008 else [10.0**-power for power in range(12)]
     _budget_axis(axes.yaxis, axes.set_yscale, [mark for mark in marks if mark >= 0.9 * least or mark >= 0.5])
@@ -240,7 +240,7 @@ def decisions(run: pd.DataFrame, steps_per_epoch: int, tolerance: float) -> Figu
     above.plot(epochs, rows["average"], color=colour, linewidth=1.2, label="average")
     above.plot(epochs, rows["best"], color=ink, linewidth=1, label="best")
     above.plot(epochs, rows["best"] - tolerance, color=ink, linewidth=1, linestyle=":", label="reset below")
-    resets = rows["reset"].to_numpy(dtype=bool)
+    resets = _resets(rows)
     above.plot(epochs[resets], rows["average"][resets], "v", color=colour, markersize=6)
     above.set_ylabel("training accuracy")
     above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -349,6 +349,13 @@ def feature_maps(image: NDArray[Any], maps: Mapping[float, NDArray[Any]], title:
         shares.append(f"{(maps[budget] > 0).mean():.0%} at keep-ratio {budget:g}")
     figure.set_label(f"Feature maps of {title}: non-zero in the channels shown: {', '.join(shares)}.")
     return figure
+
+
+def _resets(run: pd.DataFrame) -> NDArray[np.bool_]:
+    """Where a run's keep-ratio was reset: as in the records, not where it stood at 1 already."""
+    below = run["keep_ratio"].shift(fill_value=1.0) < 1
+    resets: NDArray[np.bool_] = (run["reset"] & below).to_numpy(dtype=bool)
+    return resets
 
 
 def _by_method(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
