@@ -9,6 +9,7 @@ import inspect
 import json
 import re
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
@@ -323,15 +324,12 @@ def plain_value(value: Any) -> Any:
         return _WORDS[text.lower()]
     if re.fullmatch(r"[+-]?\d{1,30}", text):
         return int(text)
-    try:
-        return float(text)
-    except ValueError:
-        pass
+    if "_" not in text:  # Python reads 1_000 as a number, people may mean a word
+        with suppress(ValueError):
+            return float(text)
     if text[:1] in ("[", '"'):
-        try:
+        with suppress(ValueError, RecursionError):
             return json.loads(text)
-        except (ValueError, RecursionError):
-            pass
     return value
 
 

@@ -65,7 +65,9 @@ def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.SGD:
     decayed = [parameter for parameter in model.parameters() if parameter.dim() > 1]
     free = [parameter for parameter in model.parameters() if parameter.dim() == 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
-    return torch.optim.SGD(groups, config.learning_rate, config.momentum, nesterov=config.momentum > 0, fused=True)
+    nesterov = config.momentum > 0
+    fused = config.precision != "float16"  # a first step that the scaler skips leaves fused momentum uninitialized
+    return torch.optim.SGD(groups, config.learning_rate, config.momentum, nesterov=nesterov, fused=fused)
 
 
 def learning_rate(config: RunConfig, epoch: int) -> float:
