@@ -48,8 +48,8 @@ def test_each_budget_has_its_view_and_the_first_one_is_shown(slider: budget_slid
 def test_pictures_say_what_they_show(slider: budget_slider) -> None:
     alts = [str(image["alt"]) for image in BeautifulSoup(slider.html(), "html.parser").select("img")]
     assert alts[0] == "a <frog>, as the network sees it"
-    assert alts[1] == "Feature maps of a <frog> at budget 1: 50% of these values are left"
-    assert alts[2] == "Feature maps of a <frog> at budget 0.1: 10% of these values are left"
+    assert alts[1] == "Feature maps of a <frog> at keep-ratio 1: 50% of these values are left"
+    assert alts[2] == "Feature maps of a <frog> at keep-ratio 0.1: 10% of these values are left"
 
 
 def test_maps_are_drawn_in_one_range_of_colours(slider: budget_slider) -> None:

@@ -103,7 +103,7 @@ document.addEventListener("DOMContentLoaded", () => {
 
     function draw() {
       const x = { from: 0, to: data.epochs, ticks: play.ticks(0, data.epochs, 5) };
-      chart = play.chart(drawing, 220, x, { from: 0, to: 1, ticks: [0, 0.25, 0.5, 0.75, 1] });
+      chart = play.chart(drawing, 220, x, { from: 0, to: 1.12, ticks: [0, 0.25, 0.5, 0.75, 1] });
       const steps = accuracies().flatMap((accuracy, part) => [
         [part * epochsEach, accuracy],
         [(part + 1) * epochsEach, accuracy],
@@ -218,7 +218,8 @@ document.addEventListener("DOMContentLoaded", () => {
     });
     drawing.addEventListener("pointermove", (event) => { if (event.buttons === 1) trace(event); });
     function trace(event) {
-      const [place, accuracy] = chart.at(event);
+      const [place, height] = chart.at(event);
+      const accuracy = Math.min(height, 1); // above it there is room for a word
       const part = Math.min(Math.floor(place / epochsEach), parts - 1);
       const [from, then] = last ?? [part, accuracy];
       const steps = Math.abs(part - from);

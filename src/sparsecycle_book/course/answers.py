@@ -7,9 +7,6 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sparsecycle.controllers import Decision, make_controller
 from sparsecycle.runs.metrics import ACTIVE
 
@@ -62,17 +59,3 @@ def idle_resets(decisions: Sequence[Decision]) -> int:
 def fails_at(curve: Mapping[float, float]) -> set[float]:
     """Return the budgets at which a network has less than three quarters of its accuracy at budget 1."""
     return {budget for budget, accuracy in curve.items() if accuracy < 0.75 * curve[1.0]}
-
-
-def best_accuracy(correct: NDArray[np.bool_]) -> float:
-    """Return the largest accuracy over the looks; `correct` is (looks, images)."""
-    return float(correct.mean(axis=1).max())
-
-
-def clean_accuracy(correct: NDArray[np.bool_]) -> float:
-    """Return the accuracy of looks chosen on one half of the images on the other half, both ways round, averaged.
-
-    The halves are the images at even and at odd places; of equally good looks the first is chosen.
-    """
-    even, odd = correct[:, ::2].mean(axis=1), correct[:, 1::2].mean(axis=1)
-    return float((odd[even.argmax()] + even[odd.argmax()]) / 2)

@@ -55,7 +55,9 @@ class budget_slider(Board):  # noqa: N801 (reads as what it puts on the page)
 
     def _told(self, view: BudgetView) -> str:
         accuracies = ", ".join(f"{images} {value:.1%}" for images, value in view.accuracies.items())
-        return f"budget {view.budget:g}: {(view.maps > 0).mean():.0%} of these values are left; accuracy {accuracies}"
+        return (
+            f"keep-ratio {view.budget:g}: {(view.maps > 0).mean():.0%} of these values are left; accuracy {accuracies}"
+        )
 
     def html(self) -> str:
         """Without scripts it shows the first view."""
@@ -65,7 +67,7 @@ class budget_slider(Board):  # noqa: N801 (reads as what it puts on the page)
         budgets = " ".join(f"{view.budget:g}" for view in self.views)
         return (
             '<div class="playground" data-play="budget"><div class="play-control">'
-            f'<label>Budget <input type="range" min="0" max="{len(self.views) - 1}" step="1" value="0" '
+            f'<label>Keep-ratio <input type="range" min="0" max="{len(self.views) - 1}" step="1" value="0" '
             f'data-budgets="{budgets}" aria-valuetext="{self.views[0].budget:g}"></label> '
             f'<output>{self.views[0].budget:g}</output></div><div class="play-board">'
             f'<img class="play-picture" src="{picture}" alt="{html.escape(self.title)}, as the network sees it">'
