@@ -73,6 +73,10 @@ def test_compare_works_where_no_checkout_is_around(
     monkeypatch.setattr("sparsecycle.runs.source.CHECKOUT", tmp_path)
     assert main(["compare", str(finished)]) == 0
     assert "accuracy_gated" in capsys.readouterr().out
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+    assert main(["study"]) == 2
+    assert "studies come with a checkout of the project" in capsys.readouterr().err
     for command in ("compare", "verify"):
         assert main([command]) == 2
         assert "recorded runs come with a checkout of the project, and none is around" in capsys.readouterr().err

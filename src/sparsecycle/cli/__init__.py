@@ -30,10 +30,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _open_what_is_closed()
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
-        options = _parser().parse_args(arguments)
-        status: int = options.command(options)
-        sys.stdout.flush()
-        return status
+        try:
+            options = _parser().parse_args(arguments)
+            status: int = options.command(options)
+            return status
+        finally:
+            sys.stdout.flush()
     except InputError as error:
         print(f"sparsecycle: {error}", file=sys.stderr)
         return 2
@@ -242,7 +244,11 @@ def _file_of_studies(given: str) -> Path:
     from sparsecycle.runs.source import CHECKOUT
 
     path = Path(given).expanduser()
-    return CHECKOUT / FILE if given == FILE and not path.exists() and (CHECKOUT / FILE).exists() else path
+    if given != FILE or path.exists():
+        return path
+    if not (CHECKOUT / FILE).exists():
+        raise InputError("studies come with a checkout of the project, and none is around: give a file with --file")
+    return CHECKOUT / FILE
 
 
 def _program() -> str:

@@ -40,7 +40,7 @@ from sparsecycle.runs.checkpoints import (
 )
 from sparsecycle.runs.folders import folder_of, run_folder
 from sparsecycle.runs.metrics import budget_metrics, decision_table, look_metrics, path_metrics
-from sparsecycle.runs.provenance import HARMLESS, Provenance, environment, now, peak_memory_mib
+from sparsecycle.runs.provenance import HARMLESS, Provenance, environment, git_state, now, peak_memory_mib
 from sparsecycle.runs.records import (
     BESIDE,
     BudgetResult,
@@ -53,7 +53,7 @@ from sparsecycle.runs.records import (
     write_correct,
     write_table,
 )
-from sparsecycle.runs.source import same_source
+from sparsecycle.runs.source import same_source, source_digest
 from sparsecycle.runs.state import RunState
 from sparsecycle.runs.stopping import Stopped, StopRequest, stop_requests
 from sparsecycle.runs.writing import sole_writer
@@ -67,6 +67,9 @@ COLUMNS = (
 )
 _log = logging.getLogger("sparsecycle")
 _training = threading.Lock()
+# Noted when the code is loaded: what is edited later does not make the runs of this process.
+source_digest()
+git_state()
 
 
 def train(
@@ -307,7 +310,7 @@ class _Run:
                 )
                 if save.due:
                     save(self._checkpoint)
-            if left and checkpoint_files(self.folder) and not save.just_saved:  # a long run: measuring it may take long, too
+            if left and checkpoint_files(self.folder) and not save.just_saved:  # measuring it may take long, too
                 save(self._checkpoint)
         if stop.number is not None:  # it came after the last step
             raise Stopped(stop.number)

@@ -204,11 +204,12 @@ def _ended(code: int | None) -> str:
 
 
 def _say(bar: "tqdm[Any]", text: str) -> None:
-    if bar.disable:
-        print(text, flush=True)
-    else:
-        with bar.external_write_mode(file=sys.stdout):
+    with suppress(BrokenPipeError):  # nobody reads any more, which stops no job
+        if bar.disable:
             print(text, flush=True)
+        else:
+            with bar.external_write_mode(file=sys.stdout):
+                print(text, flush=True)
 
 
 def _work(job: Job, sender: Connection) -> None:
