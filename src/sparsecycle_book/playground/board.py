@@ -29,6 +29,5 @@ def data_element(data: Any) -> str:
 def choice(label: str, name: str, options: dict[str, str]) -> str:
     """Return a labelled list to choose from: value and text of each option."""
     listed = "".join(f'<option value="{value}">{text}</option>' for value, text in options.items())
-    return (
-        f'<label style="max-width: 100%">{label} <select name="{name}" style="min-width: 0">{listed}</select></label>'
-    )
+    select = f'<select name="{name}" style="min-width: 0">{listed}</select>'
+    return f'<label style="max-width: 100%">{label} {select}</label>'

@@ -55,9 +55,8 @@ class budget_slider(Board):  # noqa: N801 (reads as what it puts on the page)
 
     def _told(self, view: BudgetView) -> str:
         accuracies = ", ".join(f"{images} {value:.1%}" for images, value in view.accuracies.items())
-        return (
-            f"keep-ratio {view.budget:g}: {(view.maps > 0).mean():.0%} of these values are left; accuracy {accuracies}"
-        )
+        left = (view.maps > 0).mean()
+        return f"keep-ratio {view.budget:g}: {left:.0%} of these values are left; accuracy {accuracies}"
 
     def html(self) -> str:
         """Without scripts it shows the first view."""
