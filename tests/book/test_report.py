@@ -115,14 +115,22 @@ def test_presets_without_runs_are_in_their_table() -> None:
     assert "| `paper` | WRN-28-4 | 50,000 | 500 | none yet |" in presets_table(NONE)
 
 
-def test_a_run_s_command_has_its_overrides() -> None:
-    assert run_command("quick", "dense", 3, "dropout=0.3, epochs=25").endswith("--set dropout=0.3 --set epochs=25")
-    [row] = run_list(runs({"dense": [0.5]}, variant="dropout=0.3")).to_dict("records")
-    assert row["command"].endswith("--seed 0 --set dropout=0.3") and row["revision"] == "0123456"
+def configured(**fields: object) -> RunConfig:
+    return RunConfig(**({"preset": "classroom", "method": "dense"} | fields))
+
+
+def test_a_run_s_command_has_its_overrides_and_what_its_method_needs() -> None:
+    command = run_command(configured(dropout=0.3, epochs=25, seed=3))
+    assert command == (
+        ".venv/bin/sparsecycle run --preset classroom --method dense --seed 3 --set dropout=0.3 --set epochs=25"
+    )
+    assert run_command(configured(method="fixed", keep_ratio=0.25)).endswith("--seed 0 --set keep_ratio=0.25")
+    [row] = run_list(runs({"dense": [0.5]}), {"classroom/dense-seed0": configured()}).to_dict("records")
+    assert row["command"] == run_command(configured()) and row["revision"] == "0123456"
 
 
 def test_a_run_without_test_images_has_none_in_the_list() -> None:
-    [row] = run_list(runs({"dense": [math.nan]})).to_dict("records")
+    [row] = run_list(runs({"dense": [math.nan]}), {"classroom/dense-seed0": configured()}).to_dict("records")
     assert row["best"] == "none" and row["training"] == "0.9000"
 
 

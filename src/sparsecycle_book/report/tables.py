@@ -1,10 +1,15 @@
 """Tables of runs and presets: the README's results, the list of every run, what a preset is and takes."""
 
+from collections.abc import Mapping
+from pathlib import Path
+
 import pandas as pd
 
-from sparsecycle.analysis.selection import TIERS, complete, tier, varied
+from sparsecycle.analysis.selection import TIERS, complete, tier
 from sparsecycle.analysis.verdicts import PAPER_ACCURACY
 from sparsecycle.config import PRESETS, RunConfig
+from sparsecycle.errors import InputError
+from sparsecycle.runs.studies import run_arguments
 from sparsecycle_book.figures import METHODS
 
 
@@ -30,8 +35,11 @@ def _method_line(group: pd.DataFrame, preset: str, method: str) -> str:
     seeds = f"{len(group)}" + (f" ({diverged} diverged)" if diverged else "")
     accuracies = " | ".join(f"{group[f'{name}_accuracy'].mean():.4f}" for name in ("best", "clean", "last"))
     minutes = group["wall_seconds"].mean() / 60
-    command = run_command(preset, method, int(group["seed"].min()))
-    return f"| `{preset}` | `{method}` | {seeds} | {accuracies} | {minutes:.1f} | `{command}` |"
+    try:
+        command = f"`{run_command(RunConfig(preset=preset, method=method, seed=int(group['seed'].min())))}`"
+    except InputError:  # what a control follows or keeps differs from run to run: the book lists each
+        command = ""
+    return f"| `{preset}` | `{method}` | {seeds} | {accuracies} | {minutes:.1f} | {command} |"
 
 
 MEANS = {
@@ -61,12 +69,15 @@ def means_table(runs: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def run_list(runs: pd.DataFrame) -> pd.DataFrame:
-    """`listed` rows of `load_runs`, with the best, clean and last accuracy."""
-    labels = runs[["preset", "method", "seed", "variant"]].to_numpy().tolist()
+def run_list(runs: pd.DataFrame, configurations: Mapping[str, RunConfig]) -> pd.DataFrame:
+    """`listed` rows of `load_runs`, with the best, clean, last and training accuracy.
+
+    Args:
+        configurations: by run.
+    """
     return listed(
         runs,
-        [run_command(*label) for label in labels],
+        [run_command(configurations[run]) for run in runs["run"]],
         {"best": "best_accuracy", "clean": "clean_accuracy", "last": "last_accuracy", "training": "train_accuracy"},
     )
 
@@ -94,10 +105,10 @@ def listed(runs: pd.DataFrame, commands: list[str], accuracies: dict[str, str] |
     )
 
 
-def run_command(preset: str, method: str, seed: int, variant: str = "") -> str:
-    """What makes a run again, from the labels that `load_runs` gives it."""
-    given = "".join(f" --set {name}={value}" for name, value in varied(variant).items())
-    return f".venv/bin/sparsecycle run --preset {preset} --method {method} --seed {seed}{given}"
+def run_command(config: RunConfig) -> str:
+    """What makes a run again, in the folder `runs`."""
+    arguments = run_arguments(config, Path("runs")).removesuffix(" --output-dir runs")
+    return f".venv/bin/sparsecycle {arguments}"
 
 
 def presets_table(runs: pd.DataFrame) -> str:
