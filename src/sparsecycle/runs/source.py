@@ -18,7 +18,16 @@ TRAINING = (
     "evaluation/accuracy",
 )
 # Sets of digests that give the same numbers, each proved by golden runs, byte for byte, old source against new.
-EQUIVALENT: tuple[frozenset[str], ...] = ()
+EQUIVALENT: tuple[frozenset[str], ...] = (
+    # 29 November 2026: in float16, with which no run was recorded, the optimizer's step is not fused any more. Nine runs
+    # of 16 steps in float32 and bfloat16, over methods, scopes, clipping, decay, dropout and width, are the same.
+    frozenset(
+        {
+            "6fa43a5197071e05dc7fb27e5746b1709d4f9ccfcc31e1917fb06665a0970783",
+            "e389ca9bd2500d2b12766645f5eeb486d996f14f4e589701fbd27a0f30a26688",
+        }
+    ),
+)
 
 
 @cache
