@@ -80,7 +80,7 @@ def test_the_note_on_verdicts_says_when_nothing_is_judged() -> None:
 
 def test_the_table_of_verdicts_has_the_verdict_first_and_no_interval_where_none_is_judged() -> None:
     nothing = verdicts_shown(verdict_table(NONE))
-    assert list(nothing.columns) == ["verdict", "compared", "measure", "ours", "pairs"] and len(nothing) == len(CLAIMS)
+    assert list(nothing.columns) == ["verdict", "ours", "pairs", "measure", "compared"] and len(nothing) == len(CLAIMS)
     judged = verdicts_shown(verdict_table(runs(GAINS), "classroom"))
     row = judged.iloc[0]
     assert (row["verdict"], row["compared"]) == ("preliminary: replicated", "accuracy_gated − dense")

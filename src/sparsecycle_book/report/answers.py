@@ -72,18 +72,10 @@ def recorded_sentence(runs: pd.DataFrame) -> str:
 def verdicts_shown(table: pd.DataFrame) -> pd.DataFrame:
     """`verdict_table` for the page of results: the verdict first; intervals and p-values where any is judged."""
     readable = readable_verdicts(table)
-    shown = pd.DataFrame(
-        {
-            "verdict": readable["verdict"],
-            "compared": readable["treatment"] + readable["measure"].map(_sign) + readable["baseline"],
-            "measure": readable["measure"].map(MEASURES),
-            "ours": readable["ours"],
-        }
-    )
-    names = ["pairs"]
-    if _judged(table).any():
-        names = ["95 % interval", "pairs", "paper", "p", "p (Holm)", "detectable"]
-    return pd.concat([shown, readable[names]], axis=1)
+    compared = readable["treatment"] + readable["measure"].map(_sign) + readable["baseline"]
+    readable = readable.assign(measure=readable["measure"].map(MEASURES), compared=compared)
+    judged = ["paper", "95 % interval", "p", "p (Holm)", "detectable"] if _judged(table).any() else []
+    return readable[["verdict", "ours", *judged, "pairs", "measure", "compared"]]
 
 
 def _sign(measure: str) -> str:
