@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from sparsecycle.config import RunConfig
     from sparsecycle.controllers import make_controller
-    from sparsecycle.runs.records import load_runs
     from sparsecycle.layer import GlobalTopK, global_topk, set_keep_ratio
-    from sparsecycle.runs.execute import train
     from sparsecycle.network import WideResNet
+    from sparsecycle.runs.execute import train
+    from sparsecycle.runs.records import load_runs
 
 __version__ = "0.1.0"
 _HOME = {
