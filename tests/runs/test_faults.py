@@ -236,11 +236,10 @@ def test_damaged_checkpoint(whole: Path, begun: Path, damage: Callable[[Path], N
     same_run(whole, begun)
 
 
-@DAMAGES
-def test_every_checkpoint_damaged(whole: Path, begun: Path, damage: Callable[[Path], None]) -> None:
+def test_every_checkpoint_damaged(whole: Path, begun: Path) -> None:
     checkpoints = checkpoint_files(begun)  # three, where the kill came before the oldest was removed
     for path in checkpoints:
-        damage(path)
+        truncate(path)
     done = run(begun.parents[1])
     assert done.returncode == 0 and done.stderr.count("is damaged") == len(checkpoints) >= 2
     assert RunRecord.read(begun).provenance.resumes == 0

@@ -39,6 +39,15 @@ tiny:
           path_from: "accuracy_gated-seed{other}-batch_size=20-epochs=3-test_images=20-train_images=40"
           shuffled: true
 """
+SINGLE = """
+one:
+  about: one run, as the workflow makes it
+  runs:
+    - presets: [smoke]
+      methods: [dense]
+      seeds: 0
+      variants: [{train_images: 40, test_images: 20, batch_size: 20, epochs: 3}]
+"""
 BIN = Path(sys.executable).parent
 PLANNED = Studies.read(ROOT / "workflow" / "studies.yaml")
 
@@ -46,7 +55,7 @@ PLANNED = Studies.read(ROOT / "workflow" / "studies.yaml")
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "studies.yaml"
-    path.write_text(STUDY, encoding="utf-8")
+    path.write_text(STUDY + SINGLE, encoding="utf-8")
     return path
 
 
@@ -126,7 +135,7 @@ def test_the_workflow_goes_on_after_snakemake_was_killed(file: Path, tmp_path: P
     output = tmp_path / "runs"
     profile = ["--profile", str(ROOT / "workflow/profiles/local"), "--snakefile", str(ROOT / "workflow/Snakefile")]
     command = [str(BIN / "snakemake"), *profile, "--directory", str(ROOT), "--cores", "2", "--quiet", "all", "--config"]
-    command += [f"studies={file}", f"output_dir={output}", "study=tiny", "device=cpu"]
+    command += [f"studies={file}", f"output_dir={output}", "study=one", "device=cpu"]
     environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
     end = time.monotonic() + 120
@@ -138,6 +147,6 @@ def test_the_workflow_goes_on_after_snakemake_was_killed(file: Path, tmp_path: P
     while any(is_being_written(path.parent) for path in output.rglob(".lock")):  # kernels outlive papermill by a moment
         time.sleep(0.1)
     subprocess.run(command, env=environment, check=True)
-    assert {run.status for run in progress(Studies.read(file).configurations("tiny"), output)} == {"done"}
+    assert {run.status for run in progress(Studies.read(file).configurations("one"), output)} == {"done"}
     again = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True, check=True)
     assert "Nothing to be done" in again.stdout + again.stderr

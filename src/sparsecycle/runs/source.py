@@ -19,7 +19,7 @@ TRAINING = (
 )
 # Sets of digests that give the same numbers, each proved by golden runs, byte for byte, old source against new.
 EQUIVALENT: tuple[frozenset[str], ...] = (
-    # 29 November 2026: in float16, with which no run was recorded, the optimizer's step is not fused any more. Nine runs
+    # 29 November 2026: in float16, in which no run was recorded, the step of the optimizer is fused no more. Nine runs
     # of 16 steps in float32 and bfloat16, over methods, scopes, clipping, decay, dropout and width, are the same.
     frozenset(
         {
