@@ -37,6 +37,12 @@ def _without_slashes(value: str) -> str:
     return value
 
 
+def _known_method(value: str) -> str:
+    if value not in CONTROLLERS:
+        raise ValueError(f"must be one of {', '.join(CONTROLLERS)}")
+    return value
+
+
 FolderName = Annotated[str, AfterValidator(_without_slashes)]
 Share = Annotated[float, AfterValidator(_in_unit_interval)]
 LARGEST = 10**9  # of a count: beyond every use, and within what floats hold exactly
@@ -62,7 +68,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     preset: Literal["smoke", "quick", "classroom", "paper100", "paper"]
-    method: Literal["dense", "accuracy_gated", "epoch_gated", "replay", "fixed", "random", "geometric"]
+    method: Annotated[str, AfterValidator(_known_method)]
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     # Data.
@@ -273,7 +279,7 @@ def _decide_by_epoch(filled: dict[str, Any], given: Mapping[str, Any], preset: M
         steps = (filled["train_images"] - filled.get("holdout_images", 0)) // filled.get("batch_size", 128)
         published = controller_parameters("accuracy_gated")
         decisions = steps / preset.get("decision_steps", published["decision_steps"])
-    except (KeyError, TypeError, ZeroDivisionError):
+    except (KeyError, OverflowError, TypeError, ZeroDivisionError):
         return  # the checks of the fields say it better
     if "decision_steps" not in given:
         filled["decision_steps"] = max(1, steps)

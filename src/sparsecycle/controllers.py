@@ -18,7 +18,7 @@ from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar
 
-SMALLEST = math.ulp(0.0)  # of a keep-ratio: above zero, and so small that every layer keeps one value
+SMALLEST = math.ulp(0.0)  # above zero, because a keep-ratio of 0 is refused; every layer keeps one value long before
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,8 @@ class Decision:
         step: steps trained before it.
         average, best: smoothed training accuracy and the largest it has ever been; None for rules without feedback.
         keep_ratio: in force from the next step on.
-        reset: whether the rule found that accuracy has given way (for `geometric`: whether the cycle began anew).
+        reset: whether the rule found that accuracy has given way, also where the keep-ratio stood at 1 already (for
+            `geometric`: whether the cycle began anew).
     """
 
     step: int
@@ -55,8 +56,8 @@ class Controller:
     _state: ClassVar[tuple[str, ...]] = ("step", "keep_ratio")
 
     def __init__(self, decision_steps: int | None = None) -> None:
-        if decision_steps is not None and decision_steps < 1:
-            raise ValueError(f"decision_steps is {decision_steps}, but must be a whole number of steps from 1")
+        if decision_steps is not None and (not isinstance(decision_steps, int) or decision_steps < 1):
+            raise ValueError(f"decision_steps is {decision_steps!r}, but must be a whole number of steps from 1")
         self.decision_steps = decision_steps
         self.step = 0
         self.keep_ratio = 1.0
@@ -111,7 +112,7 @@ class Dense(Controller):
 class AccuracyGated(Controller):
     """The published rule. After every `decision_steps` steps:
 
-    1. Has the average fallen by more than `tolerance` below the best it ever was, reset: raise the keep-ratio by
+    1. If the average has fallen by more than `tolerance` below the best it ever was, reset: raise the keep-ratio by
        `relax`, to 1 at most, and do not compress at the next `cooldown` decisions.
     2. Otherwise, while the cooldown lasts, change nothing.
     3. Otherwise compress: multiply the keep-ratio by `1 - tighten`.
@@ -122,10 +123,10 @@ class AccuracyGated(Controller):
     Args:
         decision_steps: steps between two decisions.
         tighten: share of the keep-ratio that one compression takes away, in [0, 1).
-        tolerance: fall of the average, in accuracy, that is still borne.
+        tolerance: how far the average may fall below its best without a reset, in accuracy.
         smoothing: weight of the average's old value, in [0, 1).
-        relax: what a reset adds; 1.0 is a reset to 1. In the script the raise grows with the fall up to a cap, which in
-            both of its configurations always applies: one number says as much.
+        relax: what a reset adds; 1.0 resets to 1. The script lets the raise grow with the fall, up to a cap that both
+            of its configurations always reach, so one number is enough.
         cooldown: decisions without compression after a reset.
         floor: smallest keep-ratio.
 
@@ -153,8 +154,8 @@ class AccuracyGated(Controller):
         if not (math.isfinite(tolerance) and tolerance >= 0):
             raise ValueError(f"tolerance is {tolerance}, but must be a finite share of images from 0")
         _check_share("relax", relax)
-        if cooldown < 0:
-            raise ValueError(f"cooldown is {cooldown}, but must be a whole number of decisions from 0")
+        if not isinstance(cooldown, int) or cooldown < 0:
+            raise ValueError(f"cooldown is {cooldown!r}, but must be a whole number of decisions from 0")
         if not 0.0 <= floor <= 1.0:
             raise ValueError(f"floor is {floor}, but must lie in [0, 1]")
         self.tighten, self.tolerance, self.smoothing = tighten, tolerance, smoothing
@@ -187,11 +188,13 @@ class EpochGated(AccuracyGated):
     """The published rule with one decision an epoch that compresses by as much an epoch: a reconstruction.
 
     A comment of the author's script says that compression used to happen once an epoch, so this is our candidate for
-    the strategy of the paper that the script does not hold. The defaults are for CIFAR-10 in batches of 128: 390 steps.
+    the strategy of the paper that the script does not hold. The cooldown counts decisions, so it lasts three epochs.
+    The defaults are for CIFAR-10 in batches of 128: 390 steps.
     """
 
     name = "epoch_gated"
 
+    # Spelled out, because `RunConfig` reads names and defaults from the signature.
     def __init__(
         self,
         decision_steps: int = 390,
@@ -219,11 +222,11 @@ class Replay(Controller):
 
     def __init__(self, path: Sequence[float], decision_steps: int, shuffled: bool = False, seed: int = 0) -> None:
         super().__init__(decision_steps)
-        if not path:
-            raise ValueError("path is empty, but must hold the keep-ratio after each decision of a run")
-        for keep_ratio in path:
-            _check_share("a keep-ratio of path", keep_ratio)
         self.path = list(path)
+        if not self.path:
+            raise ValueError("path is empty, but must hold the keep-ratio after each decision of a run")
+        for keep_ratio in self.path:
+            _check_share("a keep-ratio of path", keep_ratio)
         if shuffled:
             random.Random(seed).shuffle(self.path)
 

@@ -68,6 +68,7 @@ class GlobalTopK(nn.Module):
         check_backend(backend)
         self.scope = scope
         self.backend = backend
+        # The keep-ratio as a tensor, so that changing it recompiles nothing.
         self.register_buffer("budget", torch.ones((), dtype=torch.float64), persistent=False)
         self.keep_ratio = keep_ratio
 

@@ -145,11 +145,11 @@ class WideResNet(nn.Module):
 
 
 def normed_topk(norm: nn.Module, topk: nn.Module, x: Tensor) -> Tensor:
-    """Return `topk(norm(x))`, by the fused operator where one serves these two modules and `x`.
+    """Return `topk(norm(x))`, in one kernel where that is safe.
 
-    Fused and plain normalization add in another order, so they differ by rounding. Modules that somebody changed, by a
-    subclass, a hook or another `forward`, are called one by one; so they are under autocast, in compiled code, where
-    the compiler fuses what plain torch says, and under torch.func.
+    It is not where somebody has subclassed, hooked or patched a module. Under autocast, torch.compile and torch.func
+    the two modules are called in turn as well; a compiler fuses them by itself. One kernel adds in another order than
+    two, so the results differ by rounding.
     """
     untouched = _untouched(norm, RMSNorm2d, _NORM_FORWARD) and _untouched(topk, GlobalTopK, _TOPK_FORWARD)
     if untouched and _fuses(norm, topk, x):
@@ -174,6 +174,8 @@ def _untouched(module: nn.Module, kind: type[nn.Module], forward: Callable[..., 
 
 
 def _fuses(norm: Any, topk: Any, x: Tensor) -> bool:
-    if topk.scope != "sample" or torch.compiler.is_compiling() or autocast_dtype(x.device.type) or is_transformed(x):
+    if topk.scope != "sample" or torch.compiler.is_compiling() or autocast_dtype(x.device.type):
+        return False
+    if any(is_transformed(one) for one in (x, norm.weight, norm.bias)):
         return False
     return fused(x, norm.weight, norm.bias, topk.backend) is not None

@@ -77,6 +77,7 @@ def learning_rate(config: RunConfig, epoch: int) -> float:
 
 def epoch_order(config: RunConfig, epoch: int) -> Tensor:
     """Return the order of the images in an epoch, int64 (fitted_images,): a function of seed and epoch alone."""
+    # More than any number of epochs, so that no two seeds share an order.
     generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
     return torch.randperm(config.fitted_images, generator=generator)
 
@@ -94,7 +95,6 @@ class Trainer:
     Attributes:
         step: steps trained so far.
         decisions: all that the controller decided so far.
-        diverged: whether the loss of the last part was not finite.
     """
 
     def __init__(
@@ -116,7 +116,6 @@ class Trainer:
         self.scaler = torch.amp.GradScaler(device, enabled=config.precision == "float16")
         self.step = 0
         self.decisions: list[Decision] = []
-        self.diverged = False
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)  # of loss, accuracy and gradient norm
         self._counted = 0
         self._untold: list[Tensor] = []  # accuracies of the steps that the controller has not been told of
@@ -147,11 +146,10 @@ class Trainer:
             batch = normalize(self.images[chosen]).contiguous(memory_format=torch.channels_last)
             self.train_step(batch, self.labels[chosen])
             if after_step is not None and after_step() and self.step < until:
-                return None
+                return None  # at the end of a part there is nothing to pause: the caller asks again
         self._tell()
         loss, accuracy, norm = (self._sums / max(1, self._counted)).tolist()
         part = Part(self._counted, loss, accuracy, norm if self.config.clip_norm else math.nan)
-        self.diverged = not math.isfinite(loss)
         self._sums.zero_()
         self._counted = 0
         return part
@@ -202,7 +200,10 @@ class Trainer:
         return self._order[1]
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """Return all that changes in training: tensors by name, and the rest in types that JSON keeps exactly."""
+        """Return all that changes in training: tensors by name, and the rest in types that JSON keeps exactly.
+
+        The controller is told first what it has not heard yet, so that nothing is pending.
+        """
         self._tell()
         buffers = self.optimizer.state_dict()["state"]
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}

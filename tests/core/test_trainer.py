@@ -144,7 +144,6 @@ def test_a_part_has_the_means_of_its_steps() -> None:
         assert part.loss == pytest.approx(sum(losses[start:end]) / part.steps, rel=1e-6)
         assert part.accuracy == pytest.approx(sum(trainer.accuracies[start:end]) / part.steps)
         assert part.gradient_norm > 0
-    assert not trainer.diverged
 
 
 def test_without_clipping_no_gradient_norm_is_claimed() -> None:
@@ -266,12 +265,11 @@ def test_a_state_of_another_network_is_refused() -> None:
         Trainer(config, *data(config)).restore(tensors, rest)
 
 
-def test_a_run_whose_loss_is_no_number_has_diverged() -> None:
+def test_a_loss_that_is_no_number_is_told_with_its_part() -> None:
     config = small_config(learning_rate=1e30)
     trainer = Trainer(config, *data(config))
     part = trainer.train(6)
     assert part is not None and not math.isfinite(part.loss)
-    assert trainer.diverged
 
 
 # The controller in the loop.

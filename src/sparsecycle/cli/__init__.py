@@ -31,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     try:
         try:
-            options = _parser().parse_args(arguments)
+            options = parser().parse_args(arguments)
             status: int = options.command(options)
             return status
         finally:
@@ -85,7 +85,8 @@ class _Parser(argparse.ArgumentParser):
         raise InputError(f"{message} (see {self.prog} --help)")
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of every command; it raises `InputError` at a line that it cannot read."""
     parser = _Parser(prog="sparsecycle", description="Train and compare networks under cycling activation budgets.")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 

@@ -59,6 +59,8 @@ def fused(x: Tensor, weight: Tensor, bias: Tensor, backend: str) -> ModuleType |
         return None
     if not x.dtype == weight.dtype == bias.dtype == torch.float32:
         return None
+    if not x.shape[1:2] == weight.shape == bias.shape:
+        return None  # torch may broadcast them, or say what is wrong
     served = choose(x, "sample", backend)
     return served if served is not None and served is load("numba") else None
 
