@@ -98,7 +98,7 @@ notebooks: $(READY)  ## nbval: execute the chapters and compare the outputs mark
 	@$(BIN)/pytest -n 2 --dist loadscope --nbval-lax --nbval-current-env --nbval-cell-timeout 300 \
 		notebooks --ignore notebooks/run.ipynb --ignore notebooks/set.ipynb
 
-pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs, and one page of each kind in a browser
+pages-check: $(READY)  ## check the built pages: links, pictures, numbers, outputs; each once in a browser, and one of each kind for accessibility
 	@$(BIN)/python book/browser.py
 	@$(BIN)/pytest -n 2 --dist worksteal -m 'pages or browser' tests/book
 
@@ -107,7 +107,7 @@ study: $(READY)  ## the missing runs of a study of workflow/studies.yaml: STUDY=
 		status=$$?; [ $$status = 124 ] && echo "the minutes are over: the same command goes on" || exit $$status
 
 paper100 paper: $(READY)  ## the replication itself, for 100 or 500 epochs, on a GPU: the runs that are missing
-	@$(BIN)/sparsecycle data fetch cifar10
+	@$(BIN)/sparsecycle data fetch
 	@$(MAKE) --no-print-directory study STUDY=$@
 
 bench: $(READY)  ## measure what the method costs on this machine (minutes); two records in data/benchmarks

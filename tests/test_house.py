@@ -3,6 +3,7 @@
 import ast
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -171,6 +172,29 @@ def test_the_commands_on_a_page_exist(page: Path, programs: set[str]) -> None:
             assert set(made[1].split()) <= targets(), line
         if ran := re.match(r"(?:\S*/)?sparsecycle ([a-z]+)\b", line):
             assert ran[1] in programs, line
+
+
+def lines_of_sparsecycle(page: Path) -> list[str]:
+    """What follows `sparsecycle` in the lines of the Makefile or of a page's blocks of code, each a whole command."""
+    text = (ROOT / page).read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = (
+        [text] if page.name == "Makefile" else re.findall(r"^```[^`\n]*\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    )
+    start = r"\)/sparsecycle " if page.name == "Makefile" else r"^(?:\S*/)?sparsecycle "
+    return [line for block in blocks for line in re.findall(rf"{start}([^;|>#\n]+)", block, re.MULTILINE)]
+
+
+@pytest.mark.parametrize("page", [Path("Makefile"), *PAGES], ids=str)
+def test_the_parser_reads_every_command_on_a_page(page: Path) -> None:
+    from sparsecycle.cli import parser
+
+    for line in lines_of_sparsecycle(page):
+        if not re.search(r"\b[A-Z]{4,}\b", line):  # a placeholder
+            parser().parse_args(shlex.split(re.sub(r"\$+(\(\w+\)|\w+|@)", "1", line)))
+
+
+def test_the_makefile_and_the_readme_have_commands_for_the_parser() -> None:
+    assert all(len(lines_of_sparsecycle(Path(name))) > 2 for name in ("Makefile", "README.md", "book/reference.md"))
 
 
 @pytest.fixture(scope="module")
