@@ -13,7 +13,7 @@ import yaml
 from sparsecycle.analysis.selection import varied
 from sparsecycle.config import RunConfig
 
-GROUPS = ("confirmed", "corrected", "open")
+GROUPS = ("confirmed", "corrected", "open", "departs")
 SHOWN_PRESETS = ("paper", "paper100", "classroom", "quick")
 
 
@@ -21,7 +21,7 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
     """The rows of a ledger.
 
     Of the method's: group (one of `GROUPS`), choice, fields (of `RunConfig`, may be empty), script (what the author's
-    script does, or that it is silent), and ours: what we had guessed (corrected), or what we do (open).
+    script does, or that it is silent), and ours: what we had guessed (corrected), or what we do (open, departs).
     """
     rows: list[dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
     return rows
@@ -29,7 +29,7 @@ def read_ledger(path: Path) -> list[dict[str, Any]]:
 
 def ledger_table(path: Path, group: str) -> pd.DataFrame:
     """The rows of one group, as Markdown: the choice with the values of its fields, the author's script, ours."""
-    heads = {"confirmed": "", "corrected": "we had guessed", "open": "what we do"}
+    heads = {"confirmed": "", "corrected": "we had guessed", "open": "what we do", "departs": "what we do"}
     rows = []
     for row in read_ledger(path):
         if row["group"] == group:
@@ -42,12 +42,12 @@ def ledger_table(path: Path, group: str) -> pd.DataFrame:
 
 
 def ledger_sentence(path: Path) -> str:
-    """How many choices are confirmed, corrected and open."""
+    """How many choices are confirmed, corrected and open, and in how many we depart from the script."""
     groups = [row["group"] for row in read_ledger(path)]
-    confirmed, corrected, left = (groups.count(group) for group in GROUPS)
+    confirmed, corrected, left, departs = (groups.count(group) for group in GROUPS)
     return (
         f"Of {len(groups)} choices the author's script confirms {confirmed}, contradicts {corrected}, which are now "
-        f"corrected, and leaves {left} open."
+        f"corrected, and leaves {left} open. In {departs} we depart from it on purpose."
     )
 
 
