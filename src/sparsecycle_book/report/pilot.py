@@ -65,7 +65,7 @@ def pilot_sentence(runs: pd.DataFrame) -> str:
         return "**No run of the pilot is recorded yet.**"
     gated = runs[runs["method"] != "dense"]
     passing = int(((gated["cycles"] >= CYCLES) & (gated["train_accuracy"] >= ACCURACY)).sum())
-    return f"**Recorded so far: {len(runs)}. With the published rule: {len(gated)}, of which {passing} pass.**"
+    return f"**Runs of the pilot so far: {len(runs)}. With the published rule: {len(gated)}, of which {passing} pass.**"
 
 
 def pilot_paths(runs: pd.DataFrame, folder: Path = FOLDER) -> pd.DataFrame:
