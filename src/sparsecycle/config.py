@@ -16,7 +16,7 @@ from types import MappingProxyType
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_controller
 from sparsecycle.errors import InputError, sentence, shown
@@ -37,8 +37,8 @@ def _without_slashes(value: str) -> str:
     return value
 
 
-def _known_method(value: str) -> str:
-    if value not in CONTROLLERS:
+def _known_method(value: Any) -> Any:
+    if value not in tuple(CONTROLLERS):
         raise ValueError(f"must be one of {', '.join(CONTROLLERS)}")
     return value
 
@@ -68,7 +68,7 @@ class RunConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
     preset: Literal["smoke", "quick", "classroom", "paper100", "paper"]
-    method: Annotated[str, AfterValidator(_known_method)]
+    method: Annotated[str, BeforeValidator(_known_method)]
     seed: int = Field(default=0, ge=0, lt=2**31)
 
     # Data.
