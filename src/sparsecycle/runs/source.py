@@ -19,8 +19,8 @@ TRAINING = (
 )
 # Sets of digests that give the same numbers, each proved by golden runs, byte for byte, old source against new.
 EQUIVALENT: tuple[frozenset[str], ...] = (
-    # 29 November 2026: in float16, in which no run was recorded, the step of the optimizer is fused no more; then checks
-    # of parameters and of shapes. Nine runs of 16 steps in float32 and bfloat16, over methods, scopes, clipping, decay,
+    # 29 November 2026: in float16, in which no run was recorded, the step of the optimizer is fused no more; checks of
+    # parameters and shapes came. Nine runs of 16 steps in float32 and bfloat16, over methods, scopes, clipping, decay,
     # dropout and width, are the same.
     frozenset(
         {
