@@ -25,7 +25,7 @@ from sparsecycle_book.simulation import simulate
 from test_pages import BUILT, PAGES, built
 
 # Each term, and a page that the search must list.
-TERMS = {"keep-ratio": "The method", "accuracy_gated": "The controllers", "exercise": "Lesson 1: the layer by hand"}
+TERMS = {"keep-ratio": "The method", "cooldown": "The controller", "exercise": "Lesson 1: the layer by hand"}
 
 # One page of each kind: words, tables and claims, figures, mathematics, a board to play with, a lesson, a record.
 KINDS = (
@@ -298,7 +298,7 @@ def test_on_a_phone_the_sidebar_opens(engine: Browser, watch: Watch) -> None:
     page = opened(
         engine, watch, (BUILT / "book/index.html").as_uri(), viewport={"width": 390, "height": 800}, has_touch=True
     )
-    chapter = page.locator("nav.bd-links a", has_text="The controllers").first
+    chapter = page.locator("nav.bd-links a", has_text="The controller:").first
     assert not chapter.is_visible()
     page.locator("button.primary-toggle:visible, label.sidebar-toggle:visible, .sidebar-toggle:visible").first.click()
     chapter.wait_for(state="visible")
@@ -308,8 +308,8 @@ def test_on_a_phone_the_sidebar_opens(engine: Browser, watch: Watch) -> None:
 
 def test_a_solution_is_hidden_until_it_is_asked_for_by_keyboard(engine: Browser, watch: Watch) -> None:
     page = opened(engine, watch, (BUILT / "course/lesson1_layer.html").as_uri())
-    hidden = page.locator("details.hide", has_text="rounded up, and never below one").first
-    solution = hidden.get_by_text("rounded up, and never below one")
+    hidden = page.locator("details.hide", has_text="rounded down, and never below one").first
+    solution = hidden.get_by_text("rounded down, and never below one")
     assert not solution.is_visible()
     hidden.locator("summary").focus()
     page.keyboard.press("Enter")
@@ -399,9 +399,9 @@ def test_without_python_the_board_shows_what_was_computed(engine: Browser, watch
     page.wait_for_function("([told, before]) => told.textContent !== before", arg=[told.element_handle(), before])
     assert "Computed when the book was built" in told.inner_text()
     assert charts_without_words(page) == []
-    assert board.locator("input[name=tighten]").is_disabled(), "only the presets are computed"
     board.locator(".play-drawing").click()
     told.filter(has_text="this book was built without pyodide").wait_for()
+    assert board.locator("input[name=tighten]").is_disabled(), "only the presets are computed"
     close(page)
     assert watch.faults == []
 
