@@ -319,10 +319,12 @@ _WORDS = {"null": None, "none": None, "~": None, "true": True, "false": False}
 def plain_value(value: Any) -> Any:
     """Return what people mean by a text: `1e-3` and `010` are numbers (which YAML 1.1 reads otherwise), lists are JSON.
 
-    Anything that is no text is returned as it is; lists are read item by item.
+    Anything that is no text is returned as it is; lists and mappings are read item by item.
     """
     if isinstance(value, list | tuple):
         return [plain_value(one) for one in value]
+    if isinstance(value, Mapping):
+        return {name: plain_value(one) for name, one in value.items()}
     if not isinstance(value, str):
         return value
     text = value.strip()

@@ -4,6 +4,11 @@ import os
 from pathlib import Path
 
 
+def expanded(path: str | os.PathLike[str]) -> Path:
+    """Return a path with `~` as the home folder; a user who is not known here stays as written, and is not found."""
+    return Path(os.path.expanduser(path))  # noqa: PTH111 (which raises there)
+
+
 def write_atomically(path: Path, content: bytes) -> None:
     """Write to a temporary file beside `path`, flush it to the disk, then rename it over `path`.
 

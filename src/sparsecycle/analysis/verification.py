@@ -19,6 +19,7 @@ from sparsecycle.analysis.verdicts import verdict_table
 from sparsecycle.config import RunConfig
 from sparsecycle.controllers import make_controller
 from sparsecycle.errors import InputError
+from sparsecycle.files import expanded
 from sparsecycle.runs import measures as measured
 from sparsecycle.runs.metrics import budget_metrics, first_keep_ratio, look_metrics, path_metrics
 from sparsecycle.runs.provenance import HARMLESS, Provenance
@@ -65,7 +66,7 @@ def verify_runs(*folders: str | Path) -> Iterator[VerifiedRun]:
         InputError: a folder that does not exist.
     """
     seen: set[Path] = set()
-    for root in [Path(folder).expanduser() for folder in folders] or [CHECKOUT / "data" / "runs"]:
+    for root in [expanded(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]:
         if not root.is_dir():
             raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
         for path in sorted(root.rglob("record.json")):

@@ -16,8 +16,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sparsecycle.cli import data_commands, set_commands
+from sparsecycle.cli.arguments import whole
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.errors import InputError
+from sparsecycle.files import expanded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
     run = commands.add_parser("run", help="train one network, or go on where it stopped")
     run.add_argument("--preset", default="quick", help="smoke, quick, classroom, paper100 or paper (default: quick)")
     run.add_argument("--method", required=True, help=f"one of {', '.join(CONTROLLERS)}")
-    run.add_argument("--seed", type=_whole, default=0)
+    run.add_argument("--seed", type=whole, default=0)
     run.add_argument(
         "--set", dest="settings", action="append", default=[], metavar="FIELD=VALUE",
         help="override a field of the configuration; may be given several times",
@@ -115,7 +117,7 @@ def parser() -> argparse.ArgumentParser:
     _add_output_dir(study)
     _add_data_dir(study)
     study.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
-    study.add_argument("--jobs", type=_whole, default=1, help="runs at a time, one thread each (default: 1)")
+    study.add_argument("--jobs", type=whole, default=1, help="runs at a time, one thread each (default: 1)")
     study.add_argument("--no-progress", action="store_true", help="no progress bar")
     study.add_argument("--status", action="store_true", help="train nothing, tell how far each run is")
     study.add_argument(
@@ -167,13 +169,6 @@ def _add_output_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
 
 
-def _whole(text: str) -> int:
-    """Return a whole number, and nothing that only Python takes for one, such as 1_000."""
-    if not text.strip().lstrip("+-").isdecimal() or len(text) > 20:
-        raise argparse.ArgumentTypeError(f"invalid int value: {text[:40]!r}")
-    return int(text)
-
-
 def _run(options: argparse.Namespace) -> int:
     from sparsecycle.config import configure, parse_setting
     from sparsecycle.runs.execute import train
@@ -209,7 +204,7 @@ def _study(options: argparse.Namespace) -> int:
     configurations = studies.configurations(options.study)
     runs = progress(configurations, output_dir)
     if options.table and (options.status or options.commands):
-        write_table(runs, Path(options.table).expanduser())
+        write_table(runs, expanded(options.table))
     if options.commands:
         print("".join(f"{_program()} {run.arguments}\n" for run in runs if run.open), end="")
         return 0
@@ -227,7 +222,7 @@ def _study(options: argparse.Namespace) -> int:
         progress=not options.no_progress,
     )
     if options.table:
-        write_table(progress(configurations, output_dir), Path(options.table).expanduser())
+        write_table(progress(configurations, output_dir), expanded(options.table))
     elsewhere = [run.name for run in runs if run.status == "under way"]
     blocked = [run for run in runs if run.status == "other"]
     for run in blocked:
@@ -244,7 +239,7 @@ def _file_of_studies(given: str) -> Path:
     """Return the file, the checkout's own where the default is not below the current folder."""
     from sparsecycle.runs.source import CHECKOUT
 
-    path = Path(given).expanduser()
+    path = expanded(given)
     if given != FILE or path.exists():
         return path
     if not (CHECKOUT / FILE).exists():
@@ -375,7 +370,7 @@ def _verify(options: argparse.Namespace) -> int:
         runs.append(run)
         faults += _tell_verified(run.name, run.checked, run.problems)
     others = []
-    if any(next(Path(folder).rglob("set.json"), None) for folder in folders):
+    if any(next(Path(folder).rglob("set.parquet"), None) for folder in folders):
         from sparsecycle.set_mlp.verification import verify_set_runs  # needs the packages of the companion
 
         others = [_tell_verified(*found) for found in verify_set_runs(*folders, data_dir=options.data_dir)]

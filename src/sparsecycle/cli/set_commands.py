@@ -4,10 +4,11 @@ import argparse
 import sys
 from collections.abc import Callable
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
+from sparsecycle.cli.arguments import whole
 from sparsecycle.errors import InputError
+from sparsecycle.files import expanded
 
 STUDIES = "workflow/set.yaml"
 Command = Callable[[argparse.Namespace], int]
@@ -40,7 +41,7 @@ def add_commands(commands: Any) -> None:
         "--dataset", required=True, help="digits, breast_cancer, or one of the collection (see `set fetch`)"
     )
     run.add_argument("--method", required=True, help="dense, static, set or set_pruned")
-    run.add_argument("--seed", type=int, default=0, help="default: 0")
+    run.add_argument("--seed", type=whole, default=0, help="default: 0")
     run.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="FIELD=VALUE", help="override a constant"
     )
@@ -53,7 +54,7 @@ def add_commands(commands: Any) -> None:
     study.add_argument("study", nargs="?", help="a name in the file; without one, the studies are listed")
     study.add_argument("--file", default=STUDIES, help=f"file of studies (default: {STUDIES})")
     study.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
-    study.add_argument("--jobs", type=int, default=1, help="runs at a time, one thread each (default: 1)")
+    study.add_argument("--jobs", type=whole, default=1, help="runs at a time, one thread each (default: 1)")
     study.add_argument("--no-progress", action="store_true", help="no progress bar")
     _add_data_dir(study)
     study.set_defaults(command=_needs_packages(_study))
@@ -103,7 +104,7 @@ def _study(options: argparse.Namespace) -> int:
     from sparsecycle.runs.source import CHECKOUT
     from sparsecycle.set_mlp.study import SetStudies, missing_runs
 
-    file = Path(options.file).expanduser()
+    file = expanded(options.file)
     if options.file == STUDIES and not file.exists() and (CHECKOUT / STUDIES).exists():
         file = CHECKOUT / STUDIES
     studies = SetStudies.read(file)

@@ -11,6 +11,7 @@ from sparsecycle.data import official
 from sparsecycle.data.official import read_official
 from sparsecycle.data.sheets import LABELS_FILE, LabelledImages, read_sheets
 from sparsecycle.errors import InputError
+from sparsecycle.files import expanded
 
 MINI, FULL = "cifar10-mini", "cifar10"
 # SHA-256 of the pixels, as uint8 bytes in (N, 3, 32, 32) C order, and of the labels, as uint8 bytes.
@@ -54,9 +55,9 @@ def data_folder(data_dir: str | Path | None = None, *, may_be_new: bool = False)
     if data_dir is not None:
         if not isinstance(data_dir, str | Path):
             raise InputError(f"data_dir is {data_dir!r}, but must be the path of a folder")
-        folder, given_as = Path(data_dir).expanduser(), "data_dir"
+        folder, given_as = expanded(data_dir), "data_dir"
     elif value := os.environ.get(DATA_DIR_VARIABLE):
-        folder, given_as = Path(value).expanduser(), DATA_DIR_VARIABLE
+        folder, given_as = expanded(value), DATA_DIR_VARIABLE
     else:
         return CHECKOUT_DATA if CHECKOUT_DATA.is_dir() else Path("data")
     if not may_be_new and not folder.is_dir():

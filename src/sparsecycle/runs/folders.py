@@ -9,6 +9,7 @@ from typing import Any
 
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError, shown
+from sparsecycle.files import expanded
 
 
 def run_name(config: RunConfig) -> str:
@@ -40,7 +41,4 @@ def folder_of(name: str, given: Any) -> Path:
     """
     if not isinstance(given, str | os.PathLike) or not str(given):
         raise InputError(f"{name} is {shown(given)}, but must be the name of a folder, as text")
-    try:
-        return Path(given).expanduser()
-    except RuntimeError:  # a user that is not known here
-        raise InputError(f"{name} is {shown(given)}, but the home folder in it is not known: write it out") from None
+    return expanded(given)

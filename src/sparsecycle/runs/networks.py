@@ -6,6 +6,7 @@ import safetensors.torch
 
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
+from sparsecycle.files import expanded
 from sparsecycle.network import WideResNet
 from sparsecycle.runs.records import RunRecord
 from sparsecycle.runs.source import CHECKOUT
@@ -22,7 +23,7 @@ def load_model(folder: str | Path, config: RunConfig) -> WideResNet:
     Raises:
         InputError: no such file, or weights that do not fit the configuration.
     """
-    path = Path(folder).expanduser()
+    path = expanded(folder)
     path = path if path.suffix == ".safetensors" else path / "model.safetensors"
     model = make_network(config)
     try:

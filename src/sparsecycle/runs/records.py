@@ -29,7 +29,7 @@ from pydantic import BaseModel, ConfigDict
 
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
-from sparsecycle.files import write_atomically
+from sparsecycle.files import expanded, write_atomically
 from sparsecycle.runs.folders import plain
 from sparsecycle.runs.measures import Condition, Measures
 from sparsecycle.runs.provenance import Provenance, git_state
@@ -388,7 +388,7 @@ def find_records(*folders: str | Path) -> list[tuple[Path, RunRecord, str]]:
     Raises:
         InputError: a folder that does not exist, or a damaged record.
     """
-    roots = [Path(folder).expanduser() for folder in folders] or [CHECKOUT / "data" / "runs"]
+    roots = [expanded(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]
     found: list[tuple[Path, RunRecord, str]] = []
     known: dict[str, RunRecord] = {}
     for root in roots:

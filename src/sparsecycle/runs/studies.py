@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from sparsecycle.config import RunConfig, configure
+from sparsecycle.config import RunConfig, configure, plain_value
 from sparsecycle.errors import InputError
 from sparsecycle.files import write_atomically
 from sparsecycle.runs.folders import run_name
@@ -81,7 +81,7 @@ class StudyFile(BaseModel, ABC):
             InputError: missing, not YAML, or not of this form; one sentence.
         """
         try:
-            return cls(studies=yaml.safe_load(path.read_text(encoding="utf-8")))
+            return cls(studies=plain_value(yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader)))
         except OSError as error:
             raise InputError(f"file of studies {path} cannot be read ({error.strerror})") from None
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
