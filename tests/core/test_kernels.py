@@ -332,6 +332,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
     return {name: lines[a + 1 : b] for name, (a, b) in zip(CASES, itertools.pairwise(starts), strict=True)}
 
 
+@pytest.mark.slow
 @needs_numba
 @pytest.mark.parametrize("illness", ILL)
 def test_where_numba_cannot_serve_the_reference_does_and_one_line_says_so(
@@ -342,11 +343,13 @@ def test_where_numba_cannot_serve_the_reference_does_and_one_line_says_so(
     assert line.endswith("the slower reference in plain torch serves instead")
 
 
+@pytest.mark.slow
 @needs_numba
 def test_a_failing_kernel_that_was_asked_for_by_name_says_what_failed(said: dict[str, list[str]]) -> None:
     assert said["asked for"][-1] == "OSError: no space"
 
 
+@pytest.mark.slow
 @needs_numba
 def test_compiling_is_announced_in_one_line_and_happens_once(said: dict[str, list[str]]) -> None:
     (line,) = said["empty cache"]
@@ -354,6 +357,7 @@ def test_compiling_is_announced_in_one_line_and_happens_once(said: dict[str, lis
     assert said["full cache"] == []
 
 
+@pytest.mark.slow
 @needs_numba
 def test_a_damaged_cache_costs_no_more_than_one_line(said: dict[str, list[str]]) -> None:
     assert "." in said["damage"][0]  # there was something to damage
@@ -361,10 +365,12 @@ def test_a_damaged_cache_costs_no_more_than_one_line(said: dict[str, list[str]])
     assert "the slower reference" in line or "compiling the CPU kernels" in line
 
 
+@pytest.mark.slow
 def test_a_process_forked_after_use_can_use_the_layer(said: dict[str, list[str]]) -> None:
     assert said["fork"] == ["the child and its parent served"]
 
 
+@pytest.mark.slow
 @needs_numba
 def test_torch_keeps_its_number_of_threads(said: dict[str, list[str]]) -> None:
     """Numba's pool starts with the first call, and would set it to the number of cores."""

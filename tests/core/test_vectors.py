@@ -278,7 +278,7 @@ def loss_and_accuracy(model: nn.Module, keep_ratio: float) -> tuple[float, float
     return F.cross_entropy(logits, labels).item(), (logits.argmax(dim=1) == labels).double().mean().item()
 
 
-@pytest.mark.parametrize("trace", ["a", "b"])
+@pytest.mark.parametrize("trace", ["a", pytest.param("b", marks=pytest.mark.slow)])
 def test_training_in_float64_follows_the_script_for_all_40_steps(trace: str) -> None:
     """Losses within 1e-9, while rounding alone gives 2e-15; accuracies and keep-ratios equal.
 
