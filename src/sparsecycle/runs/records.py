@@ -376,7 +376,10 @@ def _checked(folder: Path, name: str) -> bytes:
     if (folder / "record.json").exists():
         expected = _record(folder, _stamp(folder / "record.json")).files.get(name)
         if expected != hashlib.sha256(content).hexdigest():
-            raise InputError(f"{path} is not the file that record.json was written with: restore it, or delete the folder and run again")
+            raise InputError(
+                f"{path} is not the file that record.json was written with: "
+                "restore it, or delete the folder and run again"
+            )
     return content
 
 
