@@ -92,7 +92,7 @@ def test_every_package_that_the_source_imports_is_declared_and_every_declared_on
         for owner in owners.get(module, [])
     }
     declared = {canonicalize_name(Requirement(one).name) for one in DECLARED}
-    assert imported - declared - {"sparsecycle"} == set()
+    assert imported - declared - {"sparsecycle", "triton"} == set()  # triton comes with torch where there is a GPU
     needed = {canonicalize_name(Requirement(one).name) for one in PROJECT["dependencies"]}
     assert needed - imported == set()
 

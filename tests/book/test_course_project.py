@@ -72,7 +72,6 @@ def test_a_rule_of_one_s_own_trains_and_its_decisions_are_recorded(tmp_path: Any
     shutil.copytree(ROOT / "src" / "sparsecycle", package, ignore=shutil.ignore_patterns("__pycache__"))
     inserted(package / "controllers.py", "# Figures, tables and checks of names read this", f"{rule}\n\n\n{source}\n\n")
     inserted(package / "controllers.py", "Geometric)\n}", "Mine, ")
-    inserted(package / "config.py", '"geometric"]', '"mine", ')
     run = ["run", "--preset", "smoke", "--method", "mine", "--seed", "0", "--no-progress", "--device", "cpu"]
     places = ["--data-dir", str(ROOT / "data"), "--output-dir", str(tmp_path / "runs")]
     # The reference: fast kernels would be compiled anew for a copy.
