@@ -279,12 +279,13 @@ def _decide_by_epoch(filled: dict[str, Any], given: Mapping[str, Any], preset: M
         steps = (filled["train_images"] - filled.get("holdout_images", 0)) // filled.get("batch_size", 128)
         published = controller_parameters("accuracy_gated")
         decisions = steps / preset.get("decision_steps", published["decision_steps"])
+        tighten = 1.0 - (1.0 - preset.get("tighten", published["tighten"])) ** decisions
     except (KeyError, OverflowError, TypeError, ZeroDivisionError):
         return  # the checks of the fields say it better
     if "decision_steps" not in given:
         filled["decision_steps"] = max(1, steps)
     if "tighten" not in given:
-        filled["tighten"] = 1.0 - (1.0 - preset.get("tighten", published["tighten"])) ** decisions
+        filled["tighten"] = tighten
 
 
 @cache

@@ -247,3 +247,9 @@ def test_a_misspelled_notebook_parameter_is_found_and_nothing_else() -> None:
     check_notebook_parameters(["", *run, *run], ["preset", "seed"])
     with pytest.raises(InputError, match="unknown parameter 'prest': the notebook takes preset"):
         check_notebook_parameters(["", '# Parameters\nprest = "paper"'], ["preset"])
+
+
+@pytest.mark.parametrize("images", [-(10**9), 10**400])
+def test_a_number_of_images_beyond_all_use_is_refused_for_the_rule_by_epochs_too(images: int) -> None:
+    with pytest.raises(InputError, match="train_images is"):
+        RunConfig(preset="paper", method="epoch_gated", train_images=images)
