@@ -117,7 +117,7 @@ STUDY = "smoke: {about: x, runs: [{presets: [smoke], methods: [dense], seeds: 0}
         STUDY.replace("seeds: 0", "seeds: 0, variants: [{output_dir: /tmp}]"),
         STUDY.replace("smoke:", "x; touch made:"),
         STUDY.replace("smoke:", "../../x:"),
-        STUDY.replace("about: x", "about: 2024-13-45"),
+        STUDY.replace("seeds: 0", "seeds: 2024-13-45"),
         STUDY.replace("about: x", "about: &a [*a, *a]"),
         "[" * 5000,
         "- a list",
