@@ -68,11 +68,11 @@ class Study(BaseModel):
     runs: Annotated[list[Block], Field(min_length=1)]
 
 
-class _Words(yaml.SafeLoader):
+class TextLoader(yaml.SafeLoader):
     """YAML whose values are texts, which `plain_value` reads: YAML 1.1 takes 010 for eight and 1:30 for ninety."""
 
 
-_Words.yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # merging is all that is left
+TextLoader.yaml_implicit_resolvers = {"<": yaml.SafeLoader.yaml_implicit_resolvers["<"]}  # merging is all that is left
 
 
 class StudyFile(BaseModel, ABC):
@@ -88,7 +88,7 @@ class StudyFile(BaseModel, ABC):
             InputError: missing, not YAML, or not of this form; one sentence.
         """
         try:
-            return cls(studies=plain_value(yaml.load(path.read_text(encoding="utf-8"), _Words)))
+            return cls(studies=plain_value(yaml.load(path.read_text(encoding="utf-8"), TextLoader)))
         except OSError as error:
             raise InputError(f"file of studies {path} cannot be read ({error.strerror})") from None
         except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
