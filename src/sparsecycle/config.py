@@ -244,7 +244,7 @@ class RunConfig(BaseModel):
         return tags
 
     def overrides(self) -> dict[str, Any]:
-        """Fields that differ from the preset as it stands for this method, as JSON values."""
+        """Fields that differ from the plain preset with this method, as JSON values."""
         needed = {key: getattr(self, key) for key in _NEEDED.get(self.method, ())}
         plain = _as_it_stands(self.preset, self.method, json.dumps(needed))
         own = self.model_dump(mode="json")

@@ -337,7 +337,7 @@ def test_shapes_can_be_worked_out_without_computing(mode: str) -> None:
 
 
 def test_compiled_keep_ratios_below_one_share_a_graph() -> None:
-    """What is compiled, not how fast the result is: the graph is run as it stands."""
+    """What is compiled, not how fast the result is: the graph is run without further compilation."""
     graphs = []
 
     def count(graph: torch.fx.GraphModule, inputs: list[Tensor]) -> Callable[..., Any]:

@@ -178,7 +178,7 @@ def finished_record(
 def load_runs(*folders: str | Path) -> pd.DataFrame:
     """Return all finished runs below the given folders (default: `data/runs` of the checkout), one row a run.
 
-    Columns: preset, method, seed, variant (overrides as text; "" for the preset as it stands), status, evaluated_on,
+    Columns: preset, method, seed, variant (overrides as text; "" for the plain preset), status, evaluated_on,
     the metrics (shares, losses in nats), accuracy_at_<keep>, active_at_<keep>, parameters, training_seconds,
     wall_seconds, images_per_second, peak_memory_mib, device, cpu, threads, torch, git_revision, git_clean, identity,
     started, resumes, and run (the folder below the one that was given); of runs that were measured also the metrics of
@@ -423,7 +423,7 @@ def _measured(folder: Path, record: RunRecord) -> dict[str, Any]:
 
 
 def variant_of(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
-    """Return what a configuration changes as text, "" for the preset as it stands; `replay` may be "shuffled=true"."""
+    """Return what a configuration changes as text, "" for the plain preset; `replay` may be "shuffled=true"."""
     changed = dict(overrides)
     if config.get("shuffled"):
         changed["shuffled"] = True

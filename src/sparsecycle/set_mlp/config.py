@@ -157,7 +157,7 @@ class SetConfig(BaseModel):
         return self.method in EVOLVING and epoch < self.epochs and due
 
     def overrides(self) -> dict[str, Any]:
-        """Return the fields that differ from the method as it stands, as JSON values, without dataset and seed."""
+        """Return the fields that differ from the plain method, as JSON values, without dataset and seed."""
         plain = _as_it_stands(self.method)
         own = self.model_dump(mode="json")
         return {name: value for name, value in own.items() if name in plain and value != plain[name]}
