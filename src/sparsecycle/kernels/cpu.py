@@ -268,10 +268,12 @@ MAGNITUDE = int(np.iinfo(np.int32).max)
 LARGEST = INFINITY[torch.float32]
 
 
-def rms_norm_topk(x: Tensor, weight: Tensor, bias: Tensor, eps: float, keep_ratio: Tensor) -> Tensor:
+def rms_norm_topk(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, keep_ratio: Tensor, dtype: torch.dtype
+) -> Tensor:
     """The k largest of each sample of relu(x / sqrt(mean(x^2 over C) + eps) * weight + bias), the rest zero.
 
-    x: float32 (N, C, H, W) in channels_last; weight, bias: (C,).
+    x: float32 (N, C, H, W) in channels_last; weight, bias: (C,); dtype: float32.
     """
     out = torch.empty_like(x, memory_format=torch.channels_last)
     k = kept_values(keep_ratio.item(), x[0].numel())

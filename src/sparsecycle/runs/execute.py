@@ -26,12 +26,13 @@ from pydantic import Field
 from torch import Tensor
 from tqdm import tqdm
 
+from sparsecycle.captured import make_trainer
 from sparsecycle.config import RunConfig
 from sparsecycle.data.cifar10 import Cifar10, load_images
 from sparsecycle.errors import InputError, shown
 from sparsecycle.evaluation.accuracy import Evaluation, evaluate, layer_activity
 from sparsecycle.files import write_atomically
-from sparsecycle.kernels import BACKENDS, VARIABLE
+from sparsecycle.kernels import BACKENDS, VARIABLE, served_by
 from sparsecycle.runs.checkpoints import (
     Checkpoint,
     CheckpointWriter,
@@ -58,7 +59,7 @@ from sparsecycle.runs.source import same_source, source_digest
 from sparsecycle.runs.state import RunState
 from sparsecycle.runs.stopping import Stopped, StopRequest, stop_requests
 from sparsecycle.runs.writing import sole_writer
-from sparsecycle.trainer import Part, Trainer, learning_rate
+from sparsecycle.trainer import Part, learning_rate
 
 CHECKPOINT_MINUTES = 5.0
 ACTIVITY_IMAGES = 500  # test images on which the activity of layers is measured: a share needs no more
@@ -114,6 +115,11 @@ def train(
     backend = os.environ.get(VARIABLE, "auto")
     if backend not in BACKENDS:
         raise InputError(f"{VARIABLE} is {shown(backend)}, but must be one of {', '.join(BACKENDS)}")
+    if chosen == "cuda" and backend != "reference" and served_by(chosen) == "reference":
+        raise InputError(
+            f"training on a GPU needs Triton, which is not available here: install it, or set {VARIABLE}=reference to "
+            "train with the reference, many times slower"
+        )
     runs = folder_of("output_dir", output_dir)
     data = load_images(config, None if data_dir is None else folder_of("data_dir", data_dir))
     folder = run_folder(config, runs)
@@ -192,7 +198,7 @@ class _Run:
         self.config, self.device, self.folder, self.path_digest = config, device, folder, path_digest
         self.digest = data.digest
         self.data = data.to(device)
-        self.trainer = Trainer(config, data.train_images, data.train_labels, device=device, path=path)
+        self.trainer = make_trainer(config, data.train_images, data.train_labels, device=device, path=path)
         self.state = _State(conditions=self._conditions(), started=now())
         self.dense: list[NDArray[np.bool_]] = []  # of each look, which test images are right at keep 1.0
         self.sparse: list[NDArray[np.bool_]] = []  # and at the keep-ratio in force
@@ -475,11 +481,13 @@ def deterministic() -> Iterator[None]:
         before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
         torch.use_deterministic_algorithms(True)
         memory.fill_uninitialized_memory = False  # every operation here writes all of its output
+        tried_out, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True  # the fastest that is exact
         try:
             with torch.random.fork_rng():
                 yield
         finally:
             torch.use_deterministic_algorithms(before[0])
             memory.fill_uninitialized_memory = before[1]
+            torch.backends.cudnn.benchmark = tried_out
     finally:
         _training.release()
