@@ -10,6 +10,7 @@ rounding, because cuDNN may choose other algorithms.
 """
 
 import logging
+import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,8 +19,9 @@ from torch import Tensor
 
 from sparsecycle.config import RunConfig
 from sparsecycle.kernels import choose, load
-from sparsecycle.trainer import Trainer
+from sparsecycle.trainer import Trainer, learning_rate
 
+CAPTURED = "SPARSECYCLE_CAPTURED"  # 0: steps are never recorded
 WARM_UP = 11  # steps before recording, in which cuDNN chooses algorithms and Triton compiles
 _log = logging.getLogger("sparsecycle")
 
@@ -30,6 +32,8 @@ def can_capture(config: RunConfig, device: str) -> bool:
     It needs a GPU with Triton, because the reference waits for the GPU within a step. A gradient scaler decides on the
     processor, and dropout and the selection at random draw from a generator that a graph would freeze.
     """
+    if os.environ.get(CAPTURED) == "0":
+        return False
     random = config.dropout > 0 or config.selection != "largest"
     if device != "cuda" or config.precision == "float16" or random or config.scope != "sample":
         return False
@@ -59,7 +63,7 @@ class CapturedTrainer(Trainer):
         # A graph reads the rate where it lies; kernels want it in float32 there, and a CPU takes it as it is.
         dtype = torch.float32 if self.device == "cuda" else torch.float64
         self._rate = torch.zeros((), dtype=dtype, device=self.device)
-        self._chosen = torch.zeros(0, dtype=torch.int64, device=self.device)
+        self._chosen = torch.arange(self.config.batch_size, device=self.device)
         self._graph: Any = None
         self._seen: tuple[Tensor, Tensor, Tensor] | None = None
         self._ready = False
@@ -79,7 +83,7 @@ class CapturedTrainer(Trainer):
 
     def _train_on(self, chosen: Tensor) -> None:
         if not self._ready:
-            self._prepare(chosen)
+            self.prepare()
         self._chosen.copy_(chosen)
         if self._graph is None:
             self._note(*self._step())
@@ -92,9 +96,9 @@ class CapturedTrainer(Trainer):
     def _step(self) -> tuple[Tensor, Tensor, Tensor]:
         return self._compute(*self._batch(self._chosen))
 
-    def _prepare(self, chosen: Tensor) -> None:
-        """Give everything that a step reads or writes a fixed place, and record a step."""
-        self._chosen = chosen.clone()
+    def prepare(self) -> None:
+        """Give everything that a step reads or writes a fixed place, and record a step; else the first step does it."""
+        self.set_learning_rate(learning_rate(self.config, self.step // self.config.steps_per_epoch))
         for group in self.optimizer.param_groups if self.config.momentum else []:
             for parameter in group["params"]:  # a first step from zero is what an optimizer does without a buffer
                 self.optimizer.state[parameter].setdefault("momentum_buffer", torch.zeros_like(parameter))

@@ -133,6 +133,9 @@ class Trainer:
         """The keep-ratio of the next step."""
         return self.controller.keep_ratio
 
+    def prepare(self) -> None:
+        """Do before the first step what takes long; here nothing does."""
+
     def set_learning_rate(self, rate: float) -> None:
         """Set the rate of the steps to come."""
         for group in self.optimizer.param_groups:

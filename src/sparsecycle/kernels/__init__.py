@@ -17,6 +17,7 @@ from torch import Tensor
 
 BACKENDS = ("auto", "reference", "numba", "triton")
 VARIABLE = "SPARSECYCLE_BACKEND"
+FUSED = "SPARSECYCLE_FUSED"  # 0: normalization and selection are called one by one
 
 _modules = {"numba": "sparsecycle.kernels.cpu", "triton": "sparsecycle.kernels.cuda"}
 _failed: set[str] = set()  # backends that loaded and then failed in use
@@ -58,7 +59,12 @@ def fused(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None, ba
         x: (N, C, H, W). In channels_last, and with parameters in float32, numba serves float32 and Triton all it knows.
         dtype: of autocast, None where it is off.
     """
-    if x.dim() != 4 or x.numel() == 0 or not x.is_contiguous(memory_format=torch.channels_last):
+    if (
+        os.environ.get(FUSED) == "0"
+        or x.dim() != 4
+        or x.numel() == 0
+        or not x.is_contiguous(memory_format=torch.channels_last)
+    ):
         return None
     if not weight.dtype == bias.dtype == torch.float32:
         return None
