@@ -133,6 +133,7 @@ def parser() -> argparse.ArgumentParser:
     gpu.add_argument("--study", default="paper100", help="a name in the file of studies (default: paper100)")
     gpu.add_argument("--minutes", type=float, required=True, help="when to be done, saving and packing included")
     gpu.add_argument("--into", required=True, help="folder for the report and for what is to be carried away, in parts")
+    gpu.add_argument("--look", action="store_true", help="check and time only; the images need not be there yet")
     gpu.add_argument("--most-mb", type=float, default=60.0, help="size of all parts (default: 60); weights come last")
     gpu.add_argument("--file", default=FILE, help=f"file of studies (default: {FILE})")
     _add_output_dir(gpu)
@@ -263,6 +264,7 @@ def _gpu(options: argparse.Namespace) -> int:
         output_dir=folder_of("output_dir", options.output_dir),
         device=options.device,
         most_mb=options.most_mb,
+        look_only=options.look,
         say=partial(print, flush=True),
     )
     print(f"written: {report}")

@@ -71,6 +71,7 @@ def rent(
     output_dir: Path = Path("runs"),
     device: str = "cuda",
     most_mb: float = 60.0,
+    look_only: bool = False,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Train the runs of `configs` that are missing, in order, for so many minutes; return the report.
@@ -79,6 +80,7 @@ def rent(
         into: folder for what is to be carried away: report.md and parts of at most 15 MB, `most_mb` in all. Records
             come first, then the checkpoints of runs under way, then weights of finished runs, as far as they fit.
         output_dir: folder of runs, which stays on the machine.
+        look_only: train nothing; the images need not be there yet.
 
     Raises:
         InputError: no GPU, no rung that is right, or as `train`.
@@ -105,6 +107,8 @@ def rent(
             raise InputError(f"no way to train on this machine gives right results ({faults})")
         note(f"chosen: {best.name}, {best.at_once} at once")
         with ladder.only(ladder.RUNGS[best.name]), stop_requests() as stop:
+            if look_only:
+                _stop(stop)
             timer = threading.Timer(max(0.0, deadline - time.monotonic()), _stop, [stop])
             timer.daemon = True
             timer.start()
