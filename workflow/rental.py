@@ -2,10 +2,10 @@
 
     python workflow/rental.py INTO --minutes 15
 
-INTO gets a folder a call, each below 60 MB: the library as committed, the studies, and in the first two calls one half of
-CIFAR-10 each, because all of it is too large for one. Wheels in INTO/wheels, if there are any, go along with each. The
-calls are printed in order, with the seconds after which each should be over. On the machine everything lies in
-/tmp/rental, which has to last from one call to the next; what is to be carried back lies in the folder OUT of each call.
+INTO gets a folder a call, each below 60 MB: the library as committed, the studies, and in the first two calls one half
+of CIFAR-10 each, because all of it is too large for one. Wheels in INTO/wheels, if there are any, go along with each.
+The calls are printed in order, with the seconds after which each should be over. On the machine everything lies in
+/tmp/rental, which has to last from one call to the next; what is to be carried back lies in the folder OUT.
 """
 
 import argparse
@@ -32,7 +32,7 @@ def lay_out(into: Path, minutes: float, study: str, data_dir: str | None) -> lis
     """Write the folders of the calls; return of each its name, its limit in seconds, and its command.
 
     Raises:
-        InputError: uncommitted changes, a tree or pack that is too large, too few minutes, or images that are not there.
+        InputError: uncommitted changes, a folder that is too large, too few minutes, or images that are not there.
     """
     left = 60 * minutes - STARTING_SECONDS - LOOK_SECONDS
     if left < 120:

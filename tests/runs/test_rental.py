@@ -1,6 +1,9 @@
 """A rented GPU, rehearsed on a CPU: ways to train are checked, runs are stopped in time, carried away and continued."""
 
 import io
+import os
+import shlex
+import subprocess
 import sys
 import tarfile
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from conftest import ROOT
 from sparsecycle import RunConfig, train
 from sparsecycle.errors import InputError
 from sparsecycle.runs import ladder, rental
@@ -16,6 +20,7 @@ from sparsecycle.runs.execute import train_together
 from sparsecycle.runs.folders import run_folder, run_name
 from sparsecycle.runs.records import RunRecord
 from sparsecycle.runs.stopping import StopRequest
+from tiny_cifar import tiny_splits
 
 # Several networks in one process.
 
@@ -120,3 +125,63 @@ def test_parts_hold_what_fits_records_first(tiny: Any, tmp_path: Path) -> None:
 def test_too_little_time_is_refused(tiny: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"minutes is 0.3, but must be above 0.33: saving takes a moment"):
         rental.rent([tiny("dense")], minutes=0.3, into=tmp_path / "away", output_dir=tmp_path, device="cpu")
+
+
+# What is carried there.
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(ROOT / "workflow")
+    return pytest.importorskip("rental")
+
+
+def test_a_rental_is_laid_out_in_calls_that_the_command_line_takes(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The images are a stand-in. The last folder alone holds a library that runs."""
+    from sparsecycle.cli import parser
+    from sparsecycle.data.sheets import write_sheets
+
+    monkeypatch.setattr("sparsecycle.data.sheets.TILES_PER_SHEET", 10)
+    (tmp_path / "data" / "cifar10").mkdir(parents=True)
+    write_sheets(tmp_path / "data" / "cifar10", tiny_splits())
+    known = script._git
+    monkeypatch.setattr(script, "_git", lambda *words: "" if words[0] == "status" else known(*words))
+    (tmp_path / "into" / "wheels").mkdir(parents=True)
+    assert script.main([str(tmp_path / "into"), "--minutes", "15", "--data-dir", str(tmp_path / "data")]) == 0
+    told = capsys.readouterr().out.split("\n\n")[:3]
+    sheets: list[str] = []
+    for number, call in enumerate(told, 1):
+        folder = tmp_path / "into" / f"call-{number}"
+        first, command = call.splitlines()
+        assert first.startswith(f"call-{number}, at most ")
+        words = shlex.split(command.partition("sparsecycle.cli ")[2])
+        options = parser().parse_args(words)
+        assert 60 * options.minutes <= int(first.split()[3])
+        assert options.look is (number == 1)
+        assert (folder / "workflow" / "studies.yaml").exists()
+        assert (folder / "wheels").is_dir()
+        sheets += [path.name for path in folder.glob("images/*.webp")]
+    assert sorted(sheets) == sorted(path.name for path in (tmp_path / "data" / "cifar10").glob("*.webp"))
+    shown = [sys.executable, "-m", "sparsecycle.cli", "study"]
+    environment = {"PYTHONPATH": "src", "PATH": os.environ["PATH"]}
+    done = subprocess.run(shown, cwd=folder, env=environment, capture_output=True, text=True)
+    assert "paper100" in done.stdout, done.stderr
+
+
+def test_uncommitted_source_and_too_few_minutes_are_refused(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "_git", lambda *_: " M src/sparsecycle/topk.py")
+    with pytest.raises(InputError, match="not committed"):
+        script.lay_out(Path("into"), 15, "paper100", None)
+    with pytest.raises(InputError, match=r"minutes is 5, but must be at least 6\.0"):
+        script.lay_out(Path("into"), 5, "paper100", None)
+
+
+def test_packages_that_are_missing_on_a_machine_are_named_at_once() -> None:
+    environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]}
+    bare = [sys.executable, "-S", "-m", "sparsecycle.cli", "gpu"]  # without installed packages
+    done = subprocess.run(bare, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("sparsecycle needs pydantic, pyyaml, safetensors, filelock, numpy")
