@@ -147,9 +147,9 @@ class WideResNet(nn.Module):
 def normed_topk(norm: nn.Module, topk: nn.Module, x: Tensor) -> Tensor:
     """Return `topk(norm(x))`, in one kernel where that is safe.
 
-    It is not where somebody has subclassed, hooked or patched a module. Under torch.compile and torch.func, and under
-    autocast on a CPU, the two modules are called in turn as well; a compiler fuses them by itself. One kernel adds in
-    another order than two, so the results differ by rounding.
+    It is not where somebody has subclassed, hooked or patched a module. Under torch.compile and torch.func the two
+    modules are called in turn as well; a compiler fuses them by itself. One kernel adds in another order than two, so
+    the results differ by rounding.
     """
     untouched = _untouched(norm, RMSNorm2d, _NORM_FORWARD) and _untouched(topk, GlobalTopK, _TOPK_FORWARD)
     if untouched and _fuses(norm, topk, x):

@@ -17,7 +17,7 @@ from core.inputs import FORMATS, activations, rows_of_kinds, same_as_reference
 from sparsecycle import GlobalTopK, global_topk, kernels
 from sparsecycle.kernels import fused
 from sparsecycle.kernels.layout import rows_of
-from sparsecycle.kernels.operators import relu_topk, rms_norm_topk, topk_mask
+from sparsecycle.kernels.operators import relu_topk, rms_norm_topk, rms_norm_topk_backward, topk_mask
 from sparsecycle.network import RMSNorm2d, normed_topk
 from sparsecycle.topk import SCOPES
 
@@ -188,6 +188,35 @@ def test_fused_selection_is_the_reference_s_on_the_same_normalized_values(
         return
     kept = rms_norm_topk(x, weight, bias, 1e-8, budget, torch.float32, "numba")
     assert torch.equal(kept, relu_topk(positive, budget, "sample", torch.float32, "reference"))
+
+
+@needs_numba
+@settings(max_examples=50, deadline=None, database=None, derandomize=True)
+@given(x=activations(), keep_ratio=st.floats(1e-3, 1.0))
+def test_in_bfloat16_the_fused_operator_keeps_what_norm_and_layer_keep(x: Tensor, keep_ratio: float) -> None:
+    """Under autocast, where values are selected in float32 and then rounded; infinities and NaN as they come."""
+    x = x.bfloat16().contiguous(memory_format=torch.channels_last)
+    norm, topk = RMSNorm2d(x.shape[1]), GlobalTopK(keep_ratio)
+    with torch.autocast("cpu", torch.bfloat16):
+        apart = topk(norm(x))
+        out = normed_topk(norm, topk, x)
+    assert "rms_norm_topk" in type(out.grad_fn).__name__
+    torch.testing.assert_close(out, apart, rtol=0.01, atol=1e-6, equal_nan=True)
+    whole = rms_norm_topk(x.float(), norm.weight, norm.bias, norm.eps, topk.budget, torch.float32, "numba")
+    assert torch.equal(out.nan_to_num(), whole.bfloat16().nan_to_num())  # rounded as torch rounds
+
+
+@needs_numba
+def test_in_bfloat16_gradients_are_those_of_float32_rounded() -> None:
+    x = torch.randn(4, 16, 5, 6).bfloat16().contiguous(memory_format=torch.channels_last)
+    weight, bias = torch.rand(16) + 0.5, torch.randn(16)
+    out = rms_norm_topk(x, weight, bias, 1e-8, BUDGET[0.3], torch.bfloat16, "numba")
+    upstream = torch.randn(4, 16, 5, 6).bfloat16()
+    found = rms_norm_topk_backward(upstream, out, x, weight, 1e-8, "numba")
+    wide = rms_norm_topk_backward(upstream.float(), out.float(), x.float(), weight, 1e-8, "numba")
+    assert torch.equal(found[0], wide[0].bfloat16())
+    assert torch.equal(found[1], wide[1])
+    assert torch.equal(found[2], wide[2])
 
 
 @needs_numba

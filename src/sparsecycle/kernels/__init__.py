@@ -56,7 +56,8 @@ def fused(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None, ba
     """Return the backend that normalizes and selects at once, or None where the two are called one by one.
 
     Args:
-        x: (N, C, H, W). In channels_last, and with parameters in float32, numba serves float32 and Triton all it knows.
+        x: (N, C, H, W). In channels_last, and with parameters in float32, numba serves float32, and bfloat16 under
+            autocast; Triton all it knows.
         dtype: of autocast, None where it is off.
     """
     if (
@@ -70,9 +71,11 @@ def fused(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None, ba
         return None
     if not x.shape[1:2] == weight.shape == bias.shape:
         return None  # torch may broadcast them, or say what is wrong
-    plain = x.dtype == torch.float32 and dtype is None  # with autocast off, other dtypes round before selection
-    served = choose(x, "sample", backend) if plain or dtype is not None else None
-    return served if served is not None and (plain or served.__name__ == _modules["triton"]) else None
+    if dtype is None and x.dtype != torch.float32:
+        return None  # with autocast off, other dtypes round before selection
+    served = choose(x, "sample", backend)
+    on_cpu = (x.dtype, dtype) in ((torch.float32, None), (torch.bfloat16, torch.bfloat16))
+    return served if served is not None and (on_cpu or served.__name__ == _modules["triton"]) else None
 
 
 def give_up(module: ModuleType, backend: str, error: Exception) -> None:
