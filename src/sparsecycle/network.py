@@ -171,11 +171,12 @@ def _untouched(module: nn.Module, kind: type[nn.Module], forward: Callable[..., 
         *(nn_module._global_backward_hooks, nn_module._global_backward_pre_hooks),
     )
     same = type(module) is kind and kind.__call__ is _CALL and kind.forward is forward
-    return same and "forward" not in vars(module) and not any(hooks)
+    patched = {"forward", "_constrain"} & vars(module).keys() or module._compiled_call_impl is not None
+    return same and not patched and not any(hooks)
 
 
 def _fuses(norm: Any, topk: Any, x: Tensor) -> bool:
-    if topk.scope != "sample" or torch.compiler.is_compiling():
+    if topk.scope != "sample" or norm.eps is None or torch.compiler.is_compiling():
         return False
     if any(is_transformed(one) for one in (x, norm.weight, norm.bias)):
         return False

@@ -146,6 +146,7 @@ def _guess(keys: Keys, k: int, low: Any) -> tuple[Any, Any]:
     """Two keys between which the k-th largest probably is: order statistics of a few keys from all over the row."""
     size = max(1, min(SAMPLE, keys.size // 16))
     stride = keys.size // size
+    stride -= 1 - stride % 2  # odd, so that in channels_last the sample is of all channels
     descending = np.empty(size, keys.dtype)
     for i in range(size):
         key, place = keys[i * stride], i
