@@ -85,8 +85,8 @@ def choice_sentence(runs: pd.DataFrame, chosen: str, before: str, epochs: int) -
     accuracy = taken["train_accuracy"].min()
     worst = failed.sort_values("cycles").iloc[0]
     return (
-        f"On 29 November 2026, before the first run of the study, we chose {epochs} epochs with the published scaling and "
-        "without clipping, for every arm. That is the preset `classroom` as it was declared before the pilot. "
+        f"On 29 November 2026, before the first run of the study, we chose {epochs} epochs with the published scaling "
+        "and without clipping, for every arm. That is the preset `classroom` as it was declared before the pilot. "
         f"With seeds 100 and 101 the rule goes through {cycles} cycles and ends with a training accuracy of at least "
         f"{accuracy:.3f}. The one setting that comes before it in our order, {before}, goes through only "
         f"{worst['cycles']:.0f} cycles with seed {worst['seed']}, so it fails."
@@ -96,11 +96,12 @@ def choice_sentence(runs: pd.DataFrame, chosen: str, before: str, epochs: int) -
 def idle_sentence(runs: pd.DataFrame, chosen: str) -> str:
     """How many resets of the chosen setting came where the constraint removes almost nothing, and what that means."""
     taken = runs[(runs["method"] != "dense") & (runs["varied"] == chosen)]
+    resets, idle = taken["resets"].sum(), taken["idle_resets"].sum()
     return (
-        f"Of the {taken['resets'].sum():.0f} resets in the two runs of this setting {taken['idle_resets'].sum():.0f} were idle: "
-        "they came at a keep-ratio where the constraint removes almost nothing. Without clipping, training itself loses "
-        "accuracy now and then, and the rule takes that for a sign of too much compression. We do not choose against it, "
-        "because the published recipe does not clip either. The study counts how often it happens."
+        f"Of the {resets:.0f} resets in the two runs of this setting {idle:.0f} were idle: they came at a keep-ratio where "
+        "the constraint removes almost nothing. Without clipping, training itself loses accuracy now and then, and the "
+        "rule takes that for a sign of too much compression. We do not choose against it, because the published recipe "
+        "does not clip either. The study counts how often it happens."
     )
 
 
