@@ -98,7 +98,7 @@ def idle_sentence(runs: pd.DataFrame, chosen: str) -> str:
     taken = runs[(runs["method"] != "dense") & (runs["varied"] == chosen)]
     resets, idle = taken["resets"].sum(), taken["idle_resets"].sum()
     return (
-        f"Of the {resets:.0f} resets in the two runs of this setting {idle:.0f} were idle: they came at a keep-ratio where "
+        f"Of the {resets:.0f} resets in its two runs {idle:.0f} were idle: they came at a keep-ratio where "
         "the constraint removes almost nothing. Without clipping, training itself loses accuracy now and then, and the "
         "rule takes that for a sign of too much compression. We do not choose against it, because the published recipe "
         "does not clip either. The study counts how often it happens."
