@@ -12,6 +12,7 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -39,24 +40,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except InputError as error:
-        print(f"sparsecycle: {error}", file=sys.stderr)
+        _tell(f"sparsecycle: {error}")
         return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed goes nowhere
         return 128 + 13  # as if SIGPIPE had ended it
     except OSError as error:
         place = f" at {error.filename}" if error.filename else ""
-        print(f"sparsecycle: {error.strerror or error}{place}; what was recorded is whole", file=sys.stderr)
+        _tell(f"sparsecycle: {error.strerror or error}{place}; what was recorded is whole")
         return 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("", "sparsecycle"):
             raise
-        print(f"sparsecycle: this command needs {error.name}, which is not installed: {_extra(error.name)}",
-              file=sys.stderr)  # fmt: skip
+        _tell(f"sparsecycle: this command needs {error.name}, which is not installed: {_extra(error.name)}")
         return 2
     except KeyboardInterrupt as stop:
-        print("\nsparsecycle: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        _tell("\nsparsecycle: interrupted; the same command goes on where this one stopped")
         return 128 + int(getattr(stop, "number", signal.SIGINT))
+    finally:
+        _forget_what_nobody_takes()
+
+
+def _tell(text: str) -> None:
+    """Print to standard error, where that can be written."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _forget_what_nobody_takes() -> None:
+    """Put the null device where a standard stream is broken: Python would complain of it when the process ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _open_what_is_closed() -> None:
@@ -75,9 +91,10 @@ def _open_what_is_closed() -> None:
 
 def _extra(module: str | None) -> str:
     """Return how to install a package that an optional part needs."""
+    name = (module or "").partition(".")[0]
     extras = {"numba": "companion", "sklearn": "companion", "joblib": "companion", "snakemake": "grid"}
-    extra = extras.get((module or "").partition(".")[0])
-    return f"pip install 'sparsecycle[{extra}]'" if extra else f"pip install {module}"
+    packages = {"PIL": "pillow", "yaml": "pyyaml"}  # those that are not called what they are imported as
+    return f"pip install 'sparsecycle[{extras[name]}]'" if name in extras else f"pip install {packages.get(name, name)}"
 
 
 class _Parser(argparse.ArgumentParser):

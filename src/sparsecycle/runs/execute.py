@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
-from tqdm import tqdm
 
 from sparsecycle.config import RunConfig
 from sparsecycle.data.cifar10 import Cifar10, load_images
@@ -32,6 +30,7 @@ from sparsecycle.errors import InputError, shown
 from sparsecycle.evaluation.accuracy import Evaluation, evaluate, layer_activity
 from sparsecycle.files import write_atomically
 from sparsecycle.kernels import BACKENDS, VARIABLE
+from sparsecycle.progress import progress_bar
 from sparsecycle.runs.checkpoints import (
     Checkpoint,
     CheckpointWriter,
@@ -275,13 +274,12 @@ class _Run:
             Stopped: by a signal; where the run is has been saved.
         """
         config, trainer = self.config, self.trainer
-        bar: tqdm[Any] = tqdm(
+        bar = progress_bar(
+            shown=progress is True,
             total=config.steps,
             initial=trainer.step,
             desc=f"{config.preset} {config.method} seed {config.seed}",
             unit="step",
-            mininterval=0.5,
-            disable=progress is not True or sys.stderr is None,
         )
         with bar, stop_requests() as stop, CheckpointWriter(self.folder, self.origin) as writer:
             save = _Saver(writer, stop, self.checkpoint_seconds)
