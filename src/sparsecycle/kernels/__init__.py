@@ -14,6 +14,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from sparsecycle.errors import InputError, shown
+from sparsecycle.topk import check_constraint
+
 BACKENDS = ("auto", "reference", "numba", "triton")
 VARIABLE = "SPARSECYCLE_BACKEND"
 
@@ -28,6 +31,18 @@ def check_backend(name: str) -> None:
         raise ValueError(f"backend is {name!r}, but must be one of {', '.join(BACKENDS)}")
 
 
+def backend_asked_for() -> str:
+    """Return what the variable SPARSECYCLE_BACKEND names; "auto" where it is not set, or set to nothing.
+
+    Raises:
+        InputError: an unknown backend.
+    """
+    name = os.environ.get(VARIABLE) or "auto"
+    if name not in BACKENDS:
+        raise InputError(f"{VARIABLE} is {shown(name)}, but must be one of {', '.join(BACKENDS)}")
+    return name
+
+
 def choose(x: Tensor, scope: str, backend: str) -> ModuleType | None:
     """Return the backend that serves `x`, or None for the reference.
 
@@ -35,10 +50,11 @@ def choose(x: Tensor, scope: str, backend: str) -> ModuleType | None:
     Where the package is missing, fails to load or fails in use, one line says so, once, and the reference serves.
 
     Raises:
-        ValueError: an unknown backend, or one that was asked for and does not serve such a tensor.
+        ValueError: an unknown scope or backend, or a backend that was asked for and does not serve such a tensor.
     """
-    asked = os.environ.get(VARIABLE, "auto") if backend == "auto" else backend
-    check_backend(asked)
+    check_constraint(1.0, scope)  # before a backend fails at it and is given up for the whole process
+    check_backend(backend)
+    asked = backend_asked_for() if backend == "auto" else backend
     if asked == "reference":
         return None
     name = asked if asked != "auto" else "triton" if x.is_cuda else "numba"

@@ -29,7 +29,7 @@ from sparsecycle.data.cifar10 import Cifar10, load_images
 from sparsecycle.errors import InputError, shown
 from sparsecycle.evaluation.accuracy import Evaluation, evaluate, layer_activity
 from sparsecycle.files import write_atomically
-from sparsecycle.kernels import BACKENDS, VARIABLE
+from sparsecycle.kernels import backend_asked_for
 from sparsecycle.progress import progress_bar
 from sparsecycle.runs.checkpoints import (
     Checkpoint,
@@ -110,9 +110,7 @@ def train(
     if not checkpoint_minutes > 0:
         raise InputError(f"checkpoint_minutes is {checkpoint_minutes}, but must be above 0")
     chosen = resolve_device(device)
-    backend = os.environ.get(VARIABLE, "auto")
-    if backend not in BACKENDS:
-        raise InputError(f"{VARIABLE} is {shown(backend)}, but must be one of {', '.join(BACKENDS)}")
+    backend_asked_for()
     runs = folder_of("output_dir", output_dir)
     data = load_images(config, None if data_dir is None else folder_of("data_dir", data_dir))
     folder = run_folder(config, runs)

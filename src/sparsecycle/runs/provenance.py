@@ -124,7 +124,7 @@ def git_state() -> dict[str, Any]:
     """
     top = _git("rev-parse", "--show-toplevel")
     if top is None or not CHECKOUT.samefile(top):
-        return {"git_revision": os.environ.get("SPARSECYCLE_GIT_REVISION"), "git_clean": None}
+        return {"git_revision": os.environ.get("SPARSECYCLE_GIT_REVISION") or None, "git_clean": None}
     changed = _git("status", "--porcelain", "--", "src", "notebooks", "requirements.lock", "pyproject.toml")
     return {"git_revision": _git("rev-parse", "HEAD"), "git_clean": changed == ""}
 
