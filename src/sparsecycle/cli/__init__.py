@@ -298,7 +298,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if not options.weights and not (folder / "model.safetensors").exists():
         raise InputError(
             f"{folder} has no model.safetensors: give a file with --weights (data/checkpoints has some), "
-            "or make the run again"
+            "or make the run again with another --output-dir"
         )
     model = load_model(options.weights or folder, config)
     data = load_images(config, options.data_dir)

@@ -114,11 +114,12 @@ def train(
     runs = folder_of("output_dir", output_dir)
     data = load_images(config, None if data_dir is None else folder_of("data_dir", data_dir))
     folder = run_folder(config, runs)
-    path = _path_to_follow(config, folder.parent)
-    path_digest = hashlib.sha256(json.dumps(path).encode()).hexdigest() if path else None
+    path, path_digest = _path_to_follow(config, folder)
     found = finished_record(folder, config, data.digest, path_digest)
     if found and not checkpoint_files(folder):
         return found  # also from a folder that cannot be written
+    if config.precision == "float16" and chosen == "cpu":
+        _log.warning("float16 is slow on a CPU, seconds a step: it is made for a GPU; here take precision=float32")
     with deterministic(), sole_writer(folder), _enough_memory(config, chosen):
         found = finished_record(folder, config, data.digest, path_digest)
         if found:
@@ -144,21 +145,25 @@ def resolve_device(device: str) -> str:
     return "cuda" if available and device != "cpu" else "cpu"
 
 
-def _path_to_follow(config: RunConfig, runs: Path) -> list[float] | None:
-    """Return the keep-ratio after each decision of the run that `replay` follows.
+def _path_to_follow(config: RunConfig, own: Path) -> tuple[list[float] | None, str | None]:
+    """Return the keep-ratio after each decision of the run that `replay` follows, and the digest of that path.
+
+    Where the run in the folder `own` is finished, it does not need the other one any more.
 
     Raises:
-        InputError: that run is not finished, or made no decision.
+        InputError: the other run is not finished, or made no decision.
     """
     if config.path_from is None:
-        return None
-    folder = runs / config.path_from
+        return None, None
+    folder = own.parent / config.path_from
     if not (folder / "record.json").exists():
+        if (own / "record.json").exists():
+            return None, RunRecord.read(own).provenance.path_sha256
         raise InputError(f"path_from is {config.path_from!r}, but {folder} holds no finished run: make that run first")
     path = [float(value) for value in read_decisions(folder)["keep_ratio"]]
     if not path:
         raise InputError(f"path_from is {config.path_from!r}, but that run made no decision: name an adaptive one")
-    return path
+    return path, hashlib.sha256(json.dumps(path).encode()).hexdigest()
 
 
 class _State(RunState):

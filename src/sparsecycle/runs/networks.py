@@ -29,7 +29,10 @@ def load_model(folder: str | Path, config: RunConfig) -> WideResNet:
     try:
         model.load_state_dict(safetensors.torch.load_file(path))
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist: weights stay with the machine that trained them; run again") from None
+        raise InputError(
+            f"{path} does not exist: weights stay with the machine that trained them; "
+            "make the run again in another output_dir"
+        ) from None
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(f"{path} does not fit the configuration ({str(error).splitlines()[0]})") from None
     return model.eval()

@@ -34,7 +34,7 @@ class Provenance(BaseModel):
         changed: what of the machine differed when the run was resumed, such as {"threads": "2, then 1"}.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
     git_revision: str | None
     git_clean: bool | None

@@ -20,12 +20,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
@@ -41,6 +41,12 @@ _log = logging.getLogger("sparsecycle")
 BESIDE = ("epochs.parquet", "decisions.parquet", "correct.npz", "model.safetensors")
 FILES = ("record.json", *BESIDE)
 LABELS = ("preset", "method", "seed", "variant")
+METRICS = (  # of every record: see `metrics`
+    *("last_accuracy", "best_accuracy", "clean_accuracy", "last_sparse_accuracy", "best_sparse_accuracy"),
+    *("drop_from_best", "budget_area", "test_loss", "train_accuracy", "train_loss", "gap"),
+    *("decisions", "resets", "idle_resets", "cycles", "lowest_keep_ratio", "mean_keep_ratio"),
+)
+REMEDY = "restore it, or delete the folder and run again"
 OWN_RUNS = CHECKOUT / "runs"
 
 
@@ -86,6 +92,14 @@ class RunRecord(BaseModel):
     files: dict[str, str]
     provenance: Provenance
 
+    @model_validator(mode="after")
+    def _has_what_is_read_by_name(self) -> Self:
+        needed = (("config", self.config, ("preset", "method", "seed", "budgets")), ("metrics", self.metrics, METRICS))
+        for field, given, names in needed:
+            if missing := [name for name in names if name not in given]:
+                raise ValueError(f"{field} lacks {', '.join(missing)}")
+        return self
+
     def write(self, folder: Path) -> None:
         """Write `record.json` whole or not at all."""
         write_versioned(folder / "record.json", self, indent=1)
@@ -97,8 +111,7 @@ class RunRecord(BaseModel):
         Raises:
             InputError: missing, damaged, or of another schema version.
         """
-        remedy = "restore it, or delete the folder and run again"
-        record = read_versioned(folder / "record.json", cls, SCHEMA_VERSION, remedy)
+        record = read_versioned(folder / "record.json", cls, SCHEMA_VERSION, REMEDY)
         if record is None:
             raise InputError(f"{folder} holds no record.json: give the folder of a finished run")
         return record
@@ -314,7 +327,7 @@ def read_correct(folder: Path) -> Correct:
             sparse = np.logical_xor(_unpacked(stored["sparse"], images), dense)
             budgets = _unpacked(stored["budgets"], images)
     except Exception as error:  # numpy raises OSError, ValueError, zlib.error, BadZipFile by where the damage is
-        raise InputError(f"{folder / 'correct.npz'} cannot be read ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{folder / 'correct.npz'} cannot be read ({str(error).splitlines()[0]}): {REMEDY}") from None
     keep_ratios = RunRecord.read(folder).config["budgets"] if len(budgets) else []
     return Correct(dense, sparse, dict(zip(map(float, keep_ratios), budgets, strict=True)))
 
@@ -349,7 +362,7 @@ def _table(folder: Path, name: str, _made: tuple[int, int], _recorded: tuple[int
     try:
         return pd.read_parquet(io.BytesIO(content))
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder / name} cannot be read ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{folder / name} cannot be read ({str(error).splitlines()[0]}): {REMEDY}") from None
 
 
 @lru_cache(maxsize=4096)
@@ -372,14 +385,11 @@ def _checked(folder: Path, name: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}): {REMEDY}") from None
     if (folder / "record.json").exists():
         expected = _record(folder, _stamp(folder / "record.json")).files.get(name)
         if expected != hashlib.sha256(content).hexdigest():
-            raise InputError(
-                f"{path} is not the file that record.json was written with: "
-                "restore it, or delete the folder and run again"
-            )
+            raise InputError(f"{path} is not the file that record.json was written with: {REMEDY}")
     return content
 
 

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sparsecycle.errors import InputError
-from sparsecycle.files import write_atomically
+from sparsecycle.files import expanded, write_atomically
 from sparsecycle.runs.folders import plain
 from sparsecycle.runs.provenance import Provenance
 from sparsecycle.runs.source import CHECKOUT
@@ -109,7 +109,9 @@ def read_records(path: Path, name: str | None = None) -> list[SetRecord]:
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split()).partition(". ")[0]
         raise InputError(f"{path} is damaged ({reason}): restore it, or delete it and make its runs again") from None
-    raise InputError(f"{path} is not of version {VERSION.decode()}, which this library reads: make its runs again")
+    raise InputError(
+        f"{path} is not of version {VERSION.decode()}, which this library reads: delete it and make its runs again"
+    )
 
 
 def find_record(output_dir: Path, name: str) -> SetRecord | None:
@@ -181,7 +183,7 @@ def _files_below(*folders: str | Path) -> list[Path]:
         InputError: a folder that does not exist.
     """
     found: list[Path] = []
-    for root in [Path(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]:
+    for root in [expanded(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]:
         if not root.is_dir():
             raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
         below = sorted(root.rglob(FILE))
@@ -190,11 +192,14 @@ def _files_below(*folders: str | Path) -> list[Path]:
 
 
 def _is_collected(path: Path) -> bool:
-    beside = path.parents[1] / FILE
+    beside = path.absolute().parents[1] / FILE
     if not beside.is_file():
         return False
-    held = pq.read_table(beside, columns=["run", "identity"]).to_pylist()
-    return pq.read_table(path, columns=["run", "identity"]).to_pylist()[0] in held
+    try:
+        held, own = (pq.read_table(file, columns=["run", "identity"]).to_pylist() for file in (beside, path))
+    except (OSError, pa.ArrowException):
+        return False  # whoever reads the two says which is damaged
+    return bool(own) and own[0] in held
 
 
 def collect(source: Path, into: Path) -> dict[Path, int]:
