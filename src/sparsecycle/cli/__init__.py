@@ -380,6 +380,7 @@ def _print_placement(runs: "pd.DataFrame") -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     from sparsecycle.analysis.verification import verify_claims, verify_runs
+    from sparsecycle.runs.folders import files_below
 
     folders = options.folders or _recorded("runs", "search")
     runs, faults = [], 0
@@ -387,7 +388,7 @@ def _verify(options: argparse.Namespace) -> int:
         runs.append(run)
         faults += _tell_verified(run.name, run.checked, run.problems)
     others = []
-    if any(next(Path(folder).rglob("set.parquet"), None) for folder in folders):
+    if next(files_below("set.parquet", *folders), None):
         from sparsecycle.set_mlp.verification import verify_set_runs  # needs the packages of the companion
 
         others = [_tell_verified(*found) for found in verify_set_runs(*folders, data_dir=options.data_dir)]

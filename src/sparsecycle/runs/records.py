@@ -29,8 +29,8 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
-from sparsecycle.files import expanded, write_atomically
-from sparsecycle.runs.folders import plain
+from sparsecycle.files import write_atomically
+from sparsecycle.runs.folders import files_below, plain
 from sparsecycle.runs.measures import Condition, Measures
 from sparsecycle.runs.provenance import Provenance, git_state
 from sparsecycle.runs.source import CHECKOUT, same_source, source_digest
@@ -132,7 +132,7 @@ class RunRecord(BaseModel):
 
     def results(self) -> dict[str, Any]:
         """Return what must be the same when the run is repeated: all but provenance and the files, which hold times."""
-        return self.model_dump(exclude={"provenance", "files"})
+        return self.model_dump(mode="json", exclude={"provenance", "files"})  # in which NaN is like NaN
 
 
 @dataclass(frozen=True)
@@ -401,23 +401,16 @@ def find_records(*folders: str | Path) -> list[tuple[Path, RunRecord, str]]:
     Raises:
         InputError: a folder that does not exist, or a damaged record.
     """
-    roots = [expanded(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]
     found: list[tuple[Path, RunRecord, str]] = []
     known: dict[str, RunRecord] = {}
-    for root in roots:
-        if not root.is_dir():
-            raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
-        for path in sorted(root.rglob("record.json")):
-            name = path.parent.relative_to(root).as_posix()
-            if any(part.startswith(".") for part in name.split("/") if part != "."):
-                continue  # a copy that is being made
-            record = _record(path.parent, _stamp(path))
-            twin = known.get(record.identity)
-            if twin is None:
-                known[record.identity] = record
-                found.append((path.parent, record, name))
-            elif twin.results() != record.results():
-                _log.warning("%s is left out: another record of the same run, read before, has other numbers", name)
+    for path, name in files_below("record.json", *folders):
+        record = _record(path.parent, _stamp(path))
+        twin = known.get(record.identity)
+        if twin is None:
+            known[record.identity] = record
+            found.append((path.parent, record, name))
+        elif twin.results() != record.results():
+            _log.warning("%s is left out: another record of the same run, read before, has other numbers", name)
     return found
 
 
