@@ -14,6 +14,7 @@ record answers for exactly one thing. No path and no host name is ever written.
 
 import hashlib
 import io
+import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -132,7 +133,8 @@ class RunRecord(BaseModel):
 
     def results(self) -> dict[str, Any]:
         """Return what must be the same when the run is repeated: all but provenance and the files, which hold times."""
-        return self.model_dump(mode="json", exclude={"provenance", "files"})  # in which NaN is like NaN
+        told: dict[str, Any] = json.loads(self.model_dump_json(exclude={"provenance", "files"}))  # NaN is like NaN
+        return told
 
 
 @dataclass(frozen=True)
