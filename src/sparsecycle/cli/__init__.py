@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sparsecycle.cli import data_commands, set_commands
-from sparsecycle.cli.arguments import whole
+from sparsecycle.cli.arguments import file_of_studies, whole
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.errors import InputError
 from sparsecycle.files import expanded
@@ -213,7 +213,7 @@ def _study(options: argparse.Namespace) -> int:
     from sparsecycle.runs.launch import launch
     from sparsecycle.runs.studies import Studies, jobs, progress, write_table
 
-    studies = Studies.read(_file_of_studies(options.file))
+    studies = Studies.read(file_of_studies(options.file, FILE))
     if options.study is None:
         print(studies.describe())
         return 0
@@ -250,18 +250,6 @@ def _study(options: argparse.Namespace) -> int:
     parts += [f"{len(blocked)} left alone"] if blocked else []
     print(f"{options.study}: {', '.join(parts)}")
     return launched.status or (1 if elsewhere or blocked else 0)
-
-
-def _file_of_studies(given: str) -> Path:
-    """Return the file, the checkout's own where the default is not below the current folder."""
-    from sparsecycle.runs.source import CHECKOUT
-
-    path = expanded(given)
-    if given != FILE or path.exists():
-        return path
-    if not (CHECKOUT / FILE).exists():
-        raise InputError("studies come with a checkout of the project, and none is around: give a file with --file")
-    return CHECKOUT / FILE
 
 
 def _program() -> str:
@@ -331,7 +319,7 @@ def _compare(options: argparse.Namespace) -> int:
 
     if options.preset is not None and options.preset not in PRESETS:
         raise InputError(f"preset is {options.preset!r}, but must be one of {', '.join(PRESETS)}")
-    runs = load_runs(*(options.folders or _recorded("runs")))
+    runs = load_runs(*options.folders)
     if runs.empty:
         raise InputError("no finished run in these folders: make one with `sparsecycle run --method dense`")
     columns = ["preset", "method", "seed", "variant", "status", "last_accuracy", "best_accuracy", "clean_accuracy"]
@@ -349,27 +337,13 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _recorded(*names: str) -> list[Path]:
-    """Return the folders of the checkout's data that exist.
-
-    Raises:
-        InputError: the library is installed without its checkout, which alone has recorded runs.
-    """
-    from sparsecycle.runs.source import CHECKOUT
-
-    found = [CHECKOUT / "data" / name for name in names if (CHECKOUT / "data" / name).is_dir()]
-    if not found:
-        raise InputError("recorded runs come with a checkout of the project, and none is around: give a folder of runs")
-    return found
-
-
 def _print_placement(runs: "pd.DataFrame") -> None:
     """Where there is a checkout: its recorded runs of the same configuration, for comparison."""
     from sparsecycle.analysis.placement import placement
     from sparsecycle.runs.records import load_runs
 
     try:
-        recorded = load_runs(*_recorded("runs"))
+        recorded = load_runs()
     except InputError:
         return
     table = placement(runs, recorded)
@@ -380,9 +354,9 @@ def _print_placement(runs: "pd.DataFrame") -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     from sparsecycle.analysis.verification import verify_claims, verify_runs
-    from sparsecycle.runs.folders import files_below
+    from sparsecycle.runs.folders import files_below, recorded
 
-    folders = options.folders or _recorded("runs", "search")
+    folders = options.folders or recorded("runs", "search")
     runs, faults = [], 0
     for run in verify_runs(*folders):
         runs.append(run)

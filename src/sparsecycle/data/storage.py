@@ -116,6 +116,11 @@ def read_set(name: str, data_dir: str | Path | None = None) -> Splits:
         place = folder / MINI
         if not place.exists() and (CHECKOUT_DATA / MINI).exists():
             place = CHECKOUT_DATA / MINI
+        if not place.exists():
+            raise InputError(
+                f"the embedded images come with a checkout of the project, and {place} is not there: name the folder "
+                f"data of a checkout with --data-dir or {DATA_DIR_VARIABLE}, or take all of CIFAR-10 (dataset=cifar10)"
+            )
         remedy = f"restore it from the project's repository (git checkout -- {place})"
     try:
         splits = read_sheets(place) if (place / LABELS_FILE).exists() or name == MINI else read_official(place)

@@ -59,7 +59,7 @@ def files_below(name: str, *folders: str | Path) -> Iterator[tuple[Path, str]]:
         InputError: a folder that does not exist.
     """
     seen: set[str] = set()
-    for root in [expanded(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]:
+    for root in [expanded(folder) for folder in folders] or recorded("runs"):
         if not root.is_dir():
             raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
         found = []
@@ -71,6 +71,18 @@ def files_below(name: str, *folders: str | Path) -> Iterator[tuple[Path, str]]:
             seen.add(real)
         for path in sorted(found):
             yield path, path.parent.relative_to(root).as_posix()
+
+
+def recorded(*names: str) -> list[Path]:
+    """Return those of these folders of the checkout's data that exist.
+
+    Raises:
+        InputError: none does: the library is installed without its checkout, which alone has recorded runs.
+    """
+    found = [CHECKOUT / "data" / name for name in names if (CHECKOUT / "data" / name).is_dir()]
+    if not found:
+        raise InputError("recorded runs come with a checkout of the project, and none is around: give a folder of runs")
+    return found
 
 
 def _cannot_be_listed(error: OSError) -> None:

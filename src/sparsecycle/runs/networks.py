@@ -27,7 +27,7 @@ def load_model(folder: str | Path, config: RunConfig) -> WideResNet:
     path = path if path.suffix == ".safetensors" else path / "model.safetensors"
     model = make_network(config)
     try:
-        model.load_state_dict(safetensors.torch.load_file(path))
+        model.load_state_dict(safetensors.torch.load(path.read_bytes()))  # some file systems map no file into memory
     except FileNotFoundError:
         raise InputError(
             f"{path} does not exist: weights stay with the machine that trained them; "
