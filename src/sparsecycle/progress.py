@@ -1,6 +1,7 @@
 """A progress bar that can end nothing: where standard error is missing, closed or broken, work goes on without one."""
 
 import sys
+import threading
 from contextlib import suppress
 from typing import Any
 
@@ -11,7 +12,16 @@ def progress_bar(*, shown: bool = True, **options: Any) -> "tqdm[Any]":
     """Return a bar of tqdm on standard error, which takes `options`; a silent one unless it is to be `shown`."""
     stream = sys.stderr
     silent = not shown or stream is None or getattr(stream, "closed", False)
-    return tqdm(file=None if silent else _Forgiving(stream), disable=silent, mininterval=0.5, **options)
+    if silent:
+        return _Bar(disable=True, **options)
+    return _Bar(file=_Forgiving(stream), mininterval=0.5, **options)
+
+
+class _Bar(tqdm):  # type: ignore[type-arg]
+    """Without tqdm's lock between processes, which some systems do not have, and some streams cannot be with."""
+
+
+_Bar.set_lock(threading.RLock())
 
 
 class _Forgiving:
