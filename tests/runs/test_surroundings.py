@@ -21,6 +21,7 @@ from sparsecycle.progress import progress_bar
 from sparsecycle.runs.folders import files_below, run_folder
 from sparsecycle.runs.merging import merge
 from sparsecycle.runs.networks import load_model
+from sparsecycle.runs.provenance import git_state
 from sparsecycle.runs.records import METRICS, RunRecord
 
 SMALL = {"train_images": 40, "test_images": 20, "batch_size": 20, "epochs": 2}
@@ -124,6 +125,40 @@ def test_a_backend_that_does_not_exist_is_named_by_every_command(
         assert main(command) == 2
         told = capsys.readouterr().err
         assert told.startswith("sparsecycle: SPARSECYCLE_BACKEND is 'fast', but") and told.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "script",
+    ["sleep 9", "echo /of/another/system", "printf '\\377'", 'case $1 in status) exit 1;; esac; exec "$GIT" "$@"'],
+    ids=["hangs", "of another system", "no text", "status fails"],
+)
+def test_a_git_that_does_not_help_loses_no_run(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And whether the source was changed stays unknown, where that cannot be asked."""
+    monkeypatch.setenv("GIT", shutil.which("git") or "")
+    (tmp_path / "git").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    (tmp_path / "git").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr("sparsecycle.runs.provenance.GIT_SECONDS", 0.5)
+    monkeypatch.setenv("SPARSECYCLE_GIT_REVISION", "")
+    found = git_state.__wrapped__()
+    assert found["git_clean"] is None and (found["git_revision"] is None) != ("status" in script)
+
+
+def test_the_repository_of_a_hook_is_not_taken_for_the_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = git_state.__wrapped__()
+    for name in ("GIT_DIR", "GIT_WORK_TREE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    assert git_state.__wrapped__() == before
+
+
+def test_a_numba_that_compiles_nothing_is_not_used() -> None:
+    """NUMBA_DISABLE_JIT, which people set to debug their own code, would make a run hours long."""
+    code = "import torch, sparsecycle.kernels as k; print(k.choose(torch.ones(1, 4), 'sample', 'auto'))"
+    variables = os.environ | {"NUMBA_DISABLE_JIT": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
+    assert done.stdout == "None\n" and "NUMBA_DISABLE_JIT is set" in done.stderr
 
 
 @pytest.mark.parametrize(("module", "package"), [("PIL", "pillow"), ("sklearn.svm", "'sparsecycle[companion]'")])
