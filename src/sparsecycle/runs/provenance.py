@@ -18,7 +18,7 @@ from sparsecycle.runs.source import CHECKOUT, PACKAGE, source_digest
 __all__ = ["CHECKOUT", "HARMLESS", "PACKAGE", "Provenance", "environment", "git_state", "now", "peak_memory_mib"]
 __all__ += ["source_digest"]
 
-GIT_SECONDS = 20.0  # that it may take; then the revision stays unknown
+GIT_SECONDS = 60.0  # that it may take; then the revision stays unknown
 # Of the machine; another one on resuming changes rounding, not what is computed.
 HARMLESS = ("threads", "device", "cpu", "torch", "backend")
 
