@@ -349,6 +349,11 @@ def without_signed_zero(value: Any) -> Any:
     return 0.0 if isinstance(value, float) and value == 0 else value
 
 
+def number_of(seed: Any) -> Any:
+    """Return the number that a text holds, as papermill's `-r seed 3` and a form hand it over; all else as it is."""
+    return plain_value(seed) if isinstance(seed, str) else seed
+
+
 def read_overrides(overrides: Any) -> dict[str, Any]:
     """Return overrides as a dict, given as one or as JSON or YAML text, with the values that people mean.
 
@@ -378,7 +383,7 @@ def configure(preset: str, method: str, seed: int, overrides: Any) -> RunConfig:
     repeated = sorted({"preset", "method", "seed"} & values.keys())
     if repeated:
         raise InputError(f"overrides cannot set {', '.join(repeated)}: give it as the parameter of that name")
-    return RunConfig(preset=preset, method=method, seed=seed, **values)
+    return RunConfig(preset=preset, method=method, seed=number_of(seed), **values)
 
 
 def check_notebook_parameters(inputs: Iterable[str], allowed: Iterable[str]) -> None:

@@ -10,7 +10,7 @@ from sparsecycle import RunConfig
 from sparsecycle.config import PRESETS, check_notebook_parameters, configure, load_preset, parse_setting, read_overrides
 from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_controller
 from sparsecycle.errors import InputError
-from sparsecycle.set_mlp.config import SetConfig
+from sparsecycle.set_mlp.config import SetConfig, configure_set
 
 NEEDED = {"fixed": {"keep_ratio": 0.5}, "replay": {"path_from": "accuracy_gated-seed0", "shuffled": False}}
 
@@ -180,6 +180,15 @@ def test_a_mistake_gets_one_sentence(fields: dict[str, Any], message: str) -> No
     assert "\n" not in str(caught.value)
     assert "pydantic" not in str(caught.value)
     assert "should be String should" not in str(caught.value)
+
+
+def test_a_seed_may_be_the_text_of_a_number() -> None:
+    """papermill's `-r seed 3` gives one."""
+    assert configure("smoke", "dense", "3", {}) == configure("smoke", "dense", 3, {})
+    assert configure_set("digits", "set", "3", {}) == configure_set("digits", "set", 3, {})
+    for seed in ("three", "3.5", "true", ""):
+        with pytest.raises(InputError, match="seed is"):
+            configure("smoke", "dense", seed, {})
 
 
 @pytest.mark.parametrize("arguments", [(["smoke"], "dense", 0), ("smoke", ["dense"], 0), ("smoke", "dense", ["0"])])

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sparsecycle.config import read_overrides, without_signed_zero
+from sparsecycle.config import number_of, read_overrides, without_signed_zero
 from sparsecycle.errors import InputError, sentence
 from sparsecycle.set_mlp.datasets import EMBEDDED, collection
 from sparsecycle.set_mlp.evolution import Growth, Start
@@ -195,4 +195,4 @@ def configure_set(dataset: str, method: str, seed: int, overrides: Any) -> SetCo
     repeated = sorted({"dataset", "method", "seed"} & values.keys())
     if repeated:
         raise InputError(f"overrides cannot set {', '.join(repeated)}: give it as the parameter of that name")
-    return SetConfig(dataset=dataset, method=method, seed=seed, **values)
+    return SetConfig(dataset=dataset, method=method, seed=number_of(seed), **values)
