@@ -1,9 +1,11 @@
 """What lies around a run: streams, variables, links, backups, other runs; each may be missing, broken or odd."""
 
+import errno
 import io
 import json
 import os
 import shutil
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -16,13 +18,14 @@ import pytest
 from sparsecycle import RunConfig, load_runs, train
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
-from sparsecycle.files import expanded
+from sparsecycle.files import expanded, write_atomically
 from sparsecycle.progress import progress_bar
 from sparsecycle.runs.folders import files_below, run_folder
 from sparsecycle.runs.merging import merge
 from sparsecycle.runs.networks import load_model
 from sparsecycle.runs.provenance import git_state
 from sparsecycle.runs.records import METRICS, RunRecord
+from sparsecycle.runs.writing import is_being_written
 
 SMALL = {"train_images": 40, "test_images": 20, "batch_size": 20, "epochs": 2}
 GATED = RunConfig(preset="smoke", method="accuracy_gated", decision_steps=2, **SMALL)
@@ -197,6 +200,36 @@ def test_float16_on_a_cpu_says_that_it_is_slow(
 
 
 # Folders.
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_loses_no_run(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def missing(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr("fcntl.flock", missing)
+    folder = run_folder(GATED, tmp_path)
+    folder.mkdir(parents=True)
+    (folder / ".lock").touch()
+    assert number == errno.ENOSYS or not is_being_written(folder)
+    (folder / ".lock").unlink()
+    assert train(GATED, output_dir=tmp_path, device="cpu", progress=False).status == "complete"
+    assert not is_being_written(folder) and ("no file can be locked" in caplog.text) == (number == errno.ENOLCK)
+
+
+def test_a_folder_that_cannot_be_flushed_takes_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def flush(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        real(descriptor)
+
+    monkeypatch.setattr("os.fsync", flush)
+    write_atomically(tmp_path / "file", b"content")
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"content"]
 
 
 def test_links_are_followed_and_backups_count_once(runs: Path, tmp_path: Path) -> None:

@@ -110,7 +110,7 @@ def served_by(device: str) -> str:
     if module is None:
         return "reference"
     package = "numba" if module is load("numba") else "triton"
-    return f"{package} {importlib.import_module(package).__version__}"
+    return f"{package} {getattr(importlib.import_module(package), '__version__', 'of an unknown version')}"
 
 
 @cache

@@ -76,7 +76,7 @@ def environment(device: str, precision: str, deterministic: bool) -> dict[str, A
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "device": _gpu_name() if device == "cuda" else "cpu",
         "cpu": _cpu_name(),
         "threads": torch.get_num_threads(),
         "precision": precision,
@@ -152,6 +152,14 @@ def _file_digest(path: Path) -> str | None:
     with suppress(OSError):
         return hashlib.sha256(path.read_bytes()).hexdigest()
     return None
+
+
+def _gpu_name() -> str:
+    import torch
+
+    with suppress(Exception):  # a name is no reason to lose a run
+        return torch.cuda.get_device_name()
+    return "cuda"
 
 
 def _cpu_name() -> str:
