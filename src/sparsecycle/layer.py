@@ -70,7 +70,8 @@ class GlobalTopK(nn.Module):
         self.backend = backend
         self.scope = scope
         # The keep-ratio as a tensor, so that changing it recompiles nothing.
-        self.register_buffer("budget", torch.ones((), dtype=torch.float64), persistent=False)
+        device = _real(torch.get_default_device())
+        self.register_buffer("budget", torch.ones((), dtype=torch.float64, device=device), persistent=False)
         self.keep_ratio = keep_ratio
 
     @property
@@ -91,13 +92,14 @@ class GlobalTopK(nn.Module):
         number = _as_number(value)
         check_constraint(number, self.scope)
         self._keep_ratio = number
+        self._dense = number == 1.0  # a compiler looks at this alone: other keep-ratios share a graph
         self.budget.fill_(number)  # on a GPU: queued, nothing waits
         self._own = _state_of(self.budget)
 
     @property
     def dense(self) -> bool:
         """Whether the layer is ReLU. Where the buffer may hold another keep-ratio, it decides, whatever it holds."""
-        return self._keep_ratio == 1.0 and self._is_own()
+        return self._dense and self._is_own()
 
     def _is_own(self) -> bool:
         """Whether the buffer is as the layer left it: `AveragedModel` writes into it, `functional_call` swaps it."""
@@ -107,7 +109,7 @@ class GlobalTopK(nn.Module):
         """Move the keep-ratio with the model, but never round it: `model.bfloat16()` leaves it in float64."""
         before = self.keep_ratio
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.budget = torch.full((), before, dtype=torch.float64, device=self.budget.device)
+        self.budget = torch.full((), before, dtype=torch.float64, device=_real(self.budget.device))
         self.keep_ratio = before
         return self
 
@@ -125,6 +127,7 @@ class GlobalTopK(nn.Module):
     def _constrain(self, x: Tensor, budget: Tensor) -> Tensor:
         dtype = autocast_dtype(x.device.type) or x.dtype
         check_activations(x, self.scope)
+        budget = budget.to(x.device)  # where it is, but for weights that were assigned to a model made elsewhere
         if self.dense:
             return F.relu(x).to(dtype)
         if is_transformed(x):
@@ -148,6 +151,11 @@ def set_keep_ratio(model: nn.Module, keep_ratio: float) -> int:
     for layer in layers:
         layer.keep_ratio = keep_ratio
     return len(layers)
+
+
+def _real(device: torch.device) -> torch.device:
+    """Return where the keep-ratio can be: no weights that are loaded bring one for a model made on `meta`."""
+    return torch.device("cpu") if device.type == "meta" else device
 
 
 def _state_of(budget: Tensor) -> tuple[int, int | None]:

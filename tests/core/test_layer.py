@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from core.inputs import FORMATS, activations
-from sparsecycle import GlobalTopK, global_topk, kernels, set_keep_ratio
+from sparsecycle import GlobalTopK, WideResNet, global_topk, kernels, set_keep_ratio
 from sparsecycle.topk import SCOPES
 
 BACKENDS = [
@@ -129,6 +129,21 @@ def test_an_averaged_layer_has_the_averaged_ratio(use_buffers: bool, expected: f
         assert same.module[1].keep_ratio == expected
         assert int((same(x) > 0).sum()) == round(100 * expected)
     assert int((torch.func.functional_call(GlobalTopK(1.0), {"budget": torch.tensor(0.2)}, (x,)) > 0).sum()) == 20
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("keep_ratio", RATIOS)
+def test_a_model_made_without_memory_takes_weights_that_are_assigned(
+    keep_ratio: float, memory_format: torch.memory_format
+) -> None:
+    """No weights bring a keep-ratio, which would stay on `meta`, where it has no value."""
+    model, x = WideResNet(10, 1), normal(2, 3, 32, 32).contiguous(memory_format=memory_format)
+    with torch.device("meta"):
+        empty = WideResNet(10, 1)
+    empty.load_state_dict(model.state_dict(), assign=True)
+    for one in (model, empty):
+        set_keep_ratio(one.to(memory_format=memory_format), keep_ratio)
+    assert torch.equal(empty(x), model(x))
 
 
 # Derivatives of all kinds: the constraint is linear where the kept values stay the same ones.
