@@ -9,6 +9,7 @@ What a step computes is what `Trainer` computes, operation by operation. On a GP
 rounding, because cuDNN may choose other algorithms.
 """
 
+import gc
 import logging
 import os
 from collections.abc import Sequence
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from sparsecycle.config import RunConfig
 from sparsecycle.kernels import choose, load
+from sparsecycle.layer import GlobalTopK
 from sparsecycle.trainer import Trainer, learning_rate
 
 CAPTURED = "SPARSECYCLE_CAPTURED"  # 0: steps are never recorded
@@ -35,7 +37,8 @@ def can_capture(config: RunConfig, device: str) -> bool:
     if os.environ.get(CAPTURED) == "0":
         return False
     random = config.dropout > 0 or config.selection != "largest"
-    if device != "cuda" or config.precision == "float16" or random or config.scope != "sample":
+    as_published = config.scope == "sample" and config.rounding == "down"
+    if device != "cuda" or config.precision == "float16" or random or not as_published:
         return False
     triton = load("triton")
     return triton is not None and choose(torch.empty(0, 1, device=device), "sample", "auto") is triton
@@ -67,6 +70,9 @@ class CapturedTrainer(Trainer):
         self._graph: Any = None
         self._seen: tuple[Tensor, Tensor, Tensor] | None = None
         self._ready = False
+        for module in self.model.modules():
+            if isinstance(module, GlobalTopK):
+                module.branch_free = True
 
     @property
     def captured(self) -> bool:
@@ -122,11 +128,17 @@ class CapturedTrainer(Trainer):
         torch.cuda.current_stream().wait_stream(stream)
         self.optimizer.zero_grad(set_to_none=True)  # gradients get their places in the graph's own memory
         graph = torch.cuda.CUDAGraph()
+        collecting = gc.isenabled()
+        gc.collect()
+        gc.disable()  # what it would free while a step is recorded may belong to another graph
         try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+            # On a stream of its own: graphs recorded on one stream share workspaces, and these here run side by side.
+            with torch.cuda.graph(graph, stream=stream, capture_error_mode="thread_local"):
                 self._seen = self._step()
             self._graph = graph
         finally:
+            if collecting:
+                gc.enable()
             with torch.no_grad():
                 for place, value in before:
                     place.copy_(value)

@@ -32,7 +32,7 @@ def _in_unit_interval(value: float) -> float:
 
 
 def _without_slashes(value: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_][^/\\]*", value):
+    if not re.fullmatch(r"[A-Za-z0-9_][^/\\\x00-\x1f\x7f]*", value) or len(value.encode()) > 255:
         raise ValueError("must be the name of a run's folder, such as 'accuracy_gated-seed0'")
     return value
 
@@ -149,7 +149,7 @@ class RunConfig(BaseModel):
 
     def __init__(self, /, **values: Any) -> None:
         try:
-            super().__init__(**values)
+            super().__init__(**{name: without_signed_zero(value) for name, value in values.items()})
         except ValidationError as error:
             raise InputError(_sentence(error)) from None
 
@@ -185,6 +185,8 @@ class RunConfig(BaseModel):
             raise ValueError(f"{missing[0]} must be given for method {self.method!r}, and cannot be null")
         if self.depth < 10 or (self.depth - 4) % 6:
             raise ValueError(f"depth is {self.depth}, but must be 6n + 4: 10, 16, 22, 28, ...")
+        if len(set(self.budgets)) < len(self.budgets):
+            raise ValueError(f"budgets is {self.budgets}, but must name each keep-ratio once")
         if 1.0 not in self.budgets:
             raise ValueError(f"budgets is {self.budgets}, but must contain 1.0, at which runs are compared")
         for name in ("train_images", "test_images", "holdout_images"):
@@ -342,6 +344,16 @@ def plain_value(value: Any) -> Any:
     return value
 
 
+def without_signed_zero(value: Any) -> Any:
+    """Return 0.0 for -0.0, which is the same number in another run's name and identity."""
+    return 0.0 if isinstance(value, float) and value == 0 else value
+
+
+def number_of(seed: Any) -> Any:
+    """Return the number that a text holds, as papermill's `-r seed 3` and a form hand it over; all else as it is."""
+    return plain_value(seed) if isinstance(seed, str) else seed
+
+
 def read_overrides(overrides: Any) -> dict[str, Any]:
     """Return overrides as a dict, given as one or as JSON or YAML text, with the values that people mean.
 
@@ -371,7 +383,7 @@ def configure(preset: str, method: str, seed: int, overrides: Any) -> RunConfig:
     repeated = sorted({"preset", "method", "seed"} & values.keys())
     if repeated:
         raise InputError(f"overrides cannot set {', '.join(repeated)}: give it as the parameter of that name")
-    return RunConfig(preset=preset, method=method, seed=seed, **values)
+    return RunConfig(preset=preset, method=method, seed=number_of(seed), **values)
 
 
 def check_notebook_parameters(inputs: Iterable[str], allowed: Iterable[str]) -> None:

@@ -15,6 +15,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from numbers import Real
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -56,8 +57,8 @@ class Controller:
     _state: ClassVar[tuple[str, ...]] = ("step", "keep_ratio")
 
     def __init__(self, decision_steps: int | None = None) -> None:
-        if decision_steps is not None and (not isinstance(decision_steps, int) or decision_steps < 1):
-            raise ValueError(f"decision_steps is {decision_steps!r}, but must be a whole number of steps from 1")
+        if decision_steps is not None:
+            _check_whole("decision_steps", decision_steps, 1)
         self.decision_steps = decision_steps
         self.step = 0
         self.keep_ratio = 1.0
@@ -149,13 +150,15 @@ class AccuracyGated(Controller):
     ) -> None:
         super().__init__(decision_steps)
         for name, value in (("tighten", tighten), ("smoothing", smoothing)):
+            _check_number(name, value)
             if not 0.0 <= value < 1.0:
                 raise ValueError(f"{name} is {value}, but must lie in [0, 1)")
+        _check_number("tolerance", tolerance)
         if not (math.isfinite(tolerance) and tolerance >= 0):
             raise ValueError(f"tolerance is {tolerance}, but must be a finite share of images from 0")
         _check_share("relax", relax)
-        if not isinstance(cooldown, int) or cooldown < 0:
-            raise ValueError(f"cooldown is {cooldown!r}, but must be a whole number of decisions from 0")
+        _check_whole("cooldown", cooldown, 0)
+        _check_number("floor", floor)
         if not 0.0 <= floor <= 1.0:
             raise ValueError(f"floor is {floor}, but must lie in [0, 1]")
         self.tighten, self.tolerance, self.smoothing = tighten, tolerance, smoothing
@@ -222,6 +225,11 @@ class Replay(Controller):
 
     def __init__(self, path: Sequence[float], decision_steps: int, shuffled: bool = False, seed: int = 0) -> None:
         super().__init__(decision_steps)
+        if not isinstance(path, Iterable) or isinstance(path, str):
+            raise ValueError(f"path is {path!r}, but must be a list of keep-ratios")
+        if not isinstance(shuffled, bool):
+            raise ValueError(f"shuffled is {shuffled!r}, but must be True or False")
+        _check_whole("seed", seed, 0)
         self.path = list(path)
         if not self.path:
             raise ValueError("path is empty, but must hold the keep-ratio after each decision of a run")
@@ -266,6 +274,7 @@ class Random(Controller):
     def __init__(self, decision_steps: int = 128, floor: float = 0.02, seed: int = 0) -> None:
         super().__init__(decision_steps)
         _check_share("floor", floor)
+        _check_whole("seed", seed, 0)
         self.floor = floor
         self.seed = seed
 
@@ -288,6 +297,7 @@ class Geometric(Controller):
 
     def __init__(self, decision_steps: int = 128, tighten: float = 0.018, floor: float = 0.02) -> None:
         super().__init__(decision_steps)
+        _check_number("tighten", tighten)
         if not 0.0 < tighten < 1.0:
             raise ValueError(f"tighten is {tighten}, but must lie between 0 and 1")
         _check_share("floor", floor)
@@ -325,6 +335,8 @@ def make_controller(name: str, **parameters: Any) -> Controller:
     Raises:
         ValueError: unknown name or parameter, a missing one, or a value outside its range.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"controller is {name!r}, but must be one of {', '.join(CONTROLLERS)}")
     allowed = controller_parameters(name)
     unknown = sorted(set(parameters) - set(allowed))
     if unknown:
@@ -348,6 +360,17 @@ def keep_ratio_path(controller: Controller, accuracies: Iterable[float]) -> list
     return path
 
 
+def _check_whole(name: str, value: int, smallest: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < smallest:
+        raise ValueError(f"{name} is {value!r}, but must be a whole number from {smallest}")
+
+
+def _check_number(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise ValueError(f"{name} is {value!r}, but must be a number")
+
+
 def _check_share(name: str, value: float) -> None:
+    _check_number(name, value)
     if not 0.0 < value <= 1.0:
         raise ValueError(f"{name} is {value}, but must lie in (0, 1]: a share of activations")

@@ -32,6 +32,7 @@ def global_topk(x: Tensor, keep_ratio: float, *, scope: str = "sample", backend:
 
     Source: the author's script of arXiv 2603.03131 for scope "sample" and rounding; the rule for ties is ours.
     """
+    keep_ratio = _as_number(keep_ratio)
     check_constraint(keep_ratio, scope)
     check_backend(backend)
     check_activations(x, scope)
@@ -62,32 +63,64 @@ class GlobalTopK(nn.Module):
     """
 
     budget: Tensor
+    branch_free = False  # set where steps are recorded: then the kernel reads 1.0, too, from the buffer
 
     def __init__(self, keep_ratio: float = 1.0, scope: str = "sample", backend: str = "auto") -> None:
         super().__init__()
         check_backend(backend)
-        self.scope = scope
         self.backend = backend
+        self.scope = scope
         # The keep-ratio as a tensor, so that changing it recompiles nothing.
-        self.register_buffer("budget", torch.ones((), dtype=torch.float64), persistent=False)
+        device = _real(torch.get_default_device())
+        self.register_buffer("budget", torch.ones((), dtype=torch.float64, device=device), persistent=False)
         self.keep_ratio = keep_ratio
 
     @property
+    def scope(self) -> str:
+        return self._scope
+
+    @scope.setter
+    def scope(self, value: str) -> None:
+        check_constraint(1.0, value)
+        self._scope = value
+
+    @property
     def keep_ratio(self) -> float:
-        return self._keep_ratio
+        return self._keep_ratio if self._is_own() else self.budget.item()
 
     @keep_ratio.setter
     def keep_ratio(self, value: float) -> None:
-        check_constraint(value, self.scope)
-        self._keep_ratio = float(value)
-        self.dense = value == 1.0
-        self.budget.fill_(value)  # on a GPU: queued, nothing waits
+        number = _as_number(value)
+        check_constraint(number, self.scope)
+        self._keep_ratio = number
+        self._dense = number == 1.0  # a compiler looks at this alone: other keep-ratios share a graph
+        self.budget.fill_(number)  # on a GPU: queued, nothing waits
+        self._own = _state_of(self.budget)
+
+    @property
+    def dense(self) -> bool:
+        """Whether the layer is ReLU. Where the buffer may hold another keep-ratio, it decides, whatever it holds."""
+        return self._dense and self._is_own()
+
+    def _is_own(self) -> bool:
+        """Whether the buffer is as the layer left it: `AveragedModel` writes into it, `functional_call` swaps it."""
+        return torch.compiler.is_compiling() or self._own == _state_of(self.budget)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Move the keep-ratio with the model, but never round it: `model.bfloat16()` leaves it in float64."""
+        before = self.keep_ratio
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.budget = torch.full((), self._keep_ratio, dtype=torch.float64, device=self.budget.device)
+        self.budget = torch.full((), before, dtype=torch.float64, device=_real(self.budget.device))
+        self.keep_ratio = before
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_keep_ratio": self.keep_ratio}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Come back from a copy or a pickle, whose buffer is another tensor."""
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.keep_ratio = self._keep_ratio
 
     def forward(self, x: Tensor) -> Tensor:
         return self._constrain(x, self.budget)
@@ -95,7 +128,8 @@ class GlobalTopK(nn.Module):
     def _constrain(self, x: Tensor, budget: Tensor) -> Tensor:
         dtype = autocast_dtype(x.device.type) or x.dtype
         check_activations(x, self.scope)
-        if self.dense:
+        budget = budget.to(x.device)  # where it is, but for weights that were assigned to a model made elsewhere
+        if self.dense and not self.branch_free:
             return F.relu(x).to(dtype)
         if is_transformed(x):
             active = F.relu(x)
@@ -105,7 +139,7 @@ class GlobalTopK(nn.Module):
         return constrained
 
     def extra_repr(self) -> str:
-        return f"keep_ratio={self._keep_ratio:g}, scope={self.scope!r}"
+        return f"keep_ratio={self.keep_ratio:g}, scope={self.scope!r}"
 
 
 def set_keep_ratio(model: nn.Module, keep_ratio: float) -> int:
@@ -118,3 +152,27 @@ def set_keep_ratio(model: nn.Module, keep_ratio: float) -> int:
     for layer in layers:
         layer.keep_ratio = keep_ratio
     return len(layers)
+
+
+def _real(device: torch.device) -> torch.device:
+    """Return where the keep-ratio can be: no weights that are loaded bring one for a model made on `meta`."""
+    return torch.device("cpu") if device.type == "meta" else device
+
+
+def _state_of(budget: Tensor) -> tuple[int, int | None]:
+    """Return which tensor it is, and how often it was written, as far as torch counts that."""
+    return id(budget), None if budget.is_inference() else budget._version
+
+
+def _as_number(keep_ratio: Any) -> float:
+    """Return a keep-ratio as Python's number, which texts and truth values are not.
+
+    Raises:
+        ValueError: it is no single number.
+    """
+    try:
+        if isinstance(keep_ratio, str | bytes | bool):
+            raise TypeError
+        return float(keep_ratio)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"keep_ratio is {keep_ratio!r}, but must be a number in (0, 1]") from None

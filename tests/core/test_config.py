@@ -10,6 +10,7 @@ from sparsecycle import RunConfig
 from sparsecycle.config import PRESETS, check_notebook_parameters, configure, load_preset, parse_setting, read_overrides
 from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_controller
 from sparsecycle.errors import InputError
+from sparsecycle.set_mlp.config import SetConfig, configure_set
 
 NEEDED = {"fixed": {"keep_ratio": 0.5}, "replay": {"path_from": "accuracy_gated-seed0", "shuffled": False}}
 
@@ -103,6 +104,14 @@ def test_sources_name_the_script_and_the_paper_only_where_they_speak() -> None:
     assert all(set(tag) == set(RunConfig.model_fields) for tag in tags.values())
 
 
+def test_a_zero_has_no_sign() -> None:
+    """It would make another name and identity for the same run."""
+    signed = RunConfig(preset="smoke", method="accuracy_gated", floor=-0.0, weight_decay=-0.0)
+    assert signed.digest() == RunConfig(preset="smoke", method="accuracy_gated", floor=0.0, weight_decay=0.0).digest()
+    signed = SetConfig(dataset="digits", method="set", momentum=-0.0)
+    assert signed.digest() == SetConfig(dataset="digits", method="set", momentum=0.0).digest()
+
+
 def test_steps_and_looks_are_counted() -> None:
     """50 images fitted in batches of 20 are two batches an epoch; looks at every third of 7 epochs and the last two."""
     config = RunConfig(
@@ -132,6 +141,10 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"method": "replay"}, "path_from must be given for method 'replay'"),
     ({"method": "replay", "path_from": "dense-seed0", "shuffled": None}, "shuffled must be given"),
     ({"method": "replay", "path_from": "../x", "shuffled": False}, "path_from is '../x'"),
+    *(
+        ({"method": "replay", "path_from": name, "shuffled": False}, "path_from is .*, but must be the name of a run's")
+        for name in ("dense\0", "dense\n", "a" * 300)
+    ),
     ({"method": "dense", "floor": 0.2}, "floor does not apply to method 'dense', only to accuracy_gated, epoch_gated"),
     ({"shuffled": True}, "shuffled does not apply to method 'accuracy_gated', only to replay"),
     (
@@ -150,6 +163,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"depth": 11}, "depth is 11, but must be 6n [+] 4"),
     ({"depth": "28"}, "depth is '28', but should be a valid integer"),
     ({"budgets": [0.5]}, r"budgets is \(0.5,\), but must contain 1.0"),
+    ({"budgets": [1.0, 0.5, 0.5]}, r"budgets is \(1.0, 0.5, 0.5\), but must name each keep-ratio once"),
     ({"train_images": 55}, "train_images is 55, but must be a multiple of 10"),
     ({"train_images": 10**40}, "train_images is 1000.*, but should be less than or equal to"),
     ({"batch_size": 10_000}, "batch_size is 10000, but there are 5000 images"),
@@ -166,6 +180,15 @@ def test_a_mistake_gets_one_sentence(fields: dict[str, Any], message: str) -> No
     assert "\n" not in str(caught.value)
     assert "pydantic" not in str(caught.value)
     assert "should be String should" not in str(caught.value)
+
+
+def test_a_seed_may_be_the_text_of_a_number() -> None:
+    """papermill's `-r seed 3` gives one."""
+    assert configure("smoke", "dense", "3", {}) == configure("smoke", "dense", 3, {})
+    assert configure_set("digits", "set", "3", {}) == configure_set("digits", "set", 3, {})
+    for seed in ("three", "3.5", "true", ""):
+        with pytest.raises(InputError, match="seed is"):
+            configure("smoke", "dense", seed, {})
 
 
 @pytest.mark.parametrize("arguments", [(["smoke"], "dense", 0), ("smoke", ["dense"], 0), ("smoke", "dense", ["0"])])

@@ -272,6 +272,8 @@ def test_fixed_and_dense_never_decide(keep_ratio: float, sequence: list[float]) 
 
 # Mistakes.
 
+NUMBERS = ("decision_steps", "tighten", "tolerance", "smoothing", "relax", "cooldown", "floor")
+
 
 @pytest.mark.parametrize(
     ("name", "parameters", "message"),
@@ -297,6 +299,19 @@ def test_fixed_and_dense_never_decide(keep_ratio: float, sequence: list[float]) 
         ("replay", {"decision_steps": 2}, "needs path"),
         ("replay", {"path": [], "decision_steps": 2}, "path is empty"),
         ("replay", {"path": [0.5, 0.0], "decision_steps": 2}, r"path is 0.0.*\(0, 1\]"),
+        *(("accuracy_gated", {name: "0.1"}, f"{name} is '0.1', but must be a") for name in NUMBERS),
+        *(("accuracy_gated", {name: True}, f"{name} is True, but must be a") for name in NUMBERS),
+        *(("geometric", {name: "0.1"}, f"{name} is '0.1', but must be a") for name in ("tighten", "floor")),
+        ("fixed", {"keep_ratio": "half"}, "keep_ratio is 'half', but must be a number"),
+        ("random", {"seed": 1.5}, "seed is 1.5, but must be a whole number"),
+        (
+            "replay",
+            {"path": [0.5], "decision_steps": 2, "shuffled": "no"},
+            "shuffled is 'no', but must be True or False",
+        ),
+        ("replay", {"path": "abc", "decision_steps": 2}, "path is 'abc', but must be a list"),
+        ("replay", {"path": 0.5, "decision_steps": 2}, "path is 0.5, but must be a list"),
+        (["dense"], {}, "controller is .*, but must be one of dense"),
     ],
 )
 def test_bad_arguments_are_refused_by_name(name: str, parameters: dict[str, Any], message: str) -> None:

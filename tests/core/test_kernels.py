@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from conftest import ROOT
 from core.inputs import FORMATS, activations, rows_of_kinds, same_as_reference
 from sparsecycle import GlobalTopK, global_topk, kernels
+from sparsecycle.errors import InputError
 from sparsecycle.kernels import fused
 from sparsecycle.kernels.layout import rows_of
 from sparsecycle.kernels.operators import relu_topk, rms_norm_topk, rms_norm_topk_backward, topk_mask
@@ -246,15 +247,14 @@ def test_the_fused_operator_serves_only_what_it_is_made_for() -> None:
 # Which backend serves, and what happens where one cannot.
 
 
-@pytest.mark.parametrize("variable", [None, "reference"])
+@pytest.mark.parametrize("variable", [None, "", "reference"])
 def test_a_backend_can_be_forced(variable: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
     x = torch.zeros(1, 2)
-    if variable is None:
-        monkeypatch.delenv("SPARSECYCLE_BACKEND", raising=False)
-        assert kernels.choose(x, "sample", "auto") is kernels.load("numba")
-    else:
+    monkeypatch.delenv("SPARSECYCLE_BACKEND", raising=False)
+    if variable is not None:
         monkeypatch.setenv("SPARSECYCLE_BACKEND", variable)
-        assert kernels.choose(x, "sample", "auto") is None
+    served = kernels.choose(x, "sample", "auto")
+    assert served is (None if variable == "reference" else kernels.load("numba"))
     assert kernels.choose(x, "sample", "reference") is None
 
 
@@ -269,8 +269,18 @@ def test_an_unknown_or_unfit_backend_is_refused_by_name(monkeypatch: pytest.Monk
         global_topk(x.double(), 0.5, backend="numba")
     assert torch.equal(global_topk(x.double(), 0.4), torch.tensor([[1.0, 0, 0]] * 2).double())
     monkeypatch.setenv("SPARSECYCLE_BACKEND", "fast")
-    with pytest.raises(ValueError, match="backend is 'fast'"):
+    with pytest.raises(InputError, match=r"SPARSECYCLE_BACKEND is 'fast'.*auto, reference, numba, triton"):
         global_topk(x, 0.5)
+
+
+@needs_numba
+def test_a_mistake_of_the_caller_switches_no_backend_off() -> None:
+    x = torch.ones(2, 3)
+    for operator in (relu_topk, topk_mask):
+        rest = (torch.float32, "auto") if operator is relu_topk else ("auto",)
+        with pytest.raises(ValueError, match=r"scope is 'layer'.*sample, batch"):
+            operator(x, torch.full((), 0.5, dtype=torch.float64), "layer", *rest)
+    assert kernels.choose(x, "sample", "auto") is kernels.load("numba")
 
 
 # Function, layer and fused operator, twice each, and what they must give: 2 of 4 values.

@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -10,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.autograd import forward_ad
+from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
 from core.inputs import FORMATS, activations
-from sparsecycle import GlobalTopK, global_topk, kernels, set_keep_ratio
+from sparsecycle import GlobalTopK, WideResNet, global_topk, kernels, set_keep_ratio
 from sparsecycle.topk import SCOPES
 
 BACKENDS = [
@@ -82,6 +84,66 @@ def test_a_layer_refuses_what_the_function_refuses(backend: str) -> None:
             layer(normal(4))
         with pytest.raises(ValueError, match=r"floating-point.*int64"):
             layer(torch.ones(4, 10, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("value", ["0.5", b"1", True, None, [0.5], torch.tensor([0.1, 0.2]), 1j, float("nan")])
+def test_what_is_no_share_is_refused(value: Any) -> None:
+    layer = GlobalTopK(0.5)
+    for call in (
+        lambda: global_topk(normal(2, 3), value),
+        lambda: GlobalTopK(value),
+        lambda: set_keep_ratio(layer, value),
+    ):
+        with pytest.raises(ValueError, match=r"keep_ratio is .*\(0, 1\]"):
+            call()
+    assert layer.keep_ratio == 0.5
+
+
+def test_an_unknown_scope_is_refused_when_it_is_set() -> None:
+    layer = GlobalTopK(0.5)
+    with pytest.raises(ValueError, match=r"scope is 'layer'.*sample, batch, channel, position"):
+        layer.scope = "layer"
+    layer.scope = "channel"
+    assert torch.equal(layer(normal(2, 3, 4)), GlobalTopK(0.5, "channel")(normal(2, 3, 4)))
+
+
+# Whoever averages, swaps or stacks the buffers of a model, and then copies it, gets what the buffers hold.
+
+
+@pytest.mark.parametrize("ratios", [(1.0, 0.1), (0.1, 1.0), (0.5, 0.1)])
+def test_stacked_layers_keep_their_own_ratios(ratios: tuple[float, ...]) -> None:
+    x, layers = normal(3, 40), [GlobalTopK(keep_ratio) for keep_ratio in ratios]
+    state = torch.func.stack_module_state(layers)
+    stacked = torch.func.vmap(lambda *state: torch.func.functional_call(layers[0], state, (x,)))(*state)
+    assert torch.equal(stacked, torch.stack([layer(x) for layer in layers]))
+
+
+@pytest.mark.parametrize(("use_buffers", "expected"), [(False, 0.1), (True, 0.55)])
+def test_an_averaged_layer_has_the_averaged_ratio(use_buffers: bool, expected: float) -> None:
+    x, model = normal(1, 100).abs(), nn.Sequential(nn.PReLU(), GlobalTopK(1.0))
+    averaged = AveragedModel(model, use_buffers=use_buffers)
+    averaged.update_parameters(model)
+    set_keep_ratio(model, 0.1)
+    averaged.update_parameters(model)
+    for same in (averaged, copy.deepcopy(averaged), pickle.loads(pickle.dumps(averaged)), averaged.float()):
+        assert same.module[1].keep_ratio == expected
+        assert int((same(x) > 0).sum()) == round(100 * expected)
+    assert int((torch.func.functional_call(GlobalTopK(1.0), {"budget": torch.tensor(0.2)}, (x,)) > 0).sum()) == 20
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("keep_ratio", RATIOS)
+def test_a_model_made_without_memory_takes_weights_that_are_assigned(
+    keep_ratio: float, memory_format: torch.memory_format
+) -> None:
+    """No weights bring a keep-ratio, which would stay on `meta`, where it has no value."""
+    model, x = WideResNet(10, 1), normal(2, 3, 32, 32).contiguous(memory_format=memory_format)
+    with torch.device("meta"):
+        empty = WideResNet(10, 1)
+    empty.load_state_dict(model.state_dict(), assign=True)
+    for one in (model, empty):
+        set_keep_ratio(one.to(memory_format=memory_format), keep_ratio)
+    assert torch.equal(empty(x), model(x))
 
 
 # Derivatives of all kinds: the constraint is linear where the kept values stay the same ones.

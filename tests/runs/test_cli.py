@@ -70,16 +70,21 @@ def test_verify_recomputes_and_compare_lists(finished: Path, capsys: pytest.Capt
 def test_compare_works_where_no_checkout_is_around(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sparsecycle.runs.source.CHECKOUT", tmp_path)
+    for module in ("source", "folders"):
+        monkeypatch.setattr(f"sparsecycle.runs.{module}.CHECKOUT", tmp_path)
+    monkeypatch.setattr("sparsecycle.data.storage.CHECKOUT_DATA", tmp_path / "data")
     assert main(["compare", str(finished)]) == 0
     assert "accuracy_gated" in capsys.readouterr().out
     monkeypatch.chdir(tmp_path)
     capsys.readouterr()
-    assert main(["study"]) == 2
-    assert "studies come with a checkout of the project" in capsys.readouterr().err
-    for command in ("compare", "verify"):
-        assert main([command]) == 2
-        assert "recorded runs come with a checkout of the project, and none is around" in capsys.readouterr().err
+    for what, commands in {
+        "studies come with": ("study", "set study"),
+        "recorded runs come with": ("compare", "verify", "set compare"),
+        "the embedded images come with": ("run --method dense", "data check"),
+    }.items():
+        for command in commands:
+            assert main(command.split()) == 2
+            assert f"{what} a checkout of the project" in capsys.readouterr().err
 
 
 def test_verify_and_compare_need_no_optional_package(finished: Path) -> None:

@@ -19,8 +19,8 @@ from sparsecycle.analysis.verdicts import verdict_table
 from sparsecycle.config import RunConfig
 from sparsecycle.controllers import make_controller
 from sparsecycle.errors import InputError
-from sparsecycle.files import expanded
 from sparsecycle.runs import measures as measured
+from sparsecycle.runs.folders import files_below
 from sparsecycle.runs.metrics import budget_metrics, first_keep_ratio, look_metrics, path_metrics
 from sparsecycle.runs.provenance import HARMLESS, Provenance
 from sparsecycle.runs.records import (
@@ -32,7 +32,6 @@ from sparsecycle.runs.records import (
     read_decisions,
     read_epochs,
 )
-from sparsecycle.runs.source import CHECKOUT
 
 AS_RECORDED = ("train_accuracy", "train_loss", "the losses at each keep-ratio", "times")
 """What no file of a run can give again."""
@@ -65,22 +64,13 @@ def verify_runs(*folders: str | Path) -> Iterator[VerifiedRun]:
     Raises:
         InputError: a folder that does not exist.
     """
-    seen: set[Path] = set()
-    for root in [expanded(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]:
-        if not root.is_dir():
-            raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
-        for path in sorted(root.rglob("record.json")):
-            name = path.parent.relative_to(root).as_posix()
-            being_made = any(part.startswith(".") for part in name.split("/") if part != ".")  # a copy
-            if being_made or path.resolve() in seen:
-                continue
-            seen.add(path.resolve())
-            try:
-                yield _verified(path.parent, RunRecord.read(path.parent), name)
-            except InputError as error:
-                yield VerifiedRun(name, problems=(str(error),))
-            except (LookupError, TypeError, ValueError) as error:  # what damage of other kinds ends in
-                yield VerifiedRun(name, problems=(f"it is damaged ({type(error).__name__}: {error})",))
+    for path, name in files_below("record.json", *folders):
+        try:
+            yield _verified(path.parent, RunRecord.read(path.parent), name)
+        except InputError as error:
+            yield VerifiedRun(name, problems=(str(error),))
+        except (LookupError, TypeError, ValueError) as error:  # what damage of other kinds ends in
+            yield VerifiedRun(name, problems=(f"it is damaged ({type(error).__name__}: {error})",))
 
 
 def _verified(folder: Path, record: RunRecord, name: str) -> VerifiedRun:

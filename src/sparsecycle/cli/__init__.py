@@ -12,12 +12,13 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sparsecycle.cli import data_commands, set_commands
-from sparsecycle.cli.arguments import whole
+from sparsecycle.cli.arguments import file_of_studies, whole
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.errors import InputError
 from sparsecycle.files import expanded
@@ -40,24 +41,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finally:
             sys.stdout.flush()
     except InputError as error:
-        print(f"sparsecycle: {error}", file=sys.stderr)
+        _tell(f"sparsecycle: {error}")
         return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still to be flushed goes nowhere
         return 128 + 13  # as if SIGPIPE had ended it
     except OSError as error:
         place = f" at {error.filename}" if error.filename else ""
-        print(f"sparsecycle: {error.strerror or error}{place}; what was recorded is whole", file=sys.stderr)
+        _tell(f"sparsecycle: {error.strerror or error}{place}; what was recorded is whole")
         return 1
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("", "sparsecycle"):
             raise
-        print(f"sparsecycle: this command needs {error.name}, which is not installed: {_extra(error.name)}",
-              file=sys.stderr)  # fmt: skip
+        _tell(f"sparsecycle: this command needs {error.name}, which is not installed: {_extra(error.name)}")
         return 2
     except KeyboardInterrupt as stop:
-        print("\nsparsecycle: interrupted; the same command goes on where this one stopped", file=sys.stderr)
+        _tell("\nsparsecycle: interrupted; the same command goes on where this one stopped")
         return 128 + int(getattr(stop, "number", signal.SIGINT))
+    finally:
+        _forget_what_nobody_takes()
+
+
+def _tell(text: str) -> None:
+    """Print to standard error, where that can be written."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _forget_what_nobody_takes() -> None:
+    """Put the null device where a standard stream is broken: Python would complain of it when the process ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _open_what_is_closed() -> None:
@@ -76,9 +92,10 @@ def _open_what_is_closed() -> None:
 
 def _extra(module: str | None) -> str:
     """Return how to install a package that an optional part needs."""
+    name = (module or "").partition(".")[0]
     extras = {"numba": "companion", "sklearn": "companion", "joblib": "companion", "snakemake": "grid"}
-    extra = extras.get((module or "").partition(".")[0])
-    return f"pip install 'sparsecycle[{extra}]'" if extra else f"pip install {module}"
+    packages = {"PIL": "pillow", "yaml": "pyyaml"}  # those that are not called what they are imported as
+    return f"pip install 'sparsecycle[{extras[name]}]'" if name in extras else f"pip install {packages.get(name, name)}"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -211,7 +228,7 @@ def _study(options: argparse.Namespace) -> int:
     from sparsecycle.runs.launch import launch
     from sparsecycle.runs.studies import Studies, jobs, progress, write_table
 
-    studies = Studies.read(_file_of_studies(options.file))
+    studies = Studies.read(file_of_studies(options.file, FILE))
     if options.study is None:
         print(studies.describe())
         return 0
@@ -255,7 +272,7 @@ def _gpu(options: argparse.Namespace) -> int:
     from sparsecycle.runs.rental import rent
     from sparsecycle.runs.studies import Studies
 
-    configs = Studies.read(_file_of_studies(options.file)).configurations(options.study)
+    configs = Studies.read(file_of_studies(options.file, FILE)).configurations(options.study)
     report = rent(
         configs,
         minutes=options.minutes,
@@ -269,18 +286,6 @@ def _gpu(options: argparse.Namespace) -> int:
     )
     print(f"written: {report}")
     return 0
-
-
-def _file_of_studies(given: str) -> Path:
-    """Return the file, the checkout's own where the default is not below the current folder."""
-    from sparsecycle.runs.source import CHECKOUT
-
-    path = expanded(given)
-    if given != FILE or path.exists():
-        return path
-    if not (CHECKOUT / FILE).exists():
-        raise InputError("studies come with a checkout of the project, and none is around: give a file with --file")
-    return CHECKOUT / FILE
 
 
 def _program() -> str:
@@ -317,7 +322,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if not options.weights and not (folder / "model.safetensors").exists():
         raise InputError(
             f"{folder} has no model.safetensors: give a file with --weights (data/checkpoints has some), "
-            "or make the run again"
+            "or make the run again with another --output-dir"
         )
     model = load_model(options.weights or folder, config)
     data = load_images(config, options.data_dir)
@@ -350,7 +355,7 @@ def _compare(options: argparse.Namespace) -> int:
 
     if options.preset is not None and options.preset not in PRESETS:
         raise InputError(f"preset is {options.preset!r}, but must be one of {', '.join(PRESETS)}")
-    runs = load_runs(*(options.folders or _recorded("runs")))
+    runs = load_runs(*options.folders)
     if runs.empty:
         raise InputError("no finished run in these folders: make one with `sparsecycle run --method dense`")
     columns = ["preset", "method", "seed", "variant", "status", "last_accuracy", "best_accuracy", "clean_accuracy"]
@@ -368,27 +373,13 @@ def _compare(options: argparse.Namespace) -> int:
     return 0
 
 
-def _recorded(*names: str) -> list[Path]:
-    """Return the folders of the checkout's data that exist.
-
-    Raises:
-        InputError: the library is installed without its checkout, which alone has recorded runs.
-    """
-    from sparsecycle.runs.source import CHECKOUT
-
-    found = [CHECKOUT / "data" / name for name in names if (CHECKOUT / "data" / name).is_dir()]
-    if not found:
-        raise InputError("recorded runs come with a checkout of the project, and none is around: give a folder of runs")
-    return found
-
-
 def _print_placement(runs: "pd.DataFrame") -> None:
     """Where there is a checkout: its recorded runs of the same configuration, for comparison."""
     from sparsecycle.analysis.placement import placement
     from sparsecycle.runs.records import load_runs
 
     try:
-        recorded = load_runs(*_recorded("runs"))
+        recorded = load_runs()
     except InputError:
         return
     table = placement(runs, recorded)
@@ -399,14 +390,15 @@ def _print_placement(runs: "pd.DataFrame") -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     from sparsecycle.analysis.verification import verify_claims, verify_runs
+    from sparsecycle.runs.folders import files_below, recorded
 
-    folders = options.folders or _recorded("runs", "search")
+    folders = options.folders or recorded("runs", "search")
     runs, faults = [], 0
     for run in verify_runs(*folders):
         runs.append(run)
         faults += _tell_verified(run.name, run.checked, run.problems)
     others = []
-    if any(next(Path(folder).rglob("set.parquet"), None) for folder in folders):
+    if next(files_below("set.parquet", *folders), None):
         from sparsecycle.set_mlp.verification import verify_set_runs  # needs the packages of the companion
 
         others = [_tell_verified(*found) for found in verify_set_runs(*folders, data_dir=options.data_dir)]

@@ -1,6 +1,10 @@
 """What arguments of more than one command are read as."""
 
 import argparse
+from pathlib import Path
+
+from sparsecycle.errors import InputError
+from sparsecycle.files import expanded
 
 
 def whole(text: str) -> int:
@@ -8,3 +12,15 @@ def whole(text: str) -> int:
     if not text.strip().lstrip("+-").isdecimal() or len(text) > 20:
         raise argparse.ArgumentTypeError(f"invalid int value: {text[:40]!r}")
     return int(text)
+
+
+def file_of_studies(given: str, default: str) -> Path:
+    """Return the file, the checkout's own where the default is not below the current folder."""
+    from sparsecycle.runs.source import CHECKOUT
+
+    path = expanded(given)
+    if given != default or path.exists():
+        return path
+    if not (CHECKOUT / default).exists():
+        raise InputError("studies come with a checkout of the project, and none is around: give a file with --file")
+    return CHECKOUT / default

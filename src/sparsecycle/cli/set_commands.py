@@ -6,9 +6,8 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any
 
-from sparsecycle.cli.arguments import whole
+from sparsecycle.cli.arguments import file_of_studies, whole
 from sparsecycle.errors import InputError
-from sparsecycle.files import expanded
 
 STUDIES = "workflow/set.yaml"
 Command = Callable[[argparse.Namespace], int]
@@ -101,13 +100,9 @@ def _run(options: argparse.Namespace) -> int:
 def _study(options: argparse.Namespace) -> int:
     from sparsecycle.runs.folders import folder_of
     from sparsecycle.runs.launch import launch
-    from sparsecycle.runs.source import CHECKOUT
     from sparsecycle.set_mlp.study import SetStudies, missing_runs
 
-    file = expanded(options.file)
-    if options.file == STUDIES and not file.exists() and (CHECKOUT / STUDIES).exists():
-        file = CHECKOUT / STUDIES
-    studies = SetStudies.read(file)
+    studies = SetStudies.read(file_of_studies(options.file, STUDIES))
     if options.study is None:
         print(studies.describe())
         return 0
@@ -144,8 +139,10 @@ def _compare(options: argparse.Namespace) -> int:
     from sparsecycle.set_mlp.claims import average_ranks, by_dataset, set_verdict_table
     from sparsecycle.set_mlp.records import load_set_runs
 
-    runs = load_set_runs(*options.folders)
-    runs = runs[runs["variant"] == ""]
+    found = load_set_runs(*options.folders)
+    runs = found[found["variant"] == ""]
+    if runs.empty and not found.empty:
+        raise InputError("every run in these folders has overrides: make one without, which is what is compared here")
     if runs.empty:
         raise InputError("no finished run in these folders: make one with `sparsecycle set run`")
     means = by_dataset(runs, "test_accuracy")

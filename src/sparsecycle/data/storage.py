@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import sys
 from pathlib import Path
 
 from filelock import FileLock
@@ -12,6 +11,7 @@ from sparsecycle.data.official import read_official
 from sparsecycle.data.sheets import LABELS_FILE, LabelledImages, read_sheets
 from sparsecycle.errors import InputError
 from sparsecycle.files import expanded
+from sparsecycle.progress import progress_bar
 
 MINI, FULL = "cifar10-mini", "cifar10"
 # SHA-256 of the pixels, as uint8 bytes in (N, 3, 32, 32) C order, and of the labels, as uint8 bytes.
@@ -116,6 +116,11 @@ def read_set(name: str, data_dir: str | Path | None = None) -> Splits:
         place = folder / MINI
         if not place.exists() and (CHECKOUT_DATA / MINI).exists():
             place = CHECKOUT_DATA / MINI
+        if not place.exists():
+            raise InputError(
+                f"the embedded images come with a checkout of the project, and {place} is not there: name the folder "
+                f"data of a checkout with --data-dir or {DATA_DIR_VARIABLE}, or take all of CIFAR-10 (dataset=cifar10)"
+            )
         remedy = f"restore it from the project's repository (git checkout -- {place})"
     try:
         splits = read_sheets(place) if (place / LABELS_FILE).exists() or name == MINI else read_official(place)
@@ -151,7 +156,6 @@ def download(address: str, target: Path, sha256: str) -> None:
     """
     import pooch  # here, because who never downloads does not need it
     from requests import RequestException
-    from tqdm import tqdm
 
     pooch.get_logger().setLevel("WARNING")
     partial = target.with_name(f".{target.name}.partial")  # the folder in which pooch works
@@ -162,7 +166,7 @@ def download(address: str, target: Path, sha256: str) -> None:
                 return
             shutil.rmtree(partial, ignore_errors=True)  # of one that was killed
             # pooch replaces the total once it knows it, but ignores a bar that has none.
-            bar = tqdm(total=1, desc=target.name, unit="B", unit_scale=True, disable=sys.stderr is None)
+            bar = progress_bar(total=1, desc=target.name, unit="B", unit_scale=True)
             downloader = pooch.HTTPDownloader(progressbar=bar, chunk_size=2**16)
             try:
                 pooch.retrieve(address, f"sha256:{sha256}", target.name, partial, downloader=downloader)

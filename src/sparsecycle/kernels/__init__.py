@@ -15,6 +15,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from sparsecycle.errors import InputError, shown
+from sparsecycle.topk import check_constraint
+
 BACKENDS = ("auto", "reference", "numba", "triton")
 VARIABLE = "SPARSECYCLE_BACKEND"
 FUSED = "SPARSECYCLE_FUSED"  # 0: normalization and selection are called one by one
@@ -30,6 +33,18 @@ def check_backend(name: str) -> None:
         raise ValueError(f"backend is {name!r}, but must be one of {', '.join(BACKENDS)}")
 
 
+def backend_asked_for() -> str:
+    """Return what the variable SPARSECYCLE_BACKEND names; "auto" where it is not set, or set to nothing.
+
+    Raises:
+        InputError: an unknown backend.
+    """
+    name = os.environ.get(VARIABLE) or "auto"
+    if name not in BACKENDS:
+        raise InputError(f"{VARIABLE} is {shown(name)}, but must be one of {', '.join(BACKENDS)}")
+    return name
+
+
 def choose(x: Tensor, scope: str, backend: str) -> ModuleType | None:
     """Return the backend that serves `x`, or None for the reference.
 
@@ -37,10 +52,11 @@ def choose(x: Tensor, scope: str, backend: str) -> ModuleType | None:
     Where the package is missing, fails to load or fails in use, one line says so, once, and the reference serves.
 
     Raises:
-        ValueError: an unknown backend, or one that was asked for and does not serve such a tensor.
+        ValueError: an unknown scope or backend, or a backend that was asked for and does not serve such a tensor.
     """
-    asked = os.environ.get(VARIABLE, "auto") if backend == "auto" else backend
-    check_backend(asked)
+    check_constraint(1.0, scope)  # before a backend fails at it and is given up for the whole process
+    check_backend(backend)
+    asked = backend_asked_for() if backend == "auto" else backend
     if asked == "reference":
         return None
     name = asked if asked != "auto" else "triton" if x.is_cuda else "numba"
@@ -84,9 +100,11 @@ def give_up(module: ModuleType, backend: str, error: Exception) -> None:
     A compiler can fail in many ways after it was imported: a damaged cache, a missing threading layer, a full disk.
 
     Raises:
-        Exception: the error itself, where this backend was asked for by name, or where memory was short.
+        Exception: the error itself, where this backend was asked for by name, where memory was short, or on a GPU, on
+            which the reference is so slow that nobody wants it unasked.
     """
-    if backend != "auto" or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    on_gpu = module.__name__ == _modules["triton"] and torch.cuda.is_available()
+    if backend != "auto" or on_gpu or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         raise error
     name = next(name for name, path in _modules.items() if path == module.__name__)
     if name not in _failed:
@@ -107,7 +125,7 @@ def served_by(device: str) -> str:
     if module is None:
         return "reference"
     package = "numba" if module is load("numba") else "triton"
-    return f"{package} {importlib.import_module(package).__version__}"
+    return f"{package} {getattr(importlib.import_module(package), '__version__', 'of an unknown version')}"
 
 
 @cache

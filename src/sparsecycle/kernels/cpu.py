@@ -62,6 +62,8 @@ def serves(x: Tensor, scope: str) -> bool:
 
 def probe() -> None:
     """Raise where nothing can be compiled and run: a missing threading layer, a cache that cannot be used."""
+    if numba.config.DISABLE_JIT:  # plain Python would do every step, for hours
+        raise RuntimeError("NUMBA_DISABLE_JIT is set")
     relu_topk(torch.ones(1, 32), torch.full((), 0.5, dtype=torch.float64), "sample", torch.float32)
 
 

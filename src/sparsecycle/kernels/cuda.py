@@ -233,7 +233,7 @@ def _guess(
     at_least = (SAMPLE * share + spread).to(tl.int32)
     at_most = tl.maximum(SAMPLE * share - spread, 0.0).to(tl.int32)
     a, a_end, b, b_end = low, high, low, high  # count(a) >= at_least > count(a_end), and the same of b with at_most
-    for _ in range(16):  # halves the range of keys: a coarse guess is enough
+    for _ in range(12):  # halves the range of keys: a coarse guess is enough
         middle_a, middle_b = a + (a_end - a) // 2, b + (b_end - b) // 2
         counts = tl.where(ranks >= middle_a.to(tl.int32), 1, 0) + tl.where(ranks >= middle_b.to(tl.int32), 0x10000, 0)
         both = tl.sum(counts, 0)

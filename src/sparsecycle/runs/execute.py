@@ -10,7 +10,6 @@ import json
 import logging
 import math
 import os
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -26,7 +25,6 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
-from tqdm import tqdm
 
 from sparsecycle.captured import make_trainer
 from sparsecycle.config import RunConfig
@@ -34,7 +32,8 @@ from sparsecycle.data.cifar10 import Cifar10, load_images
 from sparsecycle.errors import InputError, shown
 from sparsecycle.evaluation.accuracy import Evaluation, evaluate, layer_activity
 from sparsecycle.files import write_atomically
-from sparsecycle.kernels import BACKENDS, VARIABLE, served_by
+from sparsecycle.kernels import VARIABLE, backend_asked_for, served_by
+from sparsecycle.progress import progress_bar
 from sparsecycle.runs.checkpoints import (
     Checkpoint,
     CheckpointWriter,
@@ -116,6 +115,8 @@ def train(
     found = ahead.finished()
     if found and not checkpoint_files(ahead.folder):
         return found  # also from a folder that cannot be written
+    if config.precision == "float16" and chosen == "cpu":
+        _log.warning("float16 is slow on a CPU, seconds a step: it is made for a GPU; here take precision=float32")
     with deterministic(), sole_writer(ahead.folder), _enough_memory(config, chosen):
         found = ahead.finished()
         if found:
@@ -161,22 +162,26 @@ def train_together(
             raise InputError(f"{run_name(config)} draws at random while it trains: train it alone")
     chosen = _checked_device(device)
     with deterministic(), ExitStack() as locks, ThreadPoolExecutor(max(1, len(configs))) as threads:
-        finished: list[RunRecord | Future[RunRecord | None]] = []
-        for config in configs:
+        records: list[RunRecord | None] = []
+        ready: list[tuple[int, _Run, Any]] = []
+        for place, config in enumerate(configs):
             ahead = _Ahead.of(config, data_dir, output_dir)
-            found = ahead.finished()
-            if found:
-                finished.append(found)
+            records.append(ahead.finished())
+            if records[-1]:
                 continue
             locks.enter_context(sole_writer(ahead.folder))
             stream: Any = torch.cuda.Stream() if chosen == "cuda" else None  # type: ignore[no-untyped-call]
             with _enough_memory(config, chosen), torch.cuda.stream(stream):
                 run = _Run(ahead, chosen, checkpoint_minutes)
                 run.resume()
-                run.trainer.prepare()  # one after the other: nothing else may run while a step is recorded
-            started(run_name(config))
-            finished.append(threads.submit(_in_thread, run, stream, stop))
-        records = [one.result() if isinstance(one, Future) else one for one in finished]
+                run.trainer.prepare()  # before any of them trains: nothing else may run while a step is recorded
+            ready.append((place, run, stream))
+        under_way: dict[int, Future[RunRecord | None]] = {}
+        for place, run, stream in ready:
+            started(run_name(run.config))
+            under_way[place] = threads.submit(_in_thread, run, stream, stop)
+        for place, future in under_way.items():
+            records[place] = future.result()
     return [record for record in records if record is not None]
 
 
@@ -197,10 +202,7 @@ def _checked_device(device: str) -> str:
         InputError: as `resolve_device`, an unknown backend, or a GPU that only the reference would serve.
     """
     chosen = resolve_device(device)
-    backend = os.environ.get(VARIABLE, "auto")
-    if backend not in BACKENDS:
-        raise InputError(f"{VARIABLE} is {shown(backend)}, but must be one of {', '.join(BACKENDS)}")
-    if chosen == "cuda" and backend != "reference" and served_by(chosen) == "reference":
+    if backend_asked_for() != "reference" and chosen == "cuda" and served_by(chosen) == "reference":
         raise InputError(
             f"training on a GPU needs Triton, which is not available here: install it, or set {VARIABLE}=reference to "
             "train with the reference, many times slower"
@@ -216,6 +218,7 @@ class _Ahead:
     data: Cifar10
     folder: Path
     path: list[float] | None
+    path_digest: str | None
 
     @classmethod
     def of(cls, config: RunConfig, data_dir: str | Path | None, output_dir: str | Path) -> "_Ahead":
@@ -224,11 +227,7 @@ class _Ahead:
         runs = folder_of("output_dir", output_dir)
         data = load_images(config, None if data_dir is None else folder_of("data_dir", data_dir))
         folder = run_folder(config, runs)
-        return cls(config, data, folder, _path_to_follow(config, folder.parent))
-
-    @property
-    def path_digest(self) -> str | None:
-        return hashlib.sha256(json.dumps(self.path).encode()).hexdigest() if self.path else None
+        return cls(config, data, folder, *_path_to_follow(config, folder))
 
     def finished(self) -> RunRecord | None:
         return finished_record(self.folder, self.config, self.data.digest, self.path_digest)
@@ -248,21 +247,25 @@ def resolve_device(device: str) -> str:
     return "cuda" if available and device != "cpu" else "cpu"
 
 
-def _path_to_follow(config: RunConfig, runs: Path) -> list[float] | None:
-    """Return the keep-ratio after each decision of the run that `replay` follows.
+def _path_to_follow(config: RunConfig, own: Path) -> tuple[list[float] | None, str | None]:
+    """Return the keep-ratio after each decision of the run that `replay` follows, and the digest of that path.
+
+    Where the run in the folder `own` is finished, it does not need the other one any more.
 
     Raises:
-        InputError: that run is not finished, or made no decision.
+        InputError: the other run is not finished, or made no decision.
     """
     if config.path_from is None:
-        return None
-    folder = runs / config.path_from
+        return None, None
+    folder = own.parent / config.path_from
     if not (folder / "record.json").exists():
+        if (own / "record.json").exists():
+            return None, RunRecord.read(own).provenance.path_sha256
         raise InputError(f"path_from is {config.path_from!r}, but {folder} holds no finished run: make that run first")
     path = [float(value) for value in read_decisions(folder)["keep_ratio"]]
     if not path:
         raise InputError(f"path_from is {config.path_from!r}, but that run made no decision: name an adaptive one")
-    return path
+    return path, hashlib.sha256(json.dumps(path).encode()).hexdigest()
 
 
 class _State(RunState):
@@ -368,13 +371,12 @@ class _Run:
             Stopped: on request; where the run is has been saved.
         """
         config, trainer = self.config, self.trainer
-        bar: tqdm[Any] = tqdm(
+        bar = progress_bar(
+            shown=progress is True,
             total=config.steps,
             initial=trainer.step,
             desc=f"{config.preset} {config.method} seed {config.seed}",
             unit="step",
-            mininterval=0.5,
-            disable=progress is not True or sys.stderr is None,
         )
         with bar, CheckpointWriter(self.folder, self.origin) as writer:
             save = _Saver(writer, stop, self.checkpoint_seconds)

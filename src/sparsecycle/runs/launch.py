@@ -19,12 +19,14 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import Any
-
-from tqdm import tqdm
+from typing import TYPE_CHECKING, Any
 
 from sparsecycle.errors import InputError
+from sparsecycle.progress import progress_bar
 from sparsecycle.runs.stopping import Stopped, stop_requests
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Tell = Callable[[float], None]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
@@ -119,12 +121,11 @@ def launch(
     done = Launched()
     waiting = list(jobs)
     under_way: dict[Connection, _UnderWay] = {}
-    bar: tqdm[Any] = tqdm(
+    bar = progress_bar(
+        shown=progress and bool(jobs),
         total=sum(job.weight for job in jobs),
         desc=title,
         bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
-        disable=not progress or not jobs or sys.stderr is None or sys.stderr.closed,
-        mininterval=0.5,
     )
     before = {name: os.environ.get(name) for name in ONE_THREAD}
     os.environ.update(ONE_THREAD)  # inherited by the process that the others are forked from
@@ -204,7 +205,7 @@ def _ended(code: int | None) -> str:
 
 
 def _say(bar: "tqdm[Any]", text: str) -> None:
-    with suppress(BrokenPipeError):  # nobody reads any more, which stops no job
+    with suppress(OSError, ValueError):  # nobody reads any more, which stops no job
         if bar.disable:
             print(text, flush=True)
         else:

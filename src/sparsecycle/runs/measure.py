@@ -66,7 +66,10 @@ def measure_run(folder: Path, record: RunRecord, data_dir: str | Path | None = N
     """
     weights = file_digests(folder, ("model.safetensors",))
     if weights["model.safetensors"] != record.files.get("model.safetensors"):
-        raise InputError(f"{folder / 'model.safetensors'} is not what record.json was written with: run again")
+        raise InputError(
+            f"{folder / 'model.safetensors'} is not what record.json was written with: "
+            "restore it, or delete the folder and run again"
+        )
     config = RunConfig(**record.config)
     begin = time.perf_counter()
     torch.manual_seed(config.seed)  # for layers that choose at random in evaluation, too

@@ -127,9 +127,12 @@ def read_correct(folder: Path, sha256: str) -> dict[str, NDArray[np.bool_]]:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror}): measure again") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}): delete measures.json and measure again") from None
     if hashlib.sha256(content).hexdigest() != sha256:
-        raise InputError(f"{path} is not the file that measures.json was written with: restore it, or measure again")
+        raise InputError(
+            f"{path} is not the file that measures.json was written with: "
+            "restore it, or delete measures.json and measure again"
+        )
     with np.load(io.BytesIO(content), allow_pickle=False) as stored:
         bits = np.unpackbits(stored["correct"], axis=1, count=int(stored["images"])).astype(bool)
         return dict(zip(map(str, stored["names"]), bits, strict=True))

@@ -27,9 +27,12 @@ def load_model(folder: str | Path, config: RunConfig) -> WideResNet:
     path = path if path.suffix == ".safetensors" else path / "model.safetensors"
     model = make_network(config)
     try:
-        model.load_state_dict(safetensors.torch.load_file(path))
+        model.load_state_dict(safetensors.torch.load(path.read_bytes()))  # some file systems map no file into memory
     except FileNotFoundError:
-        raise InputError(f"{path} does not exist: weights stay with the machine that trained them; run again") from None
+        raise InputError(
+            f"{path} does not exist: weights stay with the machine that trained them; "
+            "make the run again in another output_dir"
+        ) from None
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(f"{path} does not fit the configuration ({str(error).splitlines()[0]})") from None
     return model.eval()

@@ -18,6 +18,7 @@ from sparsecycle.runs.source import CHECKOUT, PACKAGE, source_digest
 __all__ = ["CHECKOUT", "HARMLESS", "PACKAGE", "Provenance", "environment", "git_state", "now", "peak_memory_mib"]
 __all__ += ["source_digest"]
 
+GIT_SECONDS = 60.0  # that it may take; then the revision stays unknown
 # Of the machine; another one on resuming changes rounding, not what is computed.
 HARMLESS = ("threads", "device", "cpu", "torch", "backend")
 
@@ -34,7 +35,7 @@ class Provenance(BaseModel):
         changed: what of the machine differed when the run was resumed, such as {"threads": "2, then 1"}.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", ser_json_inf_nan="strings")
 
     git_revision: str | None
     git_clean: bool | None
@@ -75,7 +76,7 @@ def environment(device: str, precision: str, deterministic: bool) -> dict[str, A
         "python": platform.python_version(),
         "torch": torch.__version__,
         "cuda": torch.version.cuda,
-        "device": torch.cuda.get_device_name() if device == "cuda" else "cpu",
+        "device": _gpu_name() if device == "cuda" else "cpu",
         "cpu": _cpu_name(),
         "threads": torch.get_num_threads(),
         "precision": precision,
@@ -108,9 +109,20 @@ def peak_memory_mib(device: str) -> float | None:
 
 
 def _git(*arguments: str) -> str | None:
+    """Return what git says of the checkout, whatever repository a hook or the user has named; None where it fails."""
+    others = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE")
     try:
-        done = subprocess.run(["git", *arguments], cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    except (OSError, ValueError, subprocess.CalledProcessError):
+        done = subprocess.run(
+            ["git", *arguments],
+            cwd=CHECKOUT,
+            env={name: value for name, value in os.environ.items() if name not in others},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=GIT_SECONDS,
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
         return None
     return done.stdout.strip()
 
@@ -123,14 +135,31 @@ def git_state() -> dict[str, Any]:
     revision.
     """
     top = _git("rev-parse", "--show-toplevel")
-    if top is None or not CHECKOUT.samefile(top):
-        return {"git_revision": os.environ.get("SPARSECYCLE_GIT_REVISION"), "git_clean": None}
+    if top is None or not _is_checkout(top):
+        return {"git_revision": os.environ.get("SPARSECYCLE_GIT_REVISION") or None, "git_clean": None}
     changed = _git("status", "--porcelain", "--", "src", "notebooks", "requirements.lock", "pyproject.toml")
-    return {"git_revision": _git("rev-parse", "HEAD"), "git_clean": changed == ""}
+    return {"git_revision": _git("rev-parse", "HEAD"), "git_clean": None if changed is None else changed == ""}
+
+
+def _is_checkout(folder: str) -> bool:
+    """Whether it is there, which it need not be where git belongs to another system, as on WSL."""
+    with suppress(OSError, ValueError):
+        return CHECKOUT.samefile(folder)
+    return False
 
 
 def _file_digest(path: Path) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+    with suppress(OSError):
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    return None
+
+
+def _gpu_name() -> str:
+    import torch
+
+    with suppress(Exception):  # a name is no reason to lose a run
+        return torch.cuda.get_device_name()
+    return "cuda"
 
 
 def _cpu_name() -> str:

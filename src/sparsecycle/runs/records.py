@@ -14,23 +14,24 @@ record answers for exactly one thing. No path and no host name is ever written.
 
 import hashlib
 import io
+import json
 import logging
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
-from sparsecycle.files import expanded, write_atomically
-from sparsecycle.runs.folders import plain
+from sparsecycle.files import write_atomically
+from sparsecycle.runs.folders import files_below, plain
 from sparsecycle.runs.measures import Condition, Measures
 from sparsecycle.runs.provenance import Provenance, git_state
 from sparsecycle.runs.source import CHECKOUT, same_source, source_digest
@@ -41,6 +42,12 @@ _log = logging.getLogger("sparsecycle")
 BESIDE = ("epochs.parquet", "decisions.parquet", "correct.npz", "model.safetensors")
 FILES = ("record.json", *BESIDE)
 LABELS = ("preset", "method", "seed", "variant")
+METRICS = (  # of every record: see `metrics`
+    *("last_accuracy", "best_accuracy", "clean_accuracy", "last_sparse_accuracy", "best_sparse_accuracy"),
+    *("drop_from_best", "budget_area", "test_loss", "train_accuracy", "train_loss", "gap"),
+    *("decisions", "resets", "idle_resets", "cycles", "lowest_keep_ratio", "mean_keep_ratio"),
+)
+REMEDY = "restore it, or delete the folder and run again"
 OWN_RUNS = CHECKOUT / "runs"
 
 
@@ -86,6 +93,14 @@ class RunRecord(BaseModel):
     files: dict[str, str]
     provenance: Provenance
 
+    @model_validator(mode="after")
+    def _has_what_is_read_by_name(self) -> Self:
+        needed = (("config", self.config, ("preset", "method", "seed", "budgets")), ("metrics", self.metrics, METRICS))
+        for field, given, names in needed:
+            if missing := [name for name in names if name not in given]:
+                raise ValueError(f"{field} lacks {', '.join(missing)}")
+        return self
+
     def write(self, folder: Path) -> None:
         """Write `record.json` whole or not at all."""
         write_versioned(folder / "record.json", self, indent=1)
@@ -97,8 +112,7 @@ class RunRecord(BaseModel):
         Raises:
             InputError: missing, damaged, or of another schema version.
         """
-        remedy = "restore it, or delete the folder and run again"
-        record = read_versioned(folder / "record.json", cls, SCHEMA_VERSION, remedy)
+        record = read_versioned(folder / "record.json", cls, SCHEMA_VERSION, REMEDY)
         if record is None:
             raise InputError(f"{folder} holds no record.json: give the folder of a finished run")
         return record
@@ -119,7 +133,8 @@ class RunRecord(BaseModel):
 
     def results(self) -> dict[str, Any]:
         """Return what must be the same when the run is repeated: all but provenance and the files, which hold times."""
-        return self.model_dump(exclude={"provenance", "files"})
+        told: dict[str, Any] = json.loads(self.model_dump_json(exclude={"provenance", "files"}))  # NaN is like NaN
+        return told
 
 
 @dataclass(frozen=True)
@@ -314,7 +329,7 @@ def read_correct(folder: Path) -> Correct:
             sparse = np.logical_xor(_unpacked(stored["sparse"], images), dense)
             budgets = _unpacked(stored["budgets"], images)
     except Exception as error:  # numpy raises OSError, ValueError, zlib.error, BadZipFile by where the damage is
-        raise InputError(f"{folder / 'correct.npz'} cannot be read ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{folder / 'correct.npz'} cannot be read ({str(error).splitlines()[0]}): {REMEDY}") from None
     keep_ratios = RunRecord.read(folder).config["budgets"] if len(budgets) else []
     return Correct(dense, sparse, dict(zip(map(float, keep_ratios), budgets, strict=True)))
 
@@ -349,7 +364,7 @@ def _table(folder: Path, name: str, _made: tuple[int, int], _recorded: tuple[int
     try:
         return pd.read_parquet(io.BytesIO(content))
     except (OSError, ValueError) as error:
-        raise InputError(f"{folder / name} cannot be read ({str(error).splitlines()[0]})") from None
+        raise InputError(f"{folder / name} cannot be read ({str(error).splitlines()[0]}): {REMEDY}") from None
 
 
 @lru_cache(maxsize=4096)
@@ -372,14 +387,11 @@ def _checked(folder: Path, name: str) -> bytes:
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise InputError(f"{path} cannot be read ({error.strerror})") from None
+        raise InputError(f"{path} cannot be read ({error.strerror}): {REMEDY}") from None
     if (folder / "record.json").exists():
         expected = _record(folder, _stamp(folder / "record.json")).files.get(name)
         if expected != hashlib.sha256(content).hexdigest():
-            raise InputError(
-                f"{path} is not the file that record.json was written with: "
-                "restore it, or delete the folder and run again"
-            )
+            raise InputError(f"{path} is not the file that record.json was written with: {REMEDY}")
     return content
 
 
@@ -391,23 +403,16 @@ def find_records(*folders: str | Path) -> list[tuple[Path, RunRecord, str]]:
     Raises:
         InputError: a folder that does not exist, or a damaged record.
     """
-    roots = [expanded(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]
     found: list[tuple[Path, RunRecord, str]] = []
     known: dict[str, RunRecord] = {}
-    for root in roots:
-        if not root.is_dir():
-            raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
-        for path in sorted(root.rglob("record.json")):
-            name = path.parent.relative_to(root).as_posix()
-            if any(part.startswith(".") for part in name.split("/") if part != "."):
-                continue  # a copy that is being made
-            record = _record(path.parent, _stamp(path))
-            twin = known.get(record.identity)
-            if twin is None:
-                known[record.identity] = record
-                found.append((path.parent, record, name))
-            elif twin.results() != record.results():
-                _log.warning("%s is left out: another record of the same run, read before, has other numbers", name)
+    for path, name in files_below("record.json", *folders):
+        record = _record(path.parent, _stamp(path))
+        twin = known.get(record.identity)
+        if twin is None:
+            known[record.identity] = record
+            found.append((path.parent, record, name))
+        elif twin.results() != record.results():
+            _log.warning("%s is left out: another record of the same run, read before, has other numbers", name)
     return found
 
 

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from sparsecycle.errors import InputError, shown
+from sparsecycle.errors import InputError, sentence, shown
 from sparsecycle.files import write_atomically
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -34,6 +34,8 @@ def read_versioned(path: Path, kind: type[Model], version: int, remedy: str) -> 
         return None
     except OSError as error:
         raise InputError(f"{path} cannot be read ({error.strerror}): make it readable") from None
-    except (ValueError, RecursionError) as error:  # of text, of JSON, of pydantic
+    except ValidationError as error:
+        raise InputError(f"{path} is damaged ({sentence(error, kind)}): {remedy}") from None
+    except (ValueError, RecursionError) as error:  # of text, of JSON
         raise InputError(f"{path} is damaged ({str(error).splitlines()[0]}): {remedy}") from None
-    raise InputError(f"{path} has schema version {shown(given)}, but this library reads {version}")
+    raise InputError(f"{path} has schema version {shown(given)}, but this library reads {version}: {remedy}")

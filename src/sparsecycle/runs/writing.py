@@ -1,5 +1,7 @@
 """One process at a time writes to a run's folder."""
 
+import errno
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +18,8 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
 LOCK = ".lock"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)  # of a file system that has none
+_log = logging.getLogger("sparsecycle")
 PATIENCE = 1.0  # seconds: longer than `is_being_written` of other processes holds the lock
 
 
@@ -23,7 +27,8 @@ PATIENCE = 1.0  # seconds: longer than `is_being_written` of other processes hol
 def sole_writer(folder: Path, record: str = "record.json") -> Iterator[None]:
     """Make the folder and lock it; the system lets go of the lock when the process ends, however it ends.
 
-    Once the folder holds its `record`, the lock's file is removed.
+    Once the folder holds its `record`, the lock's file is removed. Where the file system has no locks, as some that are
+    mounted over a network, a warning says so and nothing is locked.
 
     Raises:
         InputError: the folder cannot be written, or another process is writing to it.
@@ -38,7 +43,11 @@ def sole_writer(folder: Path, record: str = "record.json") -> Iterator[None]:
         ) from None
     except OSError as error:
         reason = error.strerror or error
-        raise InputError(f"output folder {folder} cannot be written ({reason}): choose another output_dir") from None
+        if error.errno not in NO_LOCKS:
+            raise InputError(
+                f"output folder {folder} cannot be written ({reason}): choose another output_dir"
+            ) from None
+        _log.warning("no file can be locked in %s (%s): let no other process write there", folder, reason)
     try:
         remove_partials(folder)
         yield
@@ -59,17 +68,17 @@ def is_being_written(folder: Path) -> bool:
         if fcntl is None:
             return _cannot_be_locked(folder / LOCK)
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except OSError:
-        return True
+    except OSError as error:
+        return error.errno not in NO_LOCKS or _cannot_be_locked(folder / LOCK)
     finally:
         os.close(descriptor)
     return False
 
 
 def _cannot_be_locked(path: Path) -> bool:
-    """On Windows, where no lock can be shared."""
+    """On Windows, where no lock can be shared, and where `FileLock` has to do without those of the system."""
     try:
         with FileLock(path, timeout=0):
             return False
-    except (Timeout, OSError):
-        return True
+    except (Timeout, OSError) as error:
+        return getattr(error, "errno", None) not in NO_LOCKS

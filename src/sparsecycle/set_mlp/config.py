@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sparsecycle.config import read_overrides
+from sparsecycle.config import number_of, read_overrides, without_signed_zero
 from sparsecycle.errors import InputError, sentence
 from sparsecycle.set_mlp.datasets import EMBEDDED, collection
 from sparsecycle.set_mlp.evolution import Growth, Start
@@ -114,7 +114,8 @@ class SetConfig(BaseModel):
         if isinstance(values.get("hidden"), list):  # JSON and YAML have no tuples
             values["hidden"] = tuple(values["hidden"])
         try:
-            super().__init__(**{**constants().get(str(values.get("method")), {}), **values})
+            given = {name: without_signed_zero(value) for name, value in values.items()}
+            super().__init__(**{**constants().get(str(values.get("method")), {}), **given})
         except ValidationError as error:
             raise InputError(sentence(error, type(self))) from None
 
@@ -194,4 +195,4 @@ def configure_set(dataset: str, method: str, seed: int, overrides: Any) -> SetCo
     repeated = sorted({"dataset", "method", "seed"} & values.keys())
     if repeated:
         raise InputError(f"overrides cannot set {', '.join(repeated)}: give it as the parameter of that name")
-    return SetConfig(dataset=dataset, method=method, seed=seed, **values)
+    return SetConfig(dataset=dataset, method=method, seed=number_of(seed), **values)

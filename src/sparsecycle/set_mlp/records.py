@@ -8,6 +8,7 @@ Damage is noticed by the checksums of Parquet's pages, and nothing is unpickled.
 
 import io
 import json
+import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -23,9 +24,8 @@ from numpy.typing import NDArray
 
 from sparsecycle.errors import InputError
 from sparsecycle.files import write_atomically
-from sparsecycle.runs.folders import plain
+from sparsecycle.runs.folders import files_below, plain
 from sparsecycle.runs.provenance import Provenance
-from sparsecycle.runs.source import CHECKOUT
 from sparsecycle.runs.writing import sole_writer
 from sparsecycle.set_mlp.record import METRICS, SetRecord
 
@@ -72,6 +72,7 @@ _SCHEMA = pa.schema(
     metadata={b"set_schema": VERSION},
 )
 _UNIT, _LARGEST = 10_000, 2**30
+_log = logging.getLogger("sparsecycle")
 
 
 def write_records(path: Path, records: Iterable[SetRecord]) -> None:
@@ -109,7 +110,9 @@ def read_records(path: Path, name: str | None = None) -> list[SetRecord]:
     except (OSError, ValueError, LookupError, TypeError, pa.ArrowException) as error:
         reason = " ".join(str(error).split()).partition(". ")[0]
         raise InputError(f"{path} is damaged ({reason}): restore it, or delete it and make its runs again") from None
-    raise InputError(f"{path} is not of version {VERSION.decode()}, which this library reads: make its runs again")
+    raise InputError(
+        f"{path} is not of version {VERSION.decode()}, which this library reads: delete it and make its runs again"
+    )
 
 
 def find_record(output_dir: Path, name: str) -> SetRecord | None:
@@ -133,11 +136,22 @@ def find_record(output_dir: Path, name: str) -> SetRecord | None:
 def find_set_records(*folders: str | Path) -> Iterator[SetRecord]:
     """Yield every finished run of the companion study below the folders (default: `data/runs` of the checkout).
 
+    A run that was recorded more than once counts once; where two such records disagree, a warning names the second.
+
     Raises:
         InputError: a folder that does not exist, or a damaged file.
     """
-    for path in _files_below(*folders):
-        yield from read_records(path)
+    known: dict[str, SetRecord] = {}
+    for path, _ in files_below(FILE, *folders):
+        if _is_collected(path):
+            continue
+        for record in read_records(path):
+            twin = known.setdefault(record.identity, record)
+            if twin is record:
+                yield record
+            elif repr(twin.results()) != repr(record.results()):  # NaN is like NaN
+                told = "a record in %s is left out: another one of the same run, read before, has other numbers"
+                _log.warning(told, path)
 
 
 def load_set_runs(*folders: str | Path) -> pd.DataFrame:
@@ -172,29 +186,16 @@ def _row(record: SetRecord) -> dict[str, Any]:
     }
 
 
-def _files_below(*folders: str | Path) -> list[Path]:
-    """Return every file of records below the folders (default: `data/runs` of the checkout).
-
-    The file of a run that the file of its dataset beside holds as well is left out: collecting it was interrupted.
-
-    Raises:
-        InputError: a folder that does not exist.
-    """
-    found: list[Path] = []
-    for root in [Path(folder) for folder in folders] or [CHECKOUT / "data" / "runs"]:
-        if not root.is_dir():
-            raise InputError(f"folder {str(root)!r} does not exist: give a folder of runs")
-        below = sorted(root.rglob(FILE))
-        found += [path for path in below if not _is_collected(path)]
-    return found
-
-
 def _is_collected(path: Path) -> bool:
-    beside = path.parents[1] / FILE
+    """Whether the file of its dataset beside holds the run as well: collecting it was interrupted."""
+    beside = path.absolute().parents[1] / FILE
     if not beside.is_file():
         return False
-    held = pq.read_table(beside, columns=["run", "identity"]).to_pylist()
-    return pq.read_table(path, columns=["run", "identity"]).to_pylist()[0] in held
+    try:
+        held, own = (pq.read_table(file, columns=["run", "identity"]).to_pylist() for file in (beside, path))
+    except (OSError, pa.ArrowException):
+        return False  # whoever reads the two says which is damaged
+    return bool(own) and own[0] in held
 
 
 def collect(source: Path, into: Path) -> dict[Path, int]:
@@ -214,7 +215,10 @@ def collect(source: Path, into: Path) -> dict[Path, int]:
         target = into / "set" / dataset.name / FILE
         with sole_writer(target.parent, FILE):
             held = {one.name(): one for one in read_records(target)} if target.exists() else {}
-            own = {path: read_records(path)[0] for path in sorted(dataset.glob(f"*/{FILE}"))}
+            found = {path: read_records(path)[0] for path in sorted(dataset.glob(f"*/{FILE}"))}
+            own = {path: one for path, one in found.items() if path == source / one.name() / FILE}  # no backups
+            if not own:
+                continue
             for path, record in own.items():
                 other = held.setdefault(record.name(), record)
                 if other.identity != record.identity:

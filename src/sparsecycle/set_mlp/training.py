@@ -5,7 +5,6 @@ Resumable: on one machine, a run that was killed and resumed ends with the same 
 
 import logging
 import math
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,9 +14,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from tqdm import tqdm
 
 from sparsecycle.errors import InputError
+from sparsecycle.progress import progress_bar
 from sparsecycle.runs.checkpoints import (
     Checkpoint,
     CheckpointWriter,
@@ -140,10 +139,7 @@ class _Training:
         """All epochs that are left."""
         config, history = self.config, self.state.history
         title = f"{config.dataset} {config.method} seed {config.seed}"
-        bar: tqdm[Any] = tqdm(
-            total=config.epochs, initial=len(history), desc=title, unit="epoch", mininterval=0.5,
-            disable=progress is not True or sys.stderr is None or sys.stderr.closed,
-        )  # fmt: skip
+        bar = progress_bar(shown=progress is True, total=config.epochs, initial=len(history), desc=title, unit="epoch")
         saved = time.monotonic()
         with bar, stop_requests() as stop, CheckpointWriter(self.folder, self.origin) as writer:
             while len(history) < config.epochs and not self.diverged:
