@@ -22,10 +22,12 @@ from sparsecycle.runs.source import CHECKOUT
 
 TREE = ("src/sparsecycle", "workflow/studies.yaml", "requirements.lock", "pyproject.toml")
 MOST_BYTES = 60 * 10**6
-STARTING_SECONDS = 90  # of the rented time, before the first command runs
-LOOK_SECONDS = 150
+STARTING_SECONDS = 170  # of the rented time: before the first command runs, and between calls
+LOOK_SECONDS = 200
+SLACK_SECONDS = 25  # of each call: packages are installed and imported before the command's own time begins
 PLACE = "/tmp/rental"
-WHEELS = f"python3 -m pip install -q --no-index --no-deps --upgrade --target {PLACE}/site wheels/*.whl"
+PIP = f"python3 -m pip install -q --no-index --no-deps --upgrade --target {PLACE}/site wheels/*.whl"
+WHEELS = f"{{ [ -e {PLACE}/installed ] || {{ {PIP} && touch {PLACE}/installed; }}; }}"
 
 
 def lay_out(into: Path, minutes: float, study: str, data_dir: str | None) -> list[tuple[str, int, str]]:
@@ -64,14 +66,23 @@ def lay_out(into: Path, minutes: float, study: str, data_dir: str | None) -> lis
 
 def _command(limit: int, study: str, revision: str, half: str, wheels: bool) -> str:
     """Return the command of a call, which is run in its folder."""
-    work = ["sparsecycle.cli", "gpu", "--study", study, "--minutes", f"{(limit - 10) / 60:.2f}", "--into", "OUT"]
+    work = [
+        "sparsecycle.cli",
+        "gpu",
+        "--study",
+        study,
+        "--minutes",
+        f"{(limit - SLACK_SECONDS) / 60:.2f}",
+        "--into",
+        "OUT",
+    ]
     work += ["--data-dir", PLACE, "--output-dir", f"{PLACE}/runs"]
     if half == "1":
         work.append("--look")
     python = shlex.join(["python3", "-m", *work]).replace("OUT", '"$OUT"')
     steps = ["export OUT=${OUT:-$PWD/out}", f"mkdir -p {PLACE}/cifar10"]
     steps += [f"cp images/* {PLACE}/cifar10/"] if half else []
-    steps += [f"{{ [ -d {PLACE}/site ] || {WHEELS}; }}"] if wheels else []
+    steps += [WHEELS] if wheels else []
     path = f"src:{PLACE}/site" if wheels else "src"
     return " && ".join([*steps, f"PYTHONPATH={path} SPARSECYCLE_GIT_REVISION={revision} {python}"])
 

@@ -86,6 +86,8 @@ def look_at(name: str, config: RunConfig, device: str, *, steps: int = 50) -> Ru
                 rung.loss_difference = _loss_difference(config, device)
                 if not rung.loss_difference <= LOSS_TOLERANCE:
                     rung.faults = [f"its loss differs by {rung.loss_difference:.3g} from the reference's"]
+                elif _ignores_the_budget(config, device):
+                    rung.faults = ["its steps ignore the keep-ratio"]
             if not rung.faults:
                 _time(rung, config, device, steps)
         except RuntimeError as error:  # of a chip or its compiler; a traceback would end the rental
@@ -121,10 +123,10 @@ def check_kernels(config: RunConfig, device: str) -> list[str]:
             x = ((2 * x).round() / 2 if kind == "tied" else x).to(device, memory_format=torch.channels_last)
             weight, bias = torch.rand(channels, generator=generator) + 0.5, torch.randn(channels, generator=generator)
             for keep_ratio in KEEP_RATIOS:
-                found = _faults_of(x.bfloat16(), weight.to(device), bias.to(device), keep_ratio)
-                faults += [
-                    f"{fault} ({kind} values, {channels} x {size} x {size}, keep {keep_ratio})" for fault in found
-                ]
+                for dtype in (torch.bfloat16, torch.float32):  # of training, and of evaluation
+                    found = _faults_of(x.to(dtype), weight.to(device), bias.to(device), keep_ratio)
+                    where = f"{kind} values in {dtype}, {channels} x {size} x {size}, keep {keep_ratio}"
+                    faults += [f"{fault} ({where})" for fault in found]
     return faults
 
 
@@ -135,26 +137,29 @@ def _shapes(config: RunConfig) -> list[tuple[int, int]]:
 
 
 def _faults_of(x: Tensor, weight: Tensor, bias: Tensor, keep_ratio: float) -> list[str]:
-    """Of one layer: `x` bfloat16 (N, C, H, W) in channels_last."""
+    """Of one layer: `x` bfloat16 or float32 (N, C, H, W) in channels_last."""
     budget, one = (torch.tensor(value, dtype=torch.float64, device=x.device) for value in (keep_ratio, 1.0))
     backend = os.environ.get(VARIABLE, "triton" if x.is_cuda else "auto")
     faults = []
     plain = x.float()
     if not torch.equal(relu_topk(plain, budget, "sample", torch.float32, backend), _by_sorting(plain, keep_ratio)):
         faults.append("selection is not that of a stable sort")
-    if fused(x, weight, bias, torch.bfloat16, backend) is None:
+    if fused(x, weight, bias, None if x.dtype == torch.float32 else x.dtype, backend) is None:
         return faults
-    dense = rms_norm_topk(x, weight, bias, 1e-8, one, torch.float32, backend)
+    whole = x if x.is_cuda else plain  # a CPU gives what it takes
+    dense = rms_norm_topk(whole, weight, bias, 1e-8, one, torch.float32, backend)
     wide = [tensor.double().requires_grad_() for tensor in (x, weight, bias)]
     scale = (wide[0].square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
     exact = wide[0] * scale * wide[1][:, None, None] + wide[2][:, None, None]
     if not torch.allclose(dense.double(), exact.relu(), rtol=1e-4, atol=1e-4):
         faults.append("normalized values are not those of the formula")
-    kept = rms_norm_topk(x, weight, bias, 1e-8, budget, torch.float32, backend)
+    kept = rms_norm_topk(whole, weight, bias, 1e-8, budget, torch.float32, backend)
     if not torch.equal(kept, _by_sorting(dense, keep_ratio)):
         faults.append("selection of normalized values is not that of a stable sort")
-    upstream = torch.where(x.float().abs().amax(dim=1, keepdim=True) > 0.1, torch.randn_like(plain), 0.0).bfloat16()
-    found = rms_norm_topk_backward(upstream, kept.bfloat16(), x, weight, 1e-8, backend)
+    if not torch.equal(rms_norm_topk(x, weight, bias, 1e-8, budget, x.dtype, backend), kept.to(x.dtype)):
+        faults.append("what is stored is not what was selected")
+    upstream = torch.where(x.float().abs().amax(dim=1, keepdim=True) > 0.1, torch.randn_like(plain), 0.0).to(x.dtype)
+    found = rms_norm_topk_backward(upstream, kept.to(x.dtype), x, weight, 1e-8, backend)
     wanted = torch.autograd.grad(exact, wide, torch.where(kept > 0, upstream, 0.0).double())
     for name, mine, theirs in zip(("input", "gain", "bias"), found, wanted, strict=True):
         error = (mine.double() - theirs).norm() / theirs.norm().clamp(min=1e-9)
@@ -186,6 +191,18 @@ def _loss_difference(config: RunConfig, device: str) -> float:
     return max(abs(one - other) for one, other in zip(found, wanted, strict=True))
 
 
+def _ignores_the_budget(config: RunConfig, device: str) -> bool:
+    """Whether steps from the same weights have the same loss at keep-ratios 1.0 and 0.02: a branch was recorded."""
+    losses = []
+    for keep_ratio in (1.0, 0.02):
+        trainer = make_trainer(_variant(config, "fixed", keep_ratio=0.5), *_images(config), device=device)
+        _must_record(trainer)
+        set_keep_ratio(trainer.model, keep_ratio)
+        part = trainer.train(1)
+        losses.append(part.loss if part else math.nan)
+    return losses[0] == losses[1]
+
+
 def _variant(config: RunConfig, method: str, **fields: Any) -> RunConfig:
     """The same network and batch on few images, with another rule."""
     kept = ("dataset", "depth", "width", "batch_size", "precision", "norm_eps", "clip_norm", "weight_decay", "momentum")
@@ -214,6 +231,7 @@ def _time(rung: Rung, config: RunConfig, device: str, steps: int) -> None:
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     dense = make_trainer(_variant(config, "dense"), images, labels, device=device)
+    _must_record(dense)
     rung.dense_ms = 1000 * _seconds_a_step([dense], device, steps)
     del dense
     pair: list[tuple[Trainer, Any]] = []

@@ -50,8 +50,8 @@ class Looked(BaseModel):
     machine: str
     source: str
     network: str
-    rungs: list[ladder.Rung]
-    chip: dict[str, float]
+    rungs: list[ladder.Rung] = []
+    chip: dict[str, float] = {}
     layers_ms: float | None = None
     layers_dense_ms: float | None = None
 
@@ -98,9 +98,11 @@ def rent(
     def note(text: str) -> None:
         lines.append(f"{time.monotonic() - begin:6.1f} s  {text}")
         say(lines[-1])
+        into.mkdir(parents=True, exist_ok=True)
+        write_atomically(into / "log.txt", "\n".join([*lines, ""]).encode())  # whatever happens later
 
     try:
-        looked = look(configs[0], device, output_dir, note, seconds=LOOKING_SHARE * 60 * minutes)
+        looked = look(configs[0], device, output_dir, note, enough=LOOKING_SHARE * 60 * minutes, until=deadline)
         best = looked.best
         if best is None:
             faults = "; ".join(f"{rung.name}: {rung.faults[0]}" for rung in looked.rungs)
@@ -113,14 +115,18 @@ def rent(
             timer.daemon = True
             timer.start()
             try:
-                _train(configs, best.at_once, stop, note, data_dir=data_dir, output_dir=output_dir, device=device)
+                places: dict[str, Any] = {"data_dir": data_dir, "output_dir": output_dir, "device": device}
+                _train(configs, best.at_once, stop, note, lambda: pack(configs, output_dir, into, most_mb), **places)
+            except RuntimeError as error:  # of the chip: the next call takes another rung
+                best.faults.append((str(error) or type(error).__name__).splitlines()[0])
+                _keep(looked, output_dir / "ladder.json")
+                raise
             finally:
                 timer.cancel()
     finally:
         left_out = pack(configs, output_dir, into, most_mb)
         for name in left_out:
             note(f"left behind, for want of room: {name}")
-        write_atomically(into / "log.txt", "\n".join([*lines, ""]).encode())
         if looked:
             write_atomically(into / "report.md", describe(looked, configs, output_dir).encode())
     return into / "report.md"
@@ -131,10 +137,16 @@ def _stop(stop: StopRequest) -> None:
         stop.number = signal.SIGTERM
 
 
-def look(config: RunConfig, device: str, output_dir: Path, note: Callable[[str], None], *, seconds: float) -> Looked:
+def look(
+    config: RunConfig, device: str, output_dir: Path, note: Callable[[str], None], *, enough: float, until: float
+) -> Looked:
     """Return what was seen of this machine, of an earlier call where that was the same machine and source.
 
     Each rung is looked at in a process of its own, because an error of a GPU leaves its process without one.
+
+    Args:
+        enough: seconds after which no slower rung is looked at, if one is right.
+        until: the moment of `time.monotonic` at which looking must be over.
     """
     import torch
 
@@ -150,20 +162,30 @@ def look(config: RunConfig, device: str, output_dir: Path, note: Callable[[str],
     except (OSError, ValidationError):
         pass
     note(f"{machine}; {network}")
+    looked = Looked(machine=machine, source=source_digest(), network=network)
     begin = time.monotonic()
-    rungs: list[ladder.Rung] = []
     for name in ladder.RUNGS:
-        if any(not rung.faults for rung in rungs) and time.monotonic() - begin > seconds:
+        left = until - time.monotonic() - SAVING_SECONDS / 2
+        if left < SAVING_SECONDS / 2 or (looked.best and time.monotonic() - begin > enough):
             break
-        rungs.append(_in_own_process(name, config, device, seconds))
-        note(_told(rungs[-1], config))
-    looked = Looked(machine=machine, source=source_digest(), network=network, rungs=rungs, chip=ladder.chip(device))
-    if looked.best and "one kernel" in looked.best.name and device == "cuda":
-        looked.layers_ms = ladder.layers_ms(config, device, 0.1)
-        looked.layers_dense_ms = ladder.layers_ms(config, device, 1.0)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    write_atomically(kept, looked.model_dump_json(indent=1).encode())
+        rung = _in_own_process(name, config, device, min(left, enough) if looked.best else left)
+        looked.rungs.append(rung)
+        note(_told(rung, config))
+        _keep(looked, kept)
+    try:
+        looked.chip = ladder.chip(device)
+        if looked.best and "one kernel" in looked.best.name and device == "cuda":
+            looked.layers_ms = ladder.layers_ms(config, device, 0.1)
+            looked.layers_dense_ms = ladder.layers_ms(config, device, 1.0)
+    except Exception as error:  # figures for the report, and no reason to end a rental
+        note(f"the chip was not measured: {error}")
+    _keep(looked, kept)
     return looked
+
+
+def _keep(looked: Looked, path: Path) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, looked.model_dump_json(indent=1).encode())
 
 
 def _in_own_process(name: str, config: RunConfig, device: str, seconds: float) -> ladder.Rung:
@@ -197,9 +219,17 @@ def _told(rung: ladder.Rung, config: RunConfig) -> str:
 
 
 def _train(
-    configs: Sequence[RunConfig], at_once: int, stop: StopRequest, note: Callable[[str], None], **places: Any
+    configs: Sequence[RunConfig],
+    at_once: int,
+    stop: StopRequest,
+    note: Callable[[str], None],
+    saved: Callable[[], Any],
+    **places: Any,
 ) -> None:
-    """Train what is missing, in order, until `stop`; a run whose path another one makes waits for that one."""
+    """Train what is missing, in order, until `stop`; a run whose path another one makes waits for that one.
+
+    `saved` is called whenever runs are finished.
+    """
     output_dir = places["output_dir"]
     while stop.number is None:
         missing = [run.config for run in progress(configs, output_dir) if run.open]
@@ -208,6 +238,7 @@ def _train(
             break
         for record in train_together(ready, stop, started=lambda name: note(f"trains {name}"), **places):
             note(record.summary())
+        saved()
 
 
 def _can_begin(config: RunConfig, output_dir: Path) -> bool:
@@ -251,7 +282,7 @@ def pack(configs: Sequence[RunConfig], output_dir: Path, into: Path, most_mb: fl
 def describe(looked: Looked, configs: Sequence[RunConfig], output_dir: Path) -> str:
     """Return the report in Markdown: the machine, the rungs, the targets, and how far each run is."""
     config, best = configs[0], looked.best
-    work = ladder.step_tflop(config)
+    work, tflops = ladder.step_tflop(config), looked.chip.get("tflops")
     rows = [
         f"| {rung.name} | {'; '.join(rung.faults) if rung.faults else 'yes'} | {_number(rung.dense_ms)} "
         f"| {_number(rung.sparse_ms)} | {_number(rung.pair_ms)} | {rung.images_per_second(config.batch_size):,.0f} "
@@ -261,8 +292,8 @@ def describe(looked: Looked, configs: Sequence[RunConfig], output_dir: Path) -> 
     lines = [
         "# Report of a rented GPU",
         "",
-        f"{looked.machine}. {looked.network}. The chip itself: {looked.chip['tflops']:.0f} TFLOP/s in bfloat16 matrix "
-        f"products, {looked.chip['tb_per_second']:.2f} TB/s in copies.",
+        f"{looked.machine}. {looked.network}. The chip itself: {_number(tflops, '.0f')} TFLOP/s in bfloat16 matrix "
+        f"products, {_number(looked.chip.get('tb_per_second'))} TB/s in copies.",
         "",
         "| way to train | right | ms a step, dense | keep 0.1 | two at keep 0.1 | images/s | loss differs by | MiB |",
         "|---|---|---|---|---|---|---|---|",
@@ -283,7 +314,7 @@ def describe(looked: Looked, configs: Sequence[RunConfig], output_dir: Path) -> 
             f"| the same over dense | {best.sparse_ms / best.dense_ms:.2f} | at most 1.15 |",
             f"| images a second, one network | {single:,.0f} | {EXPECTED['images_per_second']:,} |",
             f"| two at once | {pair:,.0f} | {EXPECTED['images_per_second_two']:,} |",
-            f"| of the chip's matrix rate | {1000 * work / best.sparse_ms / looked.chip['tflops']:.0%} | |",
+            f"| of the chip's matrix rate | {1000 * work / best.sparse_ms / tflops:.0%} | |" if tflops else "",
             "",
         ]
     lines += [

@@ -1,0 +1,75 @@
+"""How many runs side by side, one thread each, a machine trains fastest: measured before a study begins."""
+
+import math
+import multiprocessing
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
+from sparsecycle.config import RunConfig
+from sparsecycle.runs.launch import ONE_THREAD
+
+SECONDS = 2.0  # of training that are timed
+STARTING_SECONDS = 8.0  # in which processes import torch and train their first steps
+WORTH_IT = 1.15  # times as many images a second in all, or fewer runs are the better choice
+
+
+def best_at_once(config: RunConfig, most: int) -> tuple[int, dict[int, float]]:
+    """Return how many runs of a configuration to train at once, and images a second in all by how many were tried.
+
+    One run is tried, then twice as many as before, as long as that pays and there are `most` runs and as many cores.
+    """
+    most = min(most, _cores())
+    rates: dict[int, float] = {}
+    best, tried = 1, 1
+    while tried <= most:
+        rates[tried] = _images_per_second(config, tried)
+        if tried > 1 and rates[tried] < WORTH_IT * rates[best]:
+            break
+        best, tried = tried, 2 * tried
+    return best, rates
+
+
+def _cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _images_per_second(config: RunConfig, at_once: int) -> float:
+    """Return what so many processes train in all; 0 where they are too many, as for the memory."""
+    before = {name: os.environ.get(name) for name in ONE_THREAD}
+    os.environ.update(ONE_THREAD)  # torch and numba read it when they are imported
+    try:
+        with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as processes:
+            begin = time.time() + STARTING_SECONDS
+            fields = config.model_dump(mode="json")
+            return sum(processes.map(_train_for_a_moment, [fields] * at_once, [begin] * at_once))
+    except BrokenProcessPool:
+        return 0.0
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def _train_for_a_moment(fields: dict[str, object], begin: float) -> float:
+    """In a process of its own: images a second on random images, timed from `begin` on."""
+    import torch
+
+    from sparsecycle.trainer import Trainer
+
+    config = RunConfig(**fields)
+    torch.set_num_threads(1)
+    images = torch.randint(0, 256, (config.batch_size, 3, 32, 32), dtype=torch.uint8)
+    trainer = Trainer(config.model_copy(update={"method": "dense"}), images, torch.zeros(len(images), dtype=torch.long))
+    for _ in range(2):
+        trainer.train_step(*trainer._batch(torch.arange(len(images))))
+    time.sleep(max(0.0, begin - time.time()))
+    steps, started = 0, time.perf_counter()
+    while time.perf_counter() - started < SECONDS:
+        trainer.train_step(*trainer._batch(torch.arange(len(images))))
+        steps += 1
+    rate = steps * len(images) / (time.perf_counter() - started)
+    return rate if math.isfinite(rate) else 0.0
