@@ -63,6 +63,7 @@ class GlobalTopK(nn.Module):
     """
 
     budget: Tensor
+    branch_free = False  # set where steps are recorded: then the kernel reads 1.0, too, from the buffer
 
     def __init__(self, keep_ratio: float = 1.0, scope: str = "sample", backend: str = "auto") -> None:
         super().__init__()
@@ -128,7 +129,7 @@ class GlobalTopK(nn.Module):
         dtype = autocast_dtype(x.device.type) or x.dtype
         check_activations(x, self.scope)
         budget = budget.to(x.device)  # where it is, but for weights that were assigned to a model made elsewhere
-        if self.dense:
+        if self.dense and not self.branch_free:
             return F.relu(x).to(dtype)
         if is_transformed(x):
             active = F.relu(x)

@@ -147,13 +147,14 @@ class WideResNet(nn.Module):
 def normed_topk(norm: nn.Module, topk: nn.Module, x: Tensor) -> Tensor:
     """Return `topk(norm(x))`, in one kernel where that is safe.
 
-    It is not where somebody has subclassed, hooked or patched a module. Under autocast, torch.compile and torch.func
-    the two modules are called in turn as well; a compiler fuses them by itself. One kernel adds in another order than
-    two, so the results differ by rounding.
+    It is not where somebody has subclassed, hooked or patched a module. Under torch.compile and torch.func the two
+    modules are called in turn as well; a compiler fuses them by itself. One kernel adds in another order than two, so
+    the results differ by rounding.
     """
     untouched = _untouched(norm, RMSNorm2d, _NORM_FORWARD) and _untouched(topk, GlobalTopK, _TOPK_FORWARD)
     if untouched and _fuses(norm, topk, x):
-        fast: Tensor = rms_norm_topk(x, norm.weight, norm.bias, norm.eps, topk.budget)
+        dtype = autocast_dtype(x.device.type) or x.dtype
+        fast: Tensor = rms_norm_topk(x, norm.weight, norm.bias, norm.eps, topk.budget, dtype, topk.backend)
         return fast
     constrained: Tensor = topk(norm(x))
     return constrained
@@ -170,12 +171,13 @@ def _untouched(module: nn.Module, kind: type[nn.Module], forward: Callable[..., 
         *(nn_module._global_backward_hooks, nn_module._global_backward_pre_hooks),
     )
     same = type(module) is kind and kind.__call__ is _CALL and kind.forward is forward
-    return same and "forward" not in vars(module) and not any(hooks)
+    patched = {"forward", "_constrain"} & vars(module).keys() or module._compiled_call_impl is not None
+    return same and not patched and not any(hooks)
 
 
 def _fuses(norm: Any, topk: Any, x: Tensor) -> bool:
-    if topk.scope != "sample" or torch.compiler.is_compiling() or autocast_dtype(x.device.type):
+    if topk.scope != "sample" or norm.eps is None or torch.compiler.is_compiling():
         return False
     if any(is_transformed(one) for one in (x, norm.weight, norm.bias)):
         return False
-    return fused(x, norm.weight, norm.bias, topk.backend) is not None
+    return fused(x, norm.weight, norm.bias, autocast_dtype(x.device.type), topk.backend) is not None

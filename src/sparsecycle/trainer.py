@@ -11,6 +11,7 @@ before a pause: the order of the images is a function of seed and epoch, and the
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 import torch
@@ -47,9 +48,14 @@ class Part:
 
 def normalize(images: Tensor) -> Tensor:
     """Return uint8 images (N, 3, 32, 32) as float32 with about zero mean and unit variance in each channel."""
-    mean = torch.tensor(MEAN, device=images.device)[:, None, None]
-    deviation = torch.tensor(DEVIATION, device=images.device)[:, None, None]
+    mean, deviation = _constants(images.device)
     return (images.float() / 255 - mean) / deviation
+
+
+@cache
+def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, deviation = (torch.tensor(values, device=device)[:, None, None] for values in (MEAN, DEVIATION))
+    return mean, deviation
 
 
 def make_network(config: RunConfig) -> WideResNet:
@@ -127,6 +133,9 @@ class Trainer:
         """The keep-ratio of the next step."""
         return self.controller.keep_ratio
 
+    def prepare(self) -> None:
+        """Do before the first step what takes long; here nothing does."""
+
     def set_learning_rate(self, rate: float) -> None:
         """Set the rate of the steps to come."""
         for group in self.optimizer.param_groups:
@@ -143,8 +152,7 @@ class Trainer:
             epoch, place = divmod(self.step, self.config.steps_per_epoch)
             self.set_learning_rate(learning_rate(self.config, epoch))
             chosen = self._epoch_order(epoch)[place * self.config.batch_size :][: self.config.batch_size]
-            batch = normalize(self.images[chosen]).contiguous(memory_format=torch.channels_last)
-            self.train_step(batch, self.labels[chosen])
+            self._train_on(chosen)
             if after_step is not None and after_step() and self.step < until:
                 return None  # at the end of a part there is nothing to pause: the caller asks again
         self._tell()
@@ -164,6 +172,20 @@ class Trainer:
         Returns:
             Loss in nats and accuracy on this batch, both before the update, without dimensions.
         """
+        loss, accuracy, norm = self._compute(images, labels)
+        self._note(loss, accuracy, norm)
+        return loss, accuracy
+
+    def _train_on(self, chosen: Tensor) -> None:
+        """Train one step on images named by their places, int64 (batch,)."""
+        self.train_step(*self._batch(chosen))
+
+    def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
+        images = normalize(self.images[chosen]).contiguous(memory_format=torch.channels_last)
+        return images, self.labels[chosen]
+
+    def _compute(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Update the network once; return loss, accuracy and gradient norm. Nothing here waits for a GPU."""
         dtype = DTYPES.get(self.config.precision)
         with torch.autocast(self.device, dtype, enabled=dtype is not None):
             logits = self.model(images)
@@ -178,13 +200,16 @@ class Trainer:
             norm = nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm).double()
         self.scaler.step(self.optimizer)
         self.scaler.update()
-        self._sums += torch.stack([loss.detach().double(), accuracy, norm])
+        return loss.detach(), accuracy, norm
+
+    def _note(self, loss: Tensor, accuracy: Tensor, norm: Tensor) -> None:
+        """Count a step that was trained; tell the controller when it is time to decide."""
+        self._sums += torch.stack([loss.double(), accuracy, norm])
         self.step += 1
         self._counted += 1
         self._untold.append(accuracy)
         if self.controller.next_decision == len(self._untold):
             self._tell()
-        return loss.detach(), accuracy
 
     def _tell(self) -> None:
         """Tell the controller of the steps since the last time, and set what it decided: one read from the device."""

@@ -210,6 +210,17 @@ def test_a_forward_set_on_a_module_or_its_class_is_called(monkeypatch: pytest.Mo
     torch.testing.assert_close(normed_topk(norm, topk, x), 2 * plain)
 
 
+def test_a_compiled_module_and_torchs_own_eps_are_honoured() -> None:
+    norm, topk, x, _ = sites()
+    norm.eps = None  # type: ignore[assignment]
+    torch.testing.assert_close(normed_topk(norm, topk, x), topk(norm(x)))
+    norm.eps = 1e-8
+    graphs: list[int] = []
+    norm.compile(backend=lambda graph, _: graphs.append(1) or graph.forward)
+    normed_topk(norm, topk, x)
+    assert graphs
+
+
 def test_hooks_of_every_kind_see_their_module() -> None:
     norm, topk, x, plain = sites()
     for module in (norm, topk):

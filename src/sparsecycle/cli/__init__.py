@@ -1,4 +1,4 @@
-"""The command line, thin: `sparsecycle run / data / study / measure / compare / verify / merge / evaluate / set`.
+"""The command line, thin: `sparsecycle run / data / study / gpu / measure / compare / verify / ...`.
 
 A user's mistake ends with one sentence on standard error and exit status 2, a signal with 128 and its number, a reader
 that went away (`| head`) in silence.
@@ -13,6 +13,7 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
@@ -143,6 +144,20 @@ def parser() -> argparse.ArgumentParser:
     study.add_argument("--table", metavar="FILE", help="write a CSV file with a row a run")
     study.set_defaults(command=_study)
 
+    gpu = commands.add_parser(
+        "gpu", help="on a GPU rented by the minute: check it, train what a study misses, pack it up"
+    )
+    gpu.add_argument("--study", default="paper100", help="a name in the file of studies (default: paper100)")
+    gpu.add_argument("--minutes", type=float, required=True, help="when to be done, saving and packing included")
+    gpu.add_argument("--into", required=True, help="folder for the report and for what is to be carried away, in parts")
+    gpu.add_argument("--look", action="store_true", help="check and time only; the images need not be there yet")
+    gpu.add_argument("--most-mb", type=float, default=60.0, help="size of all parts (default: 60); weights come last")
+    gpu.add_argument("--file", default=FILE, help=f"file of studies (default: {FILE})")
+    _add_output_dir(gpu)
+    _add_data_dir(gpu)
+    gpu.add_argument("--device", default="cuda", help="cuda (default), or cpu for a rehearsal")
+    gpu.set_defaults(command=_gpu)
+
     measure = commands.add_parser("measure", help="measure finished runs: compressed, disturbed, layer by layer")
     measure.add_argument("folders", nargs="+", help="folders of runs with record.json and model.safetensors")
     measure.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
@@ -250,6 +265,27 @@ def _study(options: argparse.Namespace) -> int:
     parts += [f"{len(blocked)} left alone"] if blocked else []
     print(f"{options.study}: {', '.join(parts)}")
     return launched.status or (1 if elsewhere or blocked else 0)
+
+
+def _gpu(options: argparse.Namespace) -> int:
+    from sparsecycle.runs.folders import folder_of
+    from sparsecycle.runs.rental import rent
+    from sparsecycle.runs.studies import Studies
+
+    configs = Studies.read(file_of_studies(options.file, FILE)).configurations(options.study)
+    report = rent(
+        configs,
+        minutes=options.minutes,
+        into=folder_of("into", options.into),
+        data_dir=options.data_dir,
+        output_dir=folder_of("output_dir", options.output_dir),
+        device=options.device,
+        most_mb=options.most_mb,
+        look_only=options.look,
+        say=partial(print, flush=True),
+    )
+    print(f"written: {report}")
+    return 0
 
 
 def _program() -> str:

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,19 +85,24 @@ def read_sheets(folder: Path) -> dict[str, LabelledImages]:
     lines = [line.split() for line in read_bytes(folder / SUMS_FILE).decode(errors="replace").splitlines()]
     sums = {line[1]: line[0] for line in lines if len(line) == 2}
 
-    splits = {}
+    def read(path: Path, tiles: npt.NDArray[np.uint8]) -> None:
+        content = read_bytes(path)
+        if path.name not in sums:
+            raise InputError(f"{folder / SUMS_FILE} is damaged (it has no sum for {path.name})")
+        if _sha256(content) != sums[path.name]:
+            raise InputError(f"{path} is truncated or altered (its SHA-256 is not the one in {SUMS_FILE})")
+        tiles[:] = _decoded(path, content, len(tiles))
+
+    splits, paths, places = {}, [], []
     for split, split_labels in labels.items():
         pixels = np.empty((len(split_labels), 3, TILE, TILE), dtype=np.uint8)
         for number, start in enumerate(range(0, len(pixels), TILES_PER_SHEET)):
-            path = folder / f"{split}-{number:02d}.webp"
-            content = read_bytes(path)
-            if path.name not in sums:
-                raise InputError(f"{folder / SUMS_FILE} is damaged (it has no sum for {path.name})")
-            if _sha256(content) != sums[path.name]:
-                raise InputError(f"{path} is truncated or altered (its SHA-256 is not the one in {SUMS_FILE})")
-            tiles = pixels[start : start + TILES_PER_SHEET]
-            tiles[:] = _decoded(path, content, len(tiles))
+            paths.append(folder / f"{split}-{number:02d}.webp")
+            places.append(pixels[start : start + TILES_PER_SHEET])
         splits[split] = LabelledImages(pixels, split_labels)
+    with ThreadPoolExecutor() as threads:  # Pillow decodes in all of them at once
+        for _ in threads.map(read, paths, places):
+            pass
     return splits
 
 

@@ -34,6 +34,8 @@ class Evaluation:
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor, keep_ratio: float, batch_size: int = 500) -> Evaluation:
     """Run `model` in evaluation mode at a keep-ratio, in float32 and without gradients.
 
+    On a GPU torch lets convolutions round their inputs to TF32, ten bits of mantissa, unless it is told otherwise.
+
     The model's mode and keep-ratios are restored afterwards.
 
     Args:

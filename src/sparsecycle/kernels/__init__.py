@@ -1,7 +1,8 @@
 """Fast exact backends of the constraint, and which of them serves a tensor; one fuses the normalization too.
 
-Each backend module has `relu_topk(x, keep_ratio, scope, dtype)` and `topk_mask(x, keep_ratio, scope)`, gives what the
-reference in `topk.py` gives, bit for bit in groups without NaN, and says by `serves(x, scope)` what it is made for.
+Each backend module has `relu_topk(x, keep_ratio, scope, dtype)`, `topk_mask(x, keep_ratio, scope)`, and `rms_norm_topk`
+with its gradients, gives what the reference in `topk.py` gives, bit for bit in groups without NaN, and says by
+`serves(x, scope)` what it is made for.
 `operators.py` is how torch sees them.
 """
 
@@ -19,6 +20,7 @@ from sparsecycle.topk import check_constraint
 
 BACKENDS = ("auto", "reference", "numba", "triton")
 VARIABLE = "SPARSECYCLE_BACKEND"
+FUSED = "SPARSECYCLE_FUSED"  # 0: normalization and selection are called one by one
 
 _modules = {"numba": "sparsecycle.kernels.cpu", "triton": "sparsecycle.kernels.cuda"}
 _failed: set[str] = set()  # backends that loaded and then failed in use
@@ -66,19 +68,30 @@ def choose(x: Tensor, scope: str, backend: str) -> ModuleType | None:
     raise ValueError(f"backend {asked!r} does not serve {x.dtype} on {x.device.type} with scope {scope!r}")
 
 
-def fused(x: Tensor, weight: Tensor, bias: Tensor, backend: str) -> ModuleType | None:
+def fused(x: Tensor, weight: Tensor, bias: Tensor, dtype: torch.dtype | None, backend: str) -> ModuleType | None:
     """Return the backend that normalizes and selects at once, or None where the two are called one by one.
 
-    numba serves float32 (N, C, H, W) in channels_last with float32 parameters.
+    Args:
+        x: (N, C, H, W). In channels_last, and with parameters in float32, numba serves float32, and bfloat16 under
+            autocast; Triton all it knows.
+        dtype: of autocast, None where it is off.
     """
-    if x.is_cuda or x.dim() != 4 or x.numel() == 0 or not x.is_contiguous(memory_format=torch.channels_last):
+    if (
+        os.environ.get(FUSED) == "0"
+        or x.dim() != 4
+        or x.numel() == 0
+        or not x.is_contiguous(memory_format=torch.channels_last)
+    ):
         return None
-    if not x.dtype == weight.dtype == bias.dtype == torch.float32:
+    if not weight.dtype == bias.dtype == torch.float32:
         return None
     if not x.shape[1:2] == weight.shape == bias.shape:
         return None  # torch may broadcast them, or say what is wrong
+    if dtype is None and x.dtype != torch.float32:
+        return None  # with autocast off, other dtypes round before selection
     served = choose(x, "sample", backend)
-    return served if served is not None and served is load("numba") else None
+    on_cpu = (x.dtype, dtype) in ((torch.float32, None), (torch.bfloat16, torch.bfloat16))
+    return served if served is not None and (on_cpu or served.__name__ == _modules["triton"]) else None
 
 
 def give_up(module: ModuleType, backend: str, error: Exception) -> None:
@@ -87,9 +100,11 @@ def give_up(module: ModuleType, backend: str, error: Exception) -> None:
     A compiler can fail in many ways after it was imported: a damaged cache, a missing threading layer, a full disk.
 
     Raises:
-        Exception: the error itself, where this backend was asked for by name, or where memory was short.
+        Exception: the error itself, where this backend was asked for by name, where memory was short, or on a GPU, on
+            which the reference is so slow that nobody wants it unasked.
     """
-    if backend != "auto" or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    on_gpu = module.__name__ == _modules["triton"] and torch.cuda.is_available()
+    if backend != "auto" or on_gpu or isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         raise error
     name = next(name for name, path in _modules.items() if path == module.__name__)
     if name not in _failed:

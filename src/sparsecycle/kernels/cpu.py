@@ -148,6 +148,7 @@ def _guess(keys: Keys, k: int, low: Any) -> tuple[Any, Any]:
     """Two keys between which the k-th largest probably is: order statistics of a few keys from all over the row."""
     size = max(1, min(SAMPLE, keys.size // 16))
     stride = keys.size // size
+    stride -= 1 - stride % 2  # odd, so that in channels_last the sample is of all channels
     descending = np.empty(size, keys.dtype)
     for i in range(size):
         key, place = keys[i * stride], i
@@ -264,23 +265,27 @@ def _topk_mask(rows: Keys, out: npt.NDArray[np.bool_], k: int, channels: int, po
 
 
 Maps = npt.NDArray[np.float32]  # (N, H*W, C)
+Map = npt.NDArray[np.float32]  # (H*W, C)
 Channels = npt.NDArray[np.float32]
 ROUNDING = {"reassoc", "contract"}  # what lets sums fill the vector registers; NaN and infinity keep their meaning
 MAGNITUDE = int(np.iinfo(np.int32).max)
 LARGEST = INFINITY[torch.float32]
 
 
-def rms_norm_topk(x: Tensor, weight: Tensor, bias: Tensor, eps: float, keep_ratio: Tensor) -> Tensor:
+def rms_norm_topk(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, keep_ratio: Tensor, dtype: torch.dtype
+) -> Tensor:
     """The k largest of each sample of relu(x / sqrt(mean(x^2 over C) + eps) * weight + bias), the rest zero.
 
-    x: float32 (N, C, H, W) in channels_last; weight, bias: (C,).
+    Computed and selected in float32. x: (N, C, H, W) in channels_last, float32 or bfloat16 as is `dtype`; weight, bias:
+    (C,).
     """
     out = torch.empty_like(x, memory_format=torch.channels_last)
     k = kept_values(keep_ratio.item(), x[0].numel())
-    keys = out.view(KEYS[torch.float32]).permute(0, 2, 3, 1).reshape(len(x), -1).numpy()
     gain, shift = weight.detach().contiguous().numpy(), bias.detach().contiguous().numpy()
+    forward = _forward if x.dtype == torch.float32 else _forward_16
     with all_threads():
-        _forward(_maps(x), gain, shift, np.float32(eps), _maps(out), keys, k)
+        forward(_maps(x), gain, shift, np.float32(eps), _maps(out), k)
     return out
 
 
@@ -288,59 +293,119 @@ def rms_norm_topk_backward(
     gradient: Tensor, output: Tensor, x: Tensor, weight: Tensor, eps: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients for x, in channels_last, for weight and for bias. A value passes where the output is positive."""
-    upstream = _maps(gradient.contiguous(memory_format=torch.channels_last))
+    upstream = gradient.contiguous(memory_format=torch.channels_last)
     to_x = torch.empty_like(x, memory_format=torch.channels_last)
     sums = torch.empty(2, *x.shape[:2])  # a row a sample: the sum does not depend on the number of threads
     gain = weight.detach().contiguous().numpy()
+    backward = _backward if x.dtype == torch.float32 else _backward_16
     with all_threads():
-        _backward(
-            _maps(x), gain, np.float32(eps), upstream, _maps(output), _maps(to_x), sums[0].numpy(), sums[1].numpy()
+        backward(
+            *(_maps(x), gain, np.float32(eps), _maps(upstream), _maps(output), _maps(to_x)),
+            *(sums[0].numpy(), sums[1].numpy()),
         )
     to_weight, to_bias = sums.sum(dim=1)
     return to_x, to_weight.clone(), to_bias.clone()
 
 
-def _maps(x: Tensor) -> Maps:
+def _maps(x: Tensor) -> npt.NDArray[Any]:
+    """(N, H*W, C) of a tensor in channels_last; NumPy has no bfloat16, so that comes as the bits of int16."""
     n, channels = x.shape[:2]
-    maps: Maps = x.detach().permute(0, 2, 3, 1).reshape(n, -1, channels).numpy()
+    numbers = x.detach() if x.dtype == torch.float32 else x.detach().view(torch.int16)
+    maps: npt.NDArray[Any] = numbers.permute(0, 2, 3, 1).reshape(n, -1, channels).numpy()
     return maps
 
 
-@numba.njit(cache=True, parallel=True, fastmath=ROUNDING)
-def _forward(x: Maps, weight: Channels, bias: Channels, eps: np.float32, out: Maps, keys: Keys, k: int) -> None:
-    samples, positions, channels = x.shape
-    for n in numba.prange(samples):
-        for p in range(positions):
-            squares = np.float32(0)
-            for c in range(channels):
-                squares += x[n, p, c] * x[n, p, c]
-            scale = np.float32(1) / np.sqrt(squares / np.float32(channels) + eps)
-            for c in range(channels):
-                normed = x[n, p, c] * scale * weight[c] + bias[c]
-                out[n, p, c] = np.float32(0) if normed <= 0 else normed
-        if k < positions * channels:
-            select(keys[n], keys[n], k, channels, positions, MAGNITUDE, LARGEST)
+@numba.njit(cache=True, fastmath=ROUNDING)
+def _forward_sample(x: Map, weight: Channels, bias: Channels, eps: np.float32, out: Map, k: int) -> None:
+    positions, channels = x.shape
+    for p in range(positions):
+        squares = np.float32(0)
+        for c in range(channels):
+            squares += x[p, c] * x[p, c]
+        scale = np.float32(1) / np.sqrt(squares / np.float32(channels) + eps)
+        for c in range(channels):
+            normed = x[p, c] * scale * weight[c] + bias[c]
+            out[p, c] = np.float32(0) if normed <= 0 else normed
+    if k < positions * channels:
+        keys = out.reshape(positions * channels).view(np.int32)
+        select(keys, keys, k, channels, positions, MAGNITUDE, LARGEST)
 
 
-@numba.njit(cache=True, parallel=True, fastmath=ROUNDING)
+@numba.njit(cache=True, fastmath=ROUNDING)
+def _backward_sample(
+    x: Map, weight: Channels, eps: np.float32, upstream: Map, output: Map, to_x: Map, to_weight: Map, to_bias: Map
+) -> None:
+    positions, channels = x.shape
+    for c in range(channels):
+        to_weight[c] = 0
+        to_bias[c] = 0
+    for p in range(positions):
+        squares, product = np.float32(0), np.float32(0)
+        for c in range(channels):
+            passed = np.float32(0) if output[p, c] <= 0 else upstream[p, c]
+            squares += x[p, c] * x[p, c]
+            product += passed * weight[c] * x[p, c]
+        scale = np.float32(1) / np.sqrt(squares / np.float32(channels) + eps)
+        pull = product * scale * scale / np.float32(channels)
+        for c in range(channels):
+            passed = np.float32(0) if output[p, c] <= 0 else upstream[p, c]
+            to_weight[c] += passed * x[p, c] * scale
+            to_bias[c] += passed
+            to_x[p, c] = scale * (passed * weight[c] - x[p, c] * pull)
+
+
+@numba.njit(cache=True, parallel=True)
+def _forward(x: Maps, weight: Channels, bias: Channels, eps: np.float32, out: Maps, k: int) -> None:
+    for n in numba.prange(x.shape[0]):
+        _forward_sample(x[n], weight, bias, eps, out[n], k)
+
+
+@numba.njit(cache=True, parallel=True)
 def _backward(
     x: Maps, weight: Channels, eps: np.float32, upstream: Maps, output: Maps, to_x: Maps, to_weight: Maps, to_bias: Maps
 ) -> None:
-    samples, positions, channels = x.shape
-    for n in numba.prange(samples):
-        for c in range(channels):
-            to_weight[n, c] = 0
-            to_bias[n, c] = 0
-        for p in range(positions):
-            squares, product = np.float32(0), np.float32(0)
-            for c in range(channels):
-                passed = np.float32(0) if output[n, p, c] <= 0 else upstream[n, p, c]
-                squares += x[n, p, c] * x[n, p, c]
-                product += passed * weight[c] * x[n, p, c]
-            scale = np.float32(1) / np.sqrt(squares / np.float32(channels) + eps)
-            pull = product * scale * scale / np.float32(channels)
-            for c in range(channels):
-                passed = np.float32(0) if output[n, p, c] <= 0 else upstream[n, p, c]
-                to_weight[n, c] += passed * x[n, p, c] * scale
-                to_bias[n, c] += passed
-                to_x[n, p, c] = scale * (passed * weight[c] - x[n, p, c] * pull)
+    for n in numba.prange(x.shape[0]):
+        _backward_sample(x[n], weight, eps, upstream[n], output[n], to_x[n], to_weight[n], to_bias[n])
+
+
+# bfloat16 is the upper half of float32. A sample is widened into the cache, treated there as above, and rounded back.
+
+
+@numba.njit(cache=True)
+def _widen(bits: Keys) -> Map:
+    wide = np.empty(bits.shape, np.int32)
+    for p in range(bits.shape[0]):
+        for c in range(bits.shape[1]):
+            wide[p, c] = np.int32(bits[p, c]) << 16
+    return wide.view(np.float32)
+
+
+@numba.njit(cache=True)
+def _round(wide: Map, bits: Keys) -> None:
+    """To the nearest, ties to even, as torch does; NaN stays NaN."""
+    whole = wide.view(np.uint32)
+    for p in range(whole.shape[0]):
+        for c in range(whole.shape[1]):
+            u = whole[p, c]
+            half = (u + np.uint32(0x7FFF) + ((u >> np.uint32(16)) & np.uint32(1))) >> np.uint32(16)
+            nan = (u & np.uint32(0x7FFFFFFF)) > np.uint32(0x7F800000)
+            bits[p, c] = np.int16(0x7FC0) if nan else np.int16(half)
+
+
+@numba.njit(cache=True, parallel=True)
+def _forward_16(x: Keys, weight: Channels, bias: Channels, eps: np.float32, out: Keys, k: int) -> None:
+    for n in numba.prange(x.shape[0]):
+        kept = np.empty(x.shape[1:], np.float32)
+        _forward_sample(_widen(x[n]), weight, bias, eps, kept, k)
+        _round(kept, out[n])
+
+
+@numba.njit(cache=True, parallel=True)
+def _backward_16(
+    x: Keys, weight: Channels, eps: np.float32, upstream: Keys, output: Keys, to_x: Keys, to_weight: Maps, to_bias: Maps
+) -> None:
+    for n in numba.prange(x.shape[0]):
+        wide = np.empty(x.shape[1:], np.float32)
+        given, kept = _widen(upstream[n]), _widen(output[n])
+        _backward_sample(_widen(x[n]), weight, eps, given, kept, wide, to_weight[n], to_bias[n])
+        _round(wide, to_x[n])

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from sparsecycle.kernels import choose, fused, give_up
+from sparsecycle.kernels import choose, give_up
 from sparsecycle.topk import reference_mask
 
 
@@ -54,39 +54,43 @@ def relu_topk(x: Tensor, keep_ratio: Tensor, scope: str, dtype: torch.dtype, bac
 
 
 @torch.library.custom_op("sparsecycle::rms_norm_topk", mutates_args=())
-def rms_norm_topk(x: Tensor, weight: Tensor, bias: Tensor, eps: float, keep_ratio: Tensor) -> Tensor:
+def rms_norm_topk(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, keep_ratio: Tensor, dtype: torch.dtype, backend: str
+) -> Tensor:
     """Return RMSNorm over channels, ReLU, and the k largest of each sample, of what `fused` serves.
 
     Args:
-        x: float32 (N, C, H, W) in channels_last.
+        x: (N, C, H, W) in channels_last; computed and selected in float32.
         weight, bias: float32 (C,).
-        keep_ratio: float64, no dimensions; 1.0 keeps all.
+        keep_ratio: float64, no dimensions, on the device of `x`; 1.0 keeps all.
+        dtype: of the result, which is rounded after selection.
     """
-    module = fused(x, weight, bias, "auto")
+    module = choose(x, "sample", backend)
     if module is not None:
         try:
-            out: Tensor = module.rms_norm_topk(x, weight, bias, eps, keep_ratio)
+            out: Tensor = module.rms_norm_topk(x, weight, bias, eps, keep_ratio, dtype)
             return out
         except Exception as error:
-            give_up(module, "auto", error)
-    normed = x * _scale(x, eps) * weight[:, None, None] + bias[:, None, None]
+            give_up(module, backend, error)
+    normed = x.float() * _scale(x, eps) * weight[:, None, None] + bias[:, None, None]
     active = F.relu(normed)
     mask = reference_mask(active, keep_ratio.item(), "sample", zeros_are_free=True)
-    return torch.where(mask | active.isnan(), active, 0.0).contiguous(memory_format=torch.channels_last)
+    kept = torch.where(mask | active.isnan(), active, 0.0)
+    return kept.to(dtype, memory_format=torch.channels_last)
 
 
 @torch.library.custom_op("sparsecycle::rms_norm_topk_backward", mutates_args=())
 def rms_norm_topk_backward(
-    gradient: Tensor, output: Tensor, x: Tensor, weight: Tensor, eps: float
+    gradient: Tensor, output: Tensor, x: Tensor, weight: Tensor, eps: float, backend: str
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the gradients for x, weight and bias."""
-    module = fused(x, weight, weight, "auto")
+    module = choose(x, "sample", backend)
     if module is not None:
         try:
             gradients: tuple[Tensor, Tensor, Tensor] = module.rms_norm_topk_backward(gradient, output, x, weight, eps)
             return gradients
         except Exception as error:
-            give_up(module, "auto", error)
+            give_up(module, backend, error)
     to_x, to_weight, to_bias = _gradients(gradient, output, x, weight, eps)
     return to_x.contiguous(memory_format=torch.channels_last), to_weight, to_bias
 
@@ -102,12 +106,16 @@ def _(x: Tensor, keep_ratio: Tensor, scope: str, dtype: torch.dtype, backend: st
 
 
 @rms_norm_topk.register_fake
-def _(x: Tensor, weight: Tensor, bias: Tensor, eps: float, keep_ratio: Tensor) -> Tensor:
-    return torch.empty_like(x, memory_format=torch.channels_last)
+def _(
+    x: Tensor, weight: Tensor, bias: Tensor, eps: float, keep_ratio: Tensor, dtype: torch.dtype, backend: str
+) -> Tensor:
+    return torch.empty_like(x, dtype=dtype, memory_format=torch.channels_last)
 
 
 @rms_norm_topk_backward.register_fake
-def _(gradient: Tensor, output: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+def _(
+    gradient: Tensor, output: Tensor, x: Tensor, weight: Tensor, eps: float, backend: str
+) -> tuple[Tensor, Tensor, Tensor]:
     return torch.empty_like(x, memory_format=torch.channels_last), torch.empty_like(weight), torch.empty_like(weight)
 
 
@@ -127,31 +135,31 @@ relu_topk.register_autograd(_where_positive, setup_context=_save_output)
 
 
 def _save_all(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weight, _, ctx.eps, _ = inputs
+    x, weight, _, ctx.eps, _, _, ctx.backend = inputs
     ctx.save_for_backward(output, x, weight)
 
 
 def _fused_gradients(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     output, x, weight = ctx.saved_tensors
     if torch.is_grad_enabled():  # a gradient of this gradient is wanted: say it in operations that torch can derive
-        return *_gradients(gradient, output, x, weight, ctx.eps), None, None
-    return *rms_norm_topk_backward(gradient, output, x, weight, ctx.eps), None, None
+        return *_gradients(gradient, output, x, weight, ctx.eps), *[None] * 4
+    return *rms_norm_topk_backward(gradient, output, x, weight, ctx.eps, ctx.backend), *[None] * 4
 
 
 rms_norm_topk.register_autograd(_fused_gradients, setup_context=_save_all)
 
 
 def _scale(x: Tensor, eps: float) -> Tensor:
-    return (x.square().mean(dim=1, keepdim=True) + eps).rsqrt()
+    return (x.float().square().mean(dim=1, keepdim=True) + eps).rsqrt()
 
 
 def _gradients(gradient: Tensor, output: Tensor, x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, ...]:
     """The same gradients in plain torch. A value passes where the output is positive."""
-    passed = torch.where(output > 0, gradient, 0.0)
-    normed = x * _scale(x, eps)
+    passed = torch.where(output > 0, gradient, 0.0).float()
+    normed = x.float() * _scale(x, eps)
     pulled = passed * weight[:, None, None]
     to_x = _scale(x, eps) * (pulled - normed * (pulled * normed).mean(dim=1, keepdim=True))
-    return to_x, (passed * normed).sum(dim=(0, 2, 3)), passed.sum(dim=(0, 2, 3))
+    return to_x.to(x.dtype), (passed * normed).sum(dim=(0, 2, 3)), passed.sum(dim=(0, 2, 3))
 
 
 def is_transformed(x: Tensor) -> bool:

@@ -68,7 +68,8 @@ class CheckpointWriter:
             OSError: the file before this one could not be written.
         """
         self.wait()
-        copies = {name: tensor.detach().clone() for name, tensor in checkpoint.tensors.items()}
+        # Copied off a GPU here: another thread would not wait for the stream that this one works on.
+        copies = {name: tensor.detach().to("cpu", copy=True) for name, tensor in checkpoint.tensors.items()}
         self._writing = self._thread.submit(self._write, checkpoint.step, copies, json.dumps(checkpoint.rest))
 
     def wait(self) -> None:
@@ -82,7 +83,7 @@ class CheckpointWriter:
             writing.result()
 
     def _write(self, step: int, tensors: dict[str, Tensor], rest: str) -> None:
-        stored = {name: tensor.contiguous().cpu() for name, tensor in tensors.items()}
+        stored = {name: tensor.contiguous() for name, tensor in tensors.items()}
         content = safetensors.torch.save(stored, metadata={"rest": rest})
         path = self._folder / f"checkpoint-{step:09d}-{_checksum(content)}.safetensors"
         write_atomically(path, content)

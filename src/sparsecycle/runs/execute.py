@@ -12,8 +12,10 @@ import math
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,13 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
+from sparsecycle.captured import make_trainer
 from sparsecycle.config import RunConfig
 from sparsecycle.data.cifar10 import Cifar10, load_images
 from sparsecycle.errors import InputError, shown
 from sparsecycle.evaluation.accuracy import Evaluation, evaluate, layer_activity
 from sparsecycle.files import write_atomically
-from sparsecycle.kernels import backend_asked_for
+from sparsecycle.kernels import VARIABLE, backend_asked_for, served_by
 from sparsecycle.progress import progress_bar
 from sparsecycle.runs.checkpoints import (
     Checkpoint,
@@ -38,7 +41,7 @@ from sparsecycle.runs.checkpoints import (
     load_newest,
     remove_checkpoints,
 )
-from sparsecycle.runs.folders import folder_of, run_folder
+from sparsecycle.runs.folders import folder_of, run_folder, run_name
 from sparsecycle.runs.metrics import budget_metrics, decision_table, look_metrics, path_metrics
 from sparsecycle.runs.provenance import HARMLESS, Provenance, environment, git_state, now, peak_memory_mib
 from sparsecycle.runs.records import (
@@ -57,7 +60,7 @@ from sparsecycle.runs.source import same_source, source_digest
 from sparsecycle.runs.state import RunState
 from sparsecycle.runs.stopping import Stopped, StopRequest, stop_requests
 from sparsecycle.runs.writing import sole_writer
-from sparsecycle.trainer import Part, Trainer, learning_rate
+from sparsecycle.trainer import Part, learning_rate
 
 CHECKPOINT_MINUTES = 5.0
 ACTIVITY_IMAGES = 500  # test images on which the activity of layers is measured: a share needs no more
@@ -103,32 +106,131 @@ def train(
             that holds another run or that another process is writing to, or another run in this process.
         Stopped: by a signal, which makes it a KeyboardInterrupt.
     """
-    if not isinstance(config, RunConfig):
-        raise InputError(f"config is {shown(config)}, but must be a RunConfig")
     if isinstance(checkpoint_minutes, bool) or not isinstance(checkpoint_minutes, int | float):
         raise InputError(f"checkpoint_minutes is {shown(checkpoint_minutes)}, but must be a number above 0")
     if not checkpoint_minutes > 0:
         raise InputError(f"checkpoint_minutes is {checkpoint_minutes}, but must be above 0")
-    chosen = resolve_device(device)
-    backend_asked_for()
-    runs = folder_of("output_dir", output_dir)
-    data = load_images(config, None if data_dir is None else folder_of("data_dir", data_dir))
-    folder = run_folder(config, runs)
-    path, path_digest = _path_to_follow(config, folder)
-    found = finished_record(folder, config, data.digest, path_digest)
-    if found and not checkpoint_files(folder):
+    chosen = _checked_device(device)
+    ahead = _Ahead.of(config, data_dir, output_dir)
+    found = ahead.finished()
+    if found and not checkpoint_files(ahead.folder):
         return found  # also from a folder that cannot be written
     if config.precision == "float16" and chosen == "cpu":
         _log.warning("float16 is slow on a CPU, seconds a step: it is made for a GPU; here take precision=float32")
-    with deterministic(), sole_writer(folder), _enough_memory(config, chosen):
-        found = finished_record(folder, config, data.digest, path_digest)
+    with deterministic(), sole_writer(ahead.folder), _enough_memory(config, chosen):
+        found = ahead.finished()
         if found:
-            remove_checkpoints(folder)  # of a process that was killed after it wrote the record
+            remove_checkpoints(ahead.folder)  # of a process that was killed after it wrote the record
             return found
-        run = _Run(config, data, chosen, folder, checkpoint_minutes, path, path_digest)
+        run = _Run(ahead, chosen, checkpoint_minutes)
         run.resume()
-        run.train(progress)
+        with stop_requests() as stop:
+            run.train(progress, stop)
+            if stop.number is not None:  # it came after the last step
+                raise Stopped(stop.number)
         return run.finish()
+
+
+def train_together(
+    configs: Sequence[RunConfig],
+    stop: StopRequest,
+    *,
+    data_dir: str | Path | None = None,
+    output_dir: str | Path = "runs",
+    device: str = "auto",
+    checkpoint_minutes: float = 1.0,
+    started: Callable[[str], None] = lambda name: None,
+) -> list[RunRecord]:
+    """Train several networks at once in this process: on a GPU each on a stream of its own, on a CPU in a thread.
+
+    Numbers are those of `train`. A GPU that one network leaves idle between small layers does more in all.
+
+    Args:
+        configs: of runs that draw nothing at random while they train, because the generator belongs to the process.
+        stop: where its `number` is set, by `stop_requests` or anybody else, all runs save where they are.
+        checkpoint_minutes: the time between two checkpoints of a run.
+        started: is told the name of each run that begins or goes on.
+
+    Returns:
+        The records of the runs that are finished, in the order of `configs`.
+
+    Raises:
+        InputError: as `train`, or dropout or a selection at random.
+    """
+    for config in configs:
+        if config.dropout or config.selection != "largest":
+            raise InputError(f"{run_name(config)} draws at random while it trains: train it alone")
+    chosen = _checked_device(device)
+    with deterministic(), ExitStack() as locks, ThreadPoolExecutor(max(1, len(configs))) as threads:
+        records: list[RunRecord | None] = []
+        ready: list[tuple[int, _Run, Any]] = []
+        for place, config in enumerate(configs):
+            ahead = _Ahead.of(config, data_dir, output_dir)
+            records.append(ahead.finished())
+            if records[-1]:
+                continue
+            locks.enter_context(sole_writer(ahead.folder))
+            stream: Any = torch.cuda.Stream() if chosen == "cuda" else None  # type: ignore[no-untyped-call]
+            with _enough_memory(config, chosen), torch.cuda.stream(stream):
+                run = _Run(ahead, chosen, checkpoint_minutes)
+                run.resume()
+                run.trainer.prepare()  # before any of them trains: nothing else may run while a step is recorded
+            ready.append((place, run, stream))
+        under_way: dict[int, Future[RunRecord | None]] = {}
+        for place, run, stream in ready:
+            started(run_name(run.config))
+            under_way[place] = threads.submit(_in_thread, run, stream, stop)
+        for place, future in under_way.items():
+            records[place] = future.result()
+    return [record for record in records if record is not None]
+
+
+def _in_thread(run: "_Run", stream: Any, stop: StopRequest) -> RunRecord | None:
+    """Train a run in a thread of its own, and finish it unless it was stopped."""
+    with torch.cuda.stream(stream):
+        try:
+            run.train(False, stop)
+        except Stopped:
+            return None
+        return run.finish()
+
+
+def _checked_device(device: str) -> str:
+    """Return "cpu" or "cuda".
+
+    Raises:
+        InputError: as `resolve_device`, an unknown backend, or a GPU that only the reference would serve.
+    """
+    chosen = resolve_device(device)
+    if backend_asked_for() != "reference" and chosen == "cuda" and served_by(chosen) == "reference":
+        raise InputError(
+            f"training on a GPU needs Triton, which is not available here: install it, or set {VARIABLE}=reference to "
+            "train with the reference, many times slower"
+        )
+    return chosen
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """A run that is to be made: its images, its folder, and the keep-ratios that it follows, if it follows any."""
+
+    config: RunConfig
+    data: Cifar10
+    folder: Path
+    path: list[float] | None
+    path_digest: str | None
+
+    @classmethod
+    def of(cls, config: RunConfig, data_dir: str | Path | None, output_dir: str | Path) -> "_Ahead":
+        if not isinstance(config, RunConfig):
+            raise InputError(f"config is {shown(config)}, but must be a RunConfig")
+        runs = folder_of("output_dir", output_dir)
+        data = load_images(config, None if data_dir is None else folder_of("data_dir", data_dir))
+        folder = run_folder(config, runs)
+        return cls(config, data, folder, *_path_to_follow(config, folder))
+
+    def finished(self) -> RunRecord | None:
+        return finished_record(self.folder, self.config, self.data.digest, self.path_digest)
 
 
 def resolve_device(device: str) -> str:
@@ -181,20 +283,12 @@ class _State(RunState):
 class _Run:
     """One run under way: the trainer, what was seen at the looks, and the state that checkpoints hold."""
 
-    def __init__(
-        self,
-        config: RunConfig,
-        data: Cifar10,
-        device: str,
-        folder: Path,
-        checkpoint_minutes: float,
-        path: list[float] | None,
-        path_digest: str | None,
-    ) -> None:
-        self.config, self.device, self.folder, self.path_digest = config, device, folder, path_digest
+    def __init__(self, ahead: _Ahead, device: str, checkpoint_minutes: float) -> None:
+        config, data, path = ahead.config, ahead.data, ahead.path
+        self.config, self.device, self.folder, self.path_digest = config, device, ahead.folder, ahead.path_digest
         self.digest = data.digest
         self.data = data.to(device)
-        self.trainer = Trainer(config, data.train_images, data.train_labels, device=device, path=path)
+        self.trainer = make_trainer(config, data.train_images, data.train_labels, device=device, path=path)
         self.state = _State(conditions=self._conditions(), started=now())
         self.dense: list[NDArray[np.bool_]] = []  # of each look, which test images are right at keep 1.0
         self.sparse: list[NDArray[np.bool_]] = []  # and at the keep-ratio in force
@@ -270,11 +364,11 @@ class _Run:
     def _looks(self, found: list[NDArray[np.bool_]]) -> NDArray[np.bool_]:
         return np.array(found, dtype=bool).reshape(len(found), len(self.data.test_labels))
 
-    def train(self, progress: bool | Callable[[float], None]) -> None:
+    def train(self, progress: bool | Callable[[float], None], stop: StopRequest) -> None:
         """Do all steps and looks that are left.
 
         Raises:
-            Stopped: by a signal; where the run is has been saved.
+            Stopped: on request; where the run is has been saved.
         """
         config, trainer = self.config, self.trainer
         bar = progress_bar(
@@ -284,7 +378,7 @@ class _Run:
             desc=f"{config.preset} {config.method} seed {config.seed}",
             unit="step",
         )
-        with bar, stop_requests() as stop, CheckpointWriter(self.folder, self.origin) as writer:
+        with bar, CheckpointWriter(self.folder, self.origin) as writer:
             save = _Saver(writer, stop, self.checkpoint_seconds)
 
             def after_step() -> bool:
@@ -317,8 +411,6 @@ class _Run:
                     save(self._checkpoint)
             if left and checkpoint_files(self.folder) and not save.just_saved:  # measuring it may take long, too
                 save(self._checkpoint)
-        if stop.number is not None:  # it came after the last step
-            raise Stopped(stop.number)
 
     def _look(self, epoch: int, part: Part) -> None:
         """Look at the test images, at keep 1.0 and at the keep-ratio in force, and note a row."""
@@ -476,11 +568,13 @@ def deterministic() -> Iterator[None]:
         before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
         torch.use_deterministic_algorithms(True)
         memory.fill_uninitialized_memory = False  # every operation here writes all of its output
+        tried_out, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True  # the fastest that is exact
         try:
             with torch.random.fork_rng():
                 yield
         finally:
             torch.use_deterministic_algorithms(before[0])
             memory.fill_uninitialized_memory = before[1]
+            torch.backends.cudnn.benchmark = tried_out
     finally:
         _training.release()

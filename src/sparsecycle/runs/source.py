@@ -14,7 +14,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parents[1]
 CHECKOUT = PACKAGE.parents[1]
 TRAINING = (
-    *("topk", "layer", "network", "variants", "controllers", "trainer", "kernels"),
+    *("topk", "layer", "network", "variants", "controllers", "trainer", "captured", "kernels"),
     "evaluation/accuracy",
 )
 # Sets of digests that give the same numbers, each proved by golden runs, byte for byte, old source against new.

@@ -68,6 +68,43 @@ def pilot_sentence(runs: pd.DataFrame) -> str:
     return f"**Runs of the pilot so far: {len(runs)}. With the published rule: {len(gated)}, of which {passing} pass.**"
 
 
+def choice_sentence(runs: pd.DataFrame, chosen: str, before: str, epochs: int) -> str:
+    """Why the setting `chosen` is taken: it passes with both seeds, and the one that comes `before` it does not.
+
+    Raises:
+        ValueError: the records say otherwise.
+    """
+    gated = runs[runs["method"] != "dense"].set_index("varied")
+    passing = gated[(gated["cycles"] >= CYCLES) & (gated["train_accuracy"] >= ACCURACY)]
+    taken = passing.loc[[chosen]]
+    failed = gated.loc[[before]]
+    failed = failed[failed["cycles"] < CYCLES]
+    if set(taken["seed"]) != {100, 101} or failed.empty:
+        raise ValueError(f"{chosen!r} is not the first setting that passes")
+    cycles = " and ".join(f"{count:.0f}" for count in taken.sort_values("seed")["cycles"])
+    accuracy = taken["train_accuracy"].min()
+    worst = failed.sort_values("cycles").iloc[0]
+    return (
+        f"On 29 November 2026, before the first run of the study, we chose {epochs} epochs with the published scaling "
+        "and without clipping, for every arm. That is the preset `classroom` as it was declared before the pilot. "
+        f"With seeds 100 and 101 the rule goes through {cycles} cycles and ends with a training accuracy of at least "
+        f"{accuracy:.3f}. The one setting that comes before it in our order, {before}, goes through only "
+        f"{worst['cycles']:.0f} cycles with seed {worst['seed']}, so it fails."
+    )
+
+
+def idle_sentence(runs: pd.DataFrame, chosen: str) -> str:
+    """How many resets of the chosen setting came where the constraint removes almost nothing, and what that means."""
+    taken = runs[(runs["method"] != "dense") & (runs["varied"] == chosen)]
+    resets, idle = taken["resets"].sum(), taken["idle_resets"].sum()
+    return (
+        f"Of the {resets:.0f} resets in its two runs {idle:.0f} were idle: they came at a keep-ratio where "
+        "the constraint removes almost nothing. Without clipping, training itself loses accuracy now and then, and the "
+        "rule takes that for a sign of too much compression. We do not choose against it, because the published recipe "
+        "does not clip either. The study counts how often it happens."
+    )
+
+
 def pilot_paths(runs: pd.DataFrame, folder: Path = FOLDER) -> pd.DataFrame:
     """Decisions of the gated runs, with steps_per_epoch and the column "panel" that names a run; empty without any."""
     gated = runs[runs["method"] != "dense"].set_index("run")

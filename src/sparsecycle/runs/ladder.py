@@ -1,0 +1,319 @@
+"""Ways to train on a GPU, from the fastest down: each is checked on the spot, then timed.
+
+Kernels that were never run on a chip may be wrong or slow on it, and rented minutes are no time to find out by looking.
+So before a study begins, each rung is held to the reference, and the fastest that is right is taken.
+"""
+
+import math
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from pydantic import BaseModel
+from torch import Tensor
+
+from sparsecycle.captured import CAPTURED, CapturedTrainer, make_trainer
+from sparsecycle.config import RunConfig
+from sparsecycle.kernels import FUSED, VARIABLE, fused
+from sparsecycle.kernels.operators import relu_topk, rms_norm_topk, rms_norm_topk_backward
+from sparsecycle.layer import GlobalTopK, set_keep_ratio
+from sparsecycle.network import RMSNorm2d
+from sparsecycle.runs.execute import deterministic
+from sparsecycle.topk import kept_values
+from sparsecycle.trainer import Trainer, make_network
+
+# What is switched off, by rung. The first is what a GPU takes by itself.
+RUNGS: dict[str, dict[str, str]] = {
+    "recorded steps, one kernel": {},
+    "recorded steps, kernels apart": {FUSED: "0"},
+    "eager steps, one kernel": {CAPTURED: "0"},
+    "eager steps, kernels apart": {FUSED: "0", CAPTURED: "0"},
+}
+KEEP_RATIOS = (1.0, 0.5, 0.1, 0.02)
+CHECKED_STEPS = 20
+TIMED_SECONDS = {"cuda": 1.0, "cpu": 0.1}  # a CPU only rehearses
+LOSS_TOLERANCE = 0.1  # nats over `CHECKED_STEPS` steps, in which differences of rounding grow
+
+
+class Rung(BaseModel):
+    """What was seen of one rung.
+
+    Attributes:
+        name: one of `RUNGS`.
+        faults: what was wrong, none where it may be used.
+        loss_difference: largest difference of the loss to eager steps with the reference, in nats.
+        dense_ms, sparse_ms: a step at keep-ratio 1.0 and 0.1, in milliseconds.
+        pair_ms: a step of each of two networks side by side, at 0.1.
+        memory_mib: the most that one network took.
+    """
+
+    name: str
+    faults: list[str] = []
+    loss_difference: float | None = None
+    dense_ms: float | None = None
+    sparse_ms: float | None = None
+    pair_ms: float | None = None
+    memory_mib: float | None = None
+
+    def images_per_second(self, batch: int) -> float:
+        """Return that of one network or of two side by side, whichever is more in all; 0 where it must not be used."""
+        if self.faults or not self.sparse_ms:
+            return 0.0
+        return batch * max(1000 / self.sparse_ms, 2000 / self.pair_ms if self.pair_ms else 0.0)
+
+    @property
+    def at_once(self) -> int:
+        """How many networks side by side train more images a second in all."""
+        return 2 if self.pair_ms and self.sparse_ms and self.pair_ms < 2 * self.sparse_ms else 1
+
+
+def look_at(name: str, config: RunConfig, device: str, *, steps: int = 50) -> Rung:
+    """Check a rung with the network and batch of a configuration, and time it where it is right.
+
+    Args:
+        steps: how many are timed at most, three times.
+    """
+    rung = Rung(name=name)
+    with deterministic(), only(RUNGS[name]):
+        try:
+            rung.faults = check_kernels(config, device)
+            if not rung.faults:
+                rung.loss_difference = _loss_difference(config, device)
+                if not rung.loss_difference <= LOSS_TOLERANCE:
+                    rung.faults = [f"its loss differs by {rung.loss_difference:.3g} from the reference's"]
+            if not rung.faults:
+                _time(rung, config, device, steps)
+        except RuntimeError as error:  # of a chip or its compiler; a traceback would end the rental
+            rung.faults = [*rung.faults, (str(error) or type(error).__name__).splitlines()[0]]
+    return rung
+
+
+@contextmanager
+def only(switches: dict[str, str]) -> Iterator[None]:
+    """Set these variables, and none other of the switches of `RUNGS`; put all back afterwards."""
+    names = {FUSED, CAPTURED, *switches}
+    before = {name: os.environ.pop(name, None) for name in names}
+    os.environ.update(switches)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
+
+
+def check_kernels(config: RunConfig, device: str) -> list[str]:
+    """Return what is wrong with selection and gradients in the shapes of a network's layers; on random values and ties.
+
+    Selection is compared with a stable sort, bit for bit; gradients with those of the formula in float64.
+    """
+    faults = []
+    generator = torch.Generator().manual_seed(0)
+    for channels, size in _shapes(config):
+        for kind in ("random", "tied"):
+            x = torch.randn(4, channels, size, size, generator=generator)
+            x = ((2 * x).round() / 2 if kind == "tied" else x).to(device, memory_format=torch.channels_last)
+            weight, bias = torch.rand(channels, generator=generator) + 0.5, torch.randn(channels, generator=generator)
+            for keep_ratio in KEEP_RATIOS:
+                found = _faults_of(x.bfloat16(), weight.to(device), bias.to(device), keep_ratio)
+                faults += [
+                    f"{fault} ({kind} values, {channels} x {size} x {size}, keep {keep_ratio})" for fault in found
+                ]
+    return faults
+
+
+def _shapes(config: RunConfig) -> list[tuple[int, int]]:
+    """Channels and side of the inputs of the constrained layers, each once."""
+    width = config.width
+    return list(dict.fromkeys([(16, 32), (16 * width, 32), (32 * width, 16), (64 * width, 8)]))
+
+
+def _faults_of(x: Tensor, weight: Tensor, bias: Tensor, keep_ratio: float) -> list[str]:
+    """Of one layer: `x` bfloat16 (N, C, H, W) in channels_last."""
+    budget, one = (torch.tensor(value, dtype=torch.float64, device=x.device) for value in (keep_ratio, 1.0))
+    backend = os.environ.get(VARIABLE, "triton" if x.is_cuda else "auto")
+    faults = []
+    plain = x.float()
+    if not torch.equal(relu_topk(plain, budget, "sample", torch.float32, backend), _by_sorting(plain, keep_ratio)):
+        faults.append("selection is not that of a stable sort")
+    if fused(x, weight, bias, torch.bfloat16, backend) is None:
+        return faults
+    dense = rms_norm_topk(x, weight, bias, 1e-8, one, torch.float32, backend)
+    wide = [tensor.double().requires_grad_() for tensor in (x, weight, bias)]
+    scale = (wide[0].square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
+    exact = wide[0] * scale * wide[1][:, None, None] + wide[2][:, None, None]
+    if not torch.allclose(dense.double(), exact.relu(), rtol=1e-4, atol=1e-4):
+        faults.append("normalized values are not those of the formula")
+    kept = rms_norm_topk(x, weight, bias, 1e-8, budget, torch.float32, backend)
+    if not torch.equal(kept, _by_sorting(dense, keep_ratio)):
+        faults.append("selection of normalized values is not that of a stable sort")
+    upstream = torch.where(x.float().abs().amax(dim=1, keepdim=True) > 0.1, torch.randn_like(plain), 0.0).bfloat16()
+    found = rms_norm_topk_backward(upstream, kept.bfloat16(), x, weight, 1e-8, backend)
+    wanted = torch.autograd.grad(exact, wide, torch.where(kept > 0, upstream, 0.0).double())
+    for name, mine, theirs in zip(("input", "gain", "bias"), found, wanted, strict=True):
+        error = (mine.double() - theirs).norm() / theirs.norm().clamp(min=1e-9)
+        if not error < 0.01:
+            faults.append(f"the gradient of the {name} is off by {error:.2g}")
+    return faults
+
+
+def _by_sorting(x: Tensor, keep_ratio: float) -> Tensor:
+    """The k largest of each sample of relu(x): a stable sort in (C, H, W) order."""
+    rows = x.relu().flatten(1)
+    order = rows.argsort(dim=1, descending=True, stable=True)[:, : kept_values(keep_ratio, rows.shape[1])]
+    return torch.zeros_like(rows).scatter(1, order, rows.gather(1, order)).view(x.shape)
+
+
+def _loss_difference(config: RunConfig, device: str) -> float:
+    """The largest difference over some steps, in which the keep-ratio falls and is reset, to eager reference steps."""
+    here = _variant(config, "geometric", decision_steps=3, tighten=0.6, floor=0.05, learning_rate=0.01)
+
+    def losses() -> list[float]:
+        trainer = make_trainer(here, *_images(config), device=device)
+        _must_record(trainer)
+        parts = [trainer.train(step) for step in range(1, CHECKED_STEPS + 1)]
+        return [part.loss if part else math.nan for part in parts]
+
+    found = losses()
+    with only({FUSED: "0", CAPTURED: "0", VARIABLE: "reference"}):
+        wanted = losses()
+    return max(abs(one - other) for one, other in zip(found, wanted, strict=True))
+
+
+def _variant(config: RunConfig, method: str, **fields: Any) -> RunConfig:
+    """The same network and batch on few images, with another rule."""
+    kept = ("dataset", "depth", "width", "batch_size", "precision", "norm_eps", "clip_norm", "weight_decay", "momentum")
+    same = {name: getattr(config, name) for name in kept}
+    few = {"train_images": 10 * math.ceil(CHECKED_STEPS * config.batch_size / 10), "test_images": 0, "epochs": 1000}
+    return RunConfig(preset=config.preset, method=method, **(same | few | fields))
+
+
+def _images(config: RunConfig) -> tuple[Tensor, Tensor]:
+    n = _variant(config, "dense").fitted_images
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (n, 3, 32, 32), generator=generator, dtype=torch.uint8)
+    return images, torch.randint(0, 10, (n,), generator=generator)
+
+
+def _must_record(trainer: Trainer) -> None:
+    """Raise where a step was to be recorded and could not be."""
+    trainer.prepare()
+    if isinstance(trainer, CapturedTrainer) and trainer.device == "cuda" and not trainer.captured:
+        raise RuntimeError("a step cannot be recorded as a graph")
+
+
+def _time(rung: Rung, config: RunConfig, device: str, steps: int) -> None:
+    """Fill in the times of a rung; medians of three, because a chip's clock moves."""
+    images, labels = _images(config)
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    dense = make_trainer(_variant(config, "dense"), images, labels, device=device)
+    rung.dense_ms = 1000 * _seconds_a_step([dense], device, steps)
+    del dense
+    pair: list[tuple[Trainer, Any]] = []
+    for _ in range(2):
+        stream: Any = torch.cuda.Stream() if device == "cuda" else None  # type: ignore[no-untyped-call]
+        with torch.cuda.stream(stream):
+            trainer = make_trainer(_variant(config, "fixed", keep_ratio=0.1), images, labels, device=device)
+            _must_record(trainer)
+        _wait(device)
+        if not pair:
+            rung.sparse_ms = 1000 * _seconds_a_step([trainer], device, steps, [stream])
+            rung.memory_mib = torch.cuda.max_memory_allocated() / 2**20 if device == "cuda" else None
+        pair.append((trainer, stream))
+    trainers, streams = zip(*pair, strict=True)
+    rung.pair_ms = 1000 * _seconds_a_step(list(trainers), device, steps, list(streams))
+
+
+def _seconds_a_step(trainers: list[Trainer], device: str, steps: int, streams: list[Any] | None = None) -> float:
+    def train(trainer: Trainer, stream: Any, count: int) -> None:
+        with torch.cuda.stream(stream):
+            trainer.train(trainer.step + count)
+
+    def seconds(count: int) -> float:
+        _wait(device)
+        begin = time.perf_counter()
+        list(threads.map(train, trainers, streams or [None] * len(trainers), [count] * len(trainers)))
+        _wait(device)
+        return (time.perf_counter() - begin) / count
+
+    with ThreadPoolExecutor(len(trainers)) as threads:
+        seconds(2)
+        count = max(2, min(steps, int(TIMED_SECONDS[device] / seconds(2))))
+        return statistics.median(seconds(count) for _ in range(3))
+
+
+def _wait(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def chip(device: str) -> dict[str, float]:
+    """Return the rates that the chip itself reaches: matrix products in TFLOP/s (bfloat16) and copies in TB/s."""
+    size, count = (8192, 10) if device == "cuda" else (512, 2)
+    one = torch.randn(size, size, device=device).bfloat16()
+    place, source = (torch.zeros(2**29 if device == "cuda" else 2**20, device=device) for _ in range(2))
+
+    def seconds(work: Callable[[], Any]) -> float:
+        work()
+        _wait(device)
+        begin = time.perf_counter()
+        for _ in range(count):
+            work()
+        _wait(device)
+        return (time.perf_counter() - begin) / count
+
+    products, copies = seconds(lambda: one @ one), seconds(lambda: place.copy_(source))
+    return {"tflops": 2 * size**3 / products / 1e12, "tb_per_second": 2 * place.nbytes / copies / 1e12}
+
+
+def step_tflop(config: RunConfig) -> float:
+    """Return the arithmetic of a training step's convolutions and its head, in TFLOP: three times a forward pass."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = make_network(config)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.zeros(1, 3, 32, 32))
+    return 3e-12 * int(counter.get_total_flops()) * config.batch_size
+
+
+def layers_ms(config: RunConfig, device: str, keep_ratio: float, repeats: int = 20) -> float:
+    """Return the time of norm, ReLU and selection of all layers, forward, one batch in bfloat16, in milliseconds.
+
+    Recorded as one graph on a GPU, so that only the chip's own work is timed.
+    """
+    model = make_network(config).to(device)
+    set_keep_ratio(model, keep_ratio)
+    seen: list[tuple[RMSNorm2d, GlobalTopK, Tensor]] = []
+    norms = [module for module in model.modules() if isinstance(module, RMSNorm2d)]
+    layers = [module for module in model.modules() if isinstance(module, GlobalTopK)]
+    for norm in norms:
+        norm.register_forward_pre_hook(lambda module, inputs: seen.append((module, layers[len(seen)], inputs[0])))
+    batch = torch.randn(config.batch_size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
+    with torch.no_grad(), torch.autocast(device, torch.bfloat16):
+        model(batch)
+    inputs = [(norm, layer, x.bfloat16().to(memory_format=torch.channels_last)) for norm, layer, x in seen]
+
+    def work() -> None:
+        for norm, layer, x in inputs:
+            rms_norm_topk(x, norm.weight, norm.bias, norm.eps, layer.budget, torch.bfloat16, "auto")
+
+    with torch.no_grad():
+        work()
+        if device == "cuda":
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph):
+                work()
+            work = graph.replay
+        _wait(device)
+        begin = time.perf_counter()
+        for _ in range(repeats):
+            work()
+        _wait(device)
+    return 1000 * (time.perf_counter() - begin) / repeats

@@ -1,0 +1,316 @@
+"""A GPU that is rented by the minute, used to the last second: `sparsecycle gpu`.
+
+The ways to train on it are checked and timed, the fastest right one trains the study's missing runs in order until the
+time is over, and what came of it lies in a folder that can be carried away: a report, and everything else in parts. The
+same command goes on, on the same machine or, with the parts unpacked, on another one.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from collections.abc import Callable, Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from sparsecycle.config import RunConfig
+from sparsecycle.errors import InputError
+from sparsecycle.files import write_atomically
+from sparsecycle.runs import ladder
+from sparsecycle.runs.checkpoints import checkpoint_files
+from sparsecycle.runs.execute import resolve_device, train_together
+from sparsecycle.runs.folders import run_folder
+from sparsecycle.runs.records import FILES
+from sparsecycle.runs.source import source_digest
+from sparsecycle.runs.stopping import StopRequest, stop_requests
+from sparsecycle.runs.studies import progress
+
+PART_BYTES = 15 * 10**6
+SAVING_SECONDS = 20.0  # kept back for the last checkpoint and the parts
+LOOKING_SHARE = 0.25  # of the time that may pass before no slower rung is looked at
+EXPECTED = {"layers_ms": 0.7, "sparse_ms": 4.0, "images_per_second": 32_000, "images_per_second_two": 40_000}
+
+
+class Looked(BaseModel):
+    """What was seen of this machine, kept beside the runs so that the next call does not look again.
+
+    Attributes:
+        machine: names of the GPU and of the versions.
+        source: digest of the training source.
+        chip: see `ladder.chip`.
+        layers_ms: norm, ReLU and selection of all layers, forward, at keep-ratio 0.1; and at 1.0.
+    """
+
+    machine: str
+    source: str
+    network: str
+    rungs: list[ladder.Rung]
+    chip: dict[str, float]
+    layers_ms: float | None = None
+    layers_dense_ms: float | None = None
+
+    @property
+    def best(self) -> ladder.Rung | None:
+        """The fastest rung that is right."""
+        right = [rung for rung in self.rungs if not rung.faults]
+        return max(right, key=lambda rung: rung.images_per_second(1), default=None)
+
+
+def rent(
+    configs: Sequence[RunConfig],
+    *,
+    minutes: float,
+    into: Path,
+    data_dir: str | Path | None = None,
+    output_dir: Path = Path("runs"),
+    device: str = "cuda",
+    most_mb: float = 60.0,
+    look_only: bool = False,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Train the runs of `configs` that are missing, in order, for so many minutes; return the report.
+
+    Args:
+        into: folder for what is to be carried away: report.md and parts of at most 15 MB, `most_mb` in all. Records
+            come first, then the checkpoints of runs under way, then weights of finished runs, as far as they fit.
+        output_dir: folder of runs, which stays on the machine.
+        look_only: train nothing; the images need not be there yet.
+
+    Raises:
+        InputError: no GPU, no rung that is right, or as `train`.
+    """
+    begin = time.monotonic()
+    deadline = begin + 60 * minutes - SAVING_SECONDS
+    if deadline <= begin:
+        raise InputError(f"minutes is {minutes:g}, but must be above {SAVING_SECONDS / 60:.2g}: saving takes a moment")
+    if not configs:
+        raise InputError("the study has no run")
+    device = resolve_device(device)
+    lines: list[str] = []
+    looked = None
+
+    def note(text: str) -> None:
+        lines.append(f"{time.monotonic() - begin:6.1f} s  {text}")
+        say(lines[-1])
+
+    try:
+        looked = look(configs[0], device, output_dir, note, seconds=LOOKING_SHARE * 60 * minutes)
+        best = looked.best
+        if best is None:
+            faults = "; ".join(f"{rung.name}: {rung.faults[0]}" for rung in looked.rungs)
+            raise InputError(f"no way to train on this machine gives right results ({faults})")
+        note(f"chosen: {best.name}, {best.at_once} at once")
+        with ladder.only(ladder.RUNGS[best.name]), stop_requests() as stop:
+            if look_only:
+                _stop(stop)
+            timer = threading.Timer(max(0.0, deadline - time.monotonic()), _stop, [stop])
+            timer.daemon = True
+            timer.start()
+            try:
+                _train(configs, best.at_once, stop, note, data_dir=data_dir, output_dir=output_dir, device=device)
+            finally:
+                timer.cancel()
+    finally:
+        left_out = pack(configs, output_dir, into, most_mb)
+        for name in left_out:
+            note(f"left behind, for want of room: {name}")
+        write_atomically(into / "log.txt", "\n".join([*lines, ""]).encode())
+        if looked:
+            write_atomically(into / "report.md", describe(looked, configs, output_dir).encode())
+    return into / "report.md"
+
+
+def _stop(stop: StopRequest) -> None:
+    if stop.number is None:
+        stop.number = signal.SIGTERM
+
+
+def look(config: RunConfig, device: str, output_dir: Path, note: Callable[[str], None], *, seconds: float) -> Looked:
+    """Return what was seen of this machine, of an earlier call where that was the same machine and source.
+
+    Each rung is looked at in a process of its own, because an error of a GPU leaves its process without one.
+    """
+    import torch
+
+    name = torch.cuda.get_device_name() if device == "cuda" else "cpu"
+    machine = f"{name}, torch {torch.__version__}, CUDA {torch.version.cuda}"
+    network = f"WRN-{config.depth}-{config.width}, batch {config.batch_size}, {config.precision}"
+    kept = output_dir / "ladder.json"
+    try:
+        before = Looked.model_validate_json(kept.read_bytes())
+        if (before.machine, before.source, before.network) == (machine, source_digest(), network) and before.best:
+            note("this machine was looked at before")
+            return before
+    except (OSError, ValidationError):
+        pass
+    note(f"{machine}; {network}")
+    begin = time.monotonic()
+    rungs: list[ladder.Rung] = []
+    for name in ladder.RUNGS:
+        if any(not rung.faults for rung in rungs) and time.monotonic() - begin > seconds:
+            break
+        rungs.append(_in_own_process(name, config, device, seconds))
+        note(_told(rungs[-1], config))
+    looked = Looked(machine=machine, source=source_digest(), network=network, rungs=rungs, chip=ladder.chip(device))
+    if looked.best and "one kernel" in looked.best.name and device == "cuda":
+        looked.layers_ms = ladder.layers_ms(config, device, 0.1)
+        looked.layers_dense_ms = ladder.layers_ms(config, device, 1.0)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    write_atomically(kept, looked.model_dump_json(indent=1).encode())
+    return looked
+
+
+def _in_own_process(name: str, config: RunConfig, device: str, seconds: float) -> ladder.Rung:
+    given = {"name": name, "config": config.model_dump(mode="json"), "device": device}
+    script = "import sys; from sparsecycle.runs.rental import _look_at; _look_at(sys.argv[1])"
+    command = [sys.executable, "-c", script, json.dumps(given)]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        return ladder.Rung(name=name, faults=[f"not seen to the end within {seconds:.0f} s"])
+    try:
+        return ladder.Rung.model_validate_json(done.stdout.splitlines()[-1])
+    except (IndexError, ValidationError):
+        last = (done.stderr.strip() or f"its process ended with status {done.returncode}").splitlines()[-1]
+        return ladder.Rung(name=name, faults=[last])
+
+
+def _look_at(given: str) -> None:
+    """In a process of its own: print what was seen of a rung as its last line."""
+    values = json.loads(given)
+    rung = ladder.look_at(values["name"], RunConfig(**values["config"]), values["device"])
+    print(rung.model_dump_json())
+
+
+def _told(rung: ladder.Rung, config: RunConfig) -> str:
+    if rung.faults:
+        return f"{rung.name}: NOT USED, {'; '.join(rung.faults[:3])}"
+    steps = f"{rung.dense_ms:.2f} ms a dense step, {rung.sparse_ms:.2f} at keep 0.1, {rung.pair_ms:.2f} for two"
+    speed = f"{rung.images_per_second(config.batch_size):,.0f} images/s"
+    return f"{rung.name}: {steps}, {speed}, losses within {rung.loss_difference:.1g}"
+
+
+def _train(
+    configs: Sequence[RunConfig], at_once: int, stop: StopRequest, note: Callable[[str], None], **places: Any
+) -> None:
+    """Train what is missing, in order, until `stop`; a run whose path another one makes waits for that one."""
+    output_dir = places["output_dir"]
+    while stop.number is None:
+        missing = [run.config for run in progress(configs, output_dir) if run.open]
+        ready = [config for config in missing if _can_begin(config, output_dir)][:at_once]
+        if not ready:
+            break
+        for record in train_together(ready, stop, started=lambda name: note(f"trains {name}"), **places):
+            note(record.summary())
+
+
+def _can_begin(config: RunConfig, output_dir: Path) -> bool:
+    if config.path_from is None:
+        return True
+    return (run_folder(config, output_dir).parent / config.path_from / "record.json").exists()
+
+
+def pack(configs: Sequence[RunConfig], output_dir: Path, into: Path, most_mb: float) -> list[str]:
+    """Write what came of the runs into `into`, as parts of one archive; return what did not fit.
+
+    Put together again by `cat results.tar.* | tar x -C FOLDER`.
+    """
+    first, later, last = [], [], []
+    for config in configs:
+        folder = run_folder(config, output_dir)
+        if (folder / "record.json").exists():
+            first += [folder / name for name in FILES if name != "model.safetensors" and (folder / name).exists()]
+            last += [path for path in [folder / "model.safetensors"] if path.exists()]
+        else:
+            later += checkpoint_files(folder)[:1]
+    if (output_dir / "ladder.json").exists():
+        first.insert(0, output_dir / "ladder.json")
+    room, left_out, buffer = most_mb * 1e6 - tarfile.RECORDSIZE, [], BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as archive:
+        for path in [*first, *later, *last]:
+            name = path.relative_to(output_dir).as_posix()
+            if buffer.tell() + path.stat().st_size + 2048 > room:
+                left_out.append(name)
+            else:
+                archive.add(path, name)
+    into.mkdir(parents=True, exist_ok=True)
+    for old in into.glob("results.tar.*"):
+        old.unlink()
+    content = buffer.getvalue()
+    for number, start in enumerate(range(0, len(content), PART_BYTES)):
+        write_atomically(into / f"results.tar.{number:02d}", content[start : start + PART_BYTES])
+    return left_out
+
+
+def describe(looked: Looked, configs: Sequence[RunConfig], output_dir: Path) -> str:
+    """Return the report in Markdown: the machine, the rungs, the targets, and how far each run is."""
+    config, best = configs[0], looked.best
+    work = ladder.step_tflop(config)
+    rows = [
+        f"| {rung.name} | {'; '.join(rung.faults) if rung.faults else 'yes'} | {_number(rung.dense_ms)} "
+        f"| {_number(rung.sparse_ms)} | {_number(rung.pair_ms)} | {rung.images_per_second(config.batch_size):,.0f} "
+        f"| {_number(rung.loss_difference, '.2g')} | {_number(rung.memory_mib, ',.0f')} |"
+        for rung in looked.rungs
+    ]
+    lines = [
+        "# Report of a rented GPU",
+        "",
+        f"{looked.machine}. {looked.network}. The chip itself: {looked.chip['tflops']:.0f} TFLOP/s in bfloat16 matrix "
+        f"products, {looked.chip['tb_per_second']:.2f} TB/s in copies.",
+        "",
+        "| way to train | right | ms a step, dense | keep 0.1 | two at keep 0.1 | images/s | loss differs by | MiB |",
+        "|---|---|---|---|---|---|---|---|",
+        *rows,
+        "",
+    ]
+    if best and best.sparse_ms and best.dense_ms and best.pair_ms:
+        single, pair = 1000 * config.batch_size / best.sparse_ms, 2000 * config.batch_size / best.pair_ms
+        lines += [
+            f"Chosen: {best.name}, {best.at_once} at once.",
+            "",
+            "| measured | value | expected |",
+            "|---|---|---|",
+            f"| norm, ReLU and selection of all layers, forward, keep 0.1 | {_number(looked.layers_ms)} ms "
+            f"| at most {EXPECTED['layers_ms']} ms |",
+            f"| the same over keep 1.0 | {_ratio(looked.layers_ms, looked.layers_dense_ms)} | at most 2 |",
+            f"| a step at keep 0.1 | {best.sparse_ms:.2f} ms | at most {EXPECTED['sparse_ms']} ms |",
+            f"| the same over dense | {best.sparse_ms / best.dense_ms:.2f} | at most 1.15 |",
+            f"| images a second, one network | {single:,.0f} | {EXPECTED['images_per_second']:,} |",
+            f"| two at once | {pair:,.0f} | {EXPECTED['images_per_second_two']:,} |",
+            f"| of the chip's matrix rate | {1000 * work / best.sparse_ms / looked.chip['tflops']:.0%} | |",
+            "",
+        ]
+    lines += [
+        "| run | status | training s | images/s | last | best, as reported | clean |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for run in progress(configs, output_dir):
+        made = run.record
+        values = [""] * 5
+        if made:
+            seen, metrics = made["provenance"], made["metrics"]
+            values = [f"{seen['training_seconds']:.0f}", f"{seen['images_per_second']:,.0f}"]
+            names = ("last_accuracy", "best_accuracy", "clean_accuracy")
+            values += [_number(metrics.get(name), ".4f") for name in names]
+        lines.append(f"| {run.name} | {run.status} | {' | '.join(values)} |")
+    lines += [
+        "",
+        "What was made: `cat results.tar.* | tar x -C FOLDER`, then `sparsecycle verify FOLDER` and `sparsecycle merge "
+        "FOLDER --into data/runs`. A run under way goes on with the same command where FOLDER is its `--output-dir`.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: float | None, form: str = ".2f") -> str:
+    return "" if value is None else format(value, form)
+
+
+def _ratio(one: float | None, other: float | None) -> str:
+    return "" if not one or not other else f"{one / other:.2f}"

@@ -1,0 +1,187 @@
+"""A rented GPU, rehearsed on a CPU: ways to train are checked, runs are stopped in time, carried away and continued."""
+
+import io
+import os
+import shlex
+import subprocess
+import sys
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from conftest import ROOT
+from sparsecycle import RunConfig, train
+from sparsecycle.errors import InputError
+from sparsecycle.runs import ladder, rental
+from sparsecycle.runs.execute import train_together
+from sparsecycle.runs.folders import run_folder, run_name
+from sparsecycle.runs.records import RunRecord
+from sparsecycle.runs.stopping import StopRequest
+from tiny_cifar import tiny_splits
+
+# Several networks in one process.
+
+
+def test_networks_trained_together_have_the_numbers_of_those_trained_alone(tiny: Any, tmp_path: Path) -> None:
+    configs = [tiny("dense"), tiny("accuracy_gated", seed=1)]
+    together = train_together(configs, StopRequest(), output_dir=tmp_path / "together", device="cpu")
+    for config, record in zip(configs, together, strict=True):
+        assert record.results() == train(config, output_dir=tmp_path / "alone", device="cpu", progress=False).results()
+    again = train_together(configs, StopRequest(), output_dir=tmp_path / "together", device="cpu")
+    assert [record.provenance.ended for record in again] == [record.provenance.ended for record in together]
+
+
+def test_what_draws_at_random_while_it_trains_is_trained_alone(tiny: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"dense-seed0-.*dropout=0.1.* draws at random while it trains"):
+        train_together([tiny("dense", dropout=0.1)], StopRequest(), output_dir=tmp_path, device="cpu")
+
+
+# The ladder.
+
+
+def test_a_rung_that_selects_wrongly_is_found(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = tiny("dense")
+    assert ladder.check_kernels(config, "cpu") == []
+    monkeypatch.setattr(ladder, "relu_topk", lambda x, *_: torch.where(x.relu() > 0.5, x, 0.0))
+    faults = ladder.check_kernels(config, "cpu")
+    assert "selection is not that of a stable sort (tied values, 16 x 32 x 32, keep 0.1)" in faults
+
+
+def test_a_rung_whose_losses_go_another_way_is_found(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "check_kernels", lambda *_: [])
+    monkeypatch.setattr(ladder, "_loss_difference", lambda *_: 0.3)
+    assert ladder.look_at("eager steps, one kernel", tiny("dense"), "cpu").faults == [
+        "its loss differs by 0.3 from the reference's"
+    ]
+
+
+def test_a_rung_whose_process_dies_is_told_and_the_next_is_taken(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = rental._in_own_process
+
+    def played(name: str, config: RunConfig, device: str, seconds: float) -> ladder.Rung:
+        if "one kernel" in name:
+            monkeypatch.setattr(sys, "executable", "/bin/false")
+            return real(name, config, device, seconds)
+        return ladder.Rung(name=name, loss_difference=0.0, dense_ms=3.0, sparse_ms=4.0, pair_ms=9.0)
+
+    monkeypatch.setattr(rental, "_in_own_process", played)
+    lines: list[str] = []
+    looked = rental.look(tiny("dense"), "cpu", tmp_path, lines.append, seconds=100)
+    assert "recorded steps, one kernel: NOT USED, its process ended with status 1" in lines
+    assert looked.best is not None
+    assert (looked.best.name, looked.best.at_once) == ("recorded steps, kernels apart", 1)
+    assert looked.best.images_per_second(128) == 128 / 0.004
+
+
+# A rental.
+
+
+def unpacked(into: Path, folder: Path) -> Path:
+    content = b"".join(part.read_bytes() for part in sorted(into.glob("results.tar.*")))
+    with tarfile.open(fileobj=io.BytesIO(content)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def test_a_rental_ends_in_time_and_goes_on_on_another_machine(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The look is a real one; the second rental begins with what the first one let be carried away."""
+    monkeypatch.setattr(rental, "SAVING_SECONDS", 0.0)
+    monkeypatch.setattr(ladder, "RUNGS", {"recorded steps, one kernel": {}})
+    long = tiny("accuracy_gated", epochs=300, evaluate_every=100)
+    configs = [tiny("dense"), long, tiny("replay", epochs=2, path_from=run_name(long)[6:], shuffled=False)]
+    lines: list[str] = []
+    rental.look(configs[0], "cpu", tmp_path / "first", lines.append, seconds=200)
+    places = {"output_dir": tmp_path / "first", "into": tmp_path / "away", "device": "cpu", "say": lines.append}
+    report = rental.rent(configs, minutes=0.05, **places).read_text()
+    assert any("this machine was looked at before" in line for line in lines)
+    assert "| interrupted |" in report
+    assert "| missing |" in report  # the path that it replays is not there yet
+    moved = unpacked(tmp_path / "away", tmp_path / "second")
+    assert len(list(moved.rglob("checkpoint-*"))) == 1
+    report = rental.rent(configs, minutes=5, **(places | {"output_dir": moved, "into": tmp_path / "there"})).read_text()
+    assert report.count("| done |") == 3
+    back = unpacked(tmp_path / "there", tmp_path / "back")
+    for config in configs:
+        alone = train(config, output_dir=tmp_path / "alone", device="cpu", progress=False)
+        assert RunRecord.read(run_folder(config, back)).results() == alone.results()
+
+
+def test_parts_hold_what_fits_records_first(tiny: Any, tmp_path: Path) -> None:
+    config = tiny("dense")
+    train(config, output_dir=tmp_path / "runs", device="cpu", progress=False)
+    left = rental.pack([config], tmp_path / "runs", tmp_path / "away", most_mb=0.2)
+    assert [name.rsplit("/")[-1] for name in left] == ["model.safetensors"]
+    assert RunRecord.read(run_folder(config, unpacked(tmp_path / "away", tmp_path / "back"))).config["seed"] == 0
+    assert sum(part.stat().st_size for part in (tmp_path / "away").iterdir()) <= 200_000
+
+
+def test_too_little_time_is_refused(tiny: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"minutes is 0.3, but must be above 0.33: saving takes a moment"):
+        rental.rent([tiny("dense")], minutes=0.3, into=tmp_path / "away", output_dir=tmp_path, device="cpu")
+
+
+# What is carried there.
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.syspath_prepend(ROOT / "workflow")
+    return pytest.importorskip("rental")
+
+
+def test_a_rental_is_laid_out_in_calls_that_the_command_line_takes(
+    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The images are a stand-in. The last folder alone holds a library that runs."""
+    from sparsecycle.cli import parser
+    from sparsecycle.data.sheets import write_sheets
+
+    monkeypatch.setattr("sparsecycle.data.sheets.TILES_PER_SHEET", 10)
+    (tmp_path / "data" / "cifar10").mkdir(parents=True)
+    write_sheets(tmp_path / "data" / "cifar10", tiny_splits())
+    known = script._git
+    monkeypatch.setattr(script, "_git", lambda *words: "" if words[0] == "status" else known(*words))
+    (tmp_path / "into" / "wheels").mkdir(parents=True)
+    assert script.main([str(tmp_path / "into"), "--minutes", "15", "--data-dir", str(tmp_path / "data")]) == 0
+    told = capsys.readouterr().out.split("\n\n")[:3]
+    sheets: list[str] = []
+    for number, call in enumerate(told, 1):
+        folder = tmp_path / "into" / f"call-{number}"
+        first, command = call.splitlines()
+        assert first.startswith(f"call-{number}, at most ")
+        words = shlex.split(command.partition("sparsecycle.cli ")[2])
+        options = parser().parse_args(words)
+        assert 60 * options.minutes <= int(first.split()[3])
+        assert options.look is (number == 1)
+        assert (folder / "workflow" / "studies.yaml").exists()
+        assert (folder / "wheels").is_dir()
+        sheets += [path.name for path in folder.glob("images/*.webp")]
+    assert sorted(sheets) == sorted(path.name for path in (tmp_path / "data" / "cifar10").glob("*.webp"))
+    shown = [sys.executable, "-m", "sparsecycle.cli", "study"]
+    environment = {"PYTHONPATH": "src", "PATH": os.environ["PATH"]}
+    done = subprocess.run(shown, cwd=folder, env=environment, capture_output=True, text=True)
+    assert "paper100" in done.stdout, done.stderr
+
+
+def test_uncommitted_source_and_too_few_minutes_are_refused(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(script, "_git", lambda *_: " M src/sparsecycle/topk.py")
+    with pytest.raises(InputError, match="not committed"):
+        script.lay_out(Path("into"), 15, "paper100", None)
+    with pytest.raises(InputError, match=r"minutes is 5, but must be at least 6\.0"):
+        script.lay_out(Path("into"), 5, "paper100", None)
+
+
+def test_packages_that_are_missing_on_a_machine_are_named_at_once() -> None:
+    environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]}
+    bare = [sys.executable, "-S", "-m", "sparsecycle.cli", "gpu"]  # without installed packages
+    done = subprocess.run(bare, env=environment, capture_output=True, text=True)
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("sparsecycle needs pydantic, pyyaml, safetensors, filelock, numpy")
