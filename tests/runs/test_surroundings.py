@@ -192,7 +192,7 @@ def test_float16_on_a_cpu_says_that_it_is_slow(
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sparsecycle.runs.execute.Trainer", stop)
+    monkeypatch.setattr("sparsecycle.runs.execute.make_trainer", stop)
     slow = RunConfig(preset="smoke", method="dense", precision="float16", **SMALL)
     with pytest.raises(KeyboardInterrupt):
         train(slow, output_dir=tmp_path, device="cpu", progress=False)
