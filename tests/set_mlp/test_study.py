@@ -62,7 +62,7 @@ def test_a_study_is_made_once_two_at_a_time_and_compared(
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines() == ["tiny: 3 runs, 3 there before, 0 made"]
     assert main(["set", "compare", output]) == 2
-    assert "no finished run in these folders" in capsys.readouterr().err
+    assert "every run in these folders has overrides: make one without" in capsys.readouterr().err
 
 
 def test_a_record_of_another_configuration_is_told_and_left_alone(grid: Path, tmp_path: Path) -> None:
