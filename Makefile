@@ -4,7 +4,7 @@ BIN := .venv/bin
 READY := .venv/ready
 METHODS := dense accuracy_gated epoch_gated
 STUDY ?= smoke
-JOBS ?= 2
+JOBS ?= auto
 SHELL := /bin/bash
 # What the user has set up for matplotlib and IPython stays out of our figures and cells.
 export MPLCONFIGDIR := $(CURDIR)/_build/profile/matplotlib

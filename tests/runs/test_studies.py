@@ -12,10 +12,12 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from sparsecycle import train
+from sparsecycle import RunConfig, train
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
+from sparsecycle.runs import side_by_side
 from sparsecycle.runs.folders import run_folder, run_name
+from sparsecycle.runs.records import RunRecord
 from sparsecycle.runs.studies import Studies, jobs, progress
 from sparsecycle.runs.writing import is_being_written
 
@@ -125,6 +127,8 @@ def test_the_study_is_made_and_its_commands_and_table_say_so(
     table = tmp_path / "table.csv"
     assert main([*arguments, "--jobs", "3", "--table", str(table)]) == 0
     assert capsys.readouterr().out.splitlines()[-1] == "tiny: 3 runs, 1 there before, 2 made"
+    records = [RunRecord.read(path.parent) for path in (tmp_path / "my runs").rglob("record.json")]
+    assert sorted(str(record.provenance.at_once) for record in records) == ["2", "2", "None"]  # one was made alone
     assert len(table.read_text(encoding="utf-8").splitlines()) == 4
     assert main([*arguments, "--commands"]) == 0 and capsys.readouterr().out == ""
 
@@ -150,3 +154,27 @@ def test_the_workflow_goes_on_after_snakemake_was_killed(file: Path, tmp_path: P
     assert {run.status for run in progress(Studies.read(file).configurations("one"), output)} == {"done"}
     again = subprocess.run([*command, "--dry-run"], env=environment, capture_output=True, text=True, check=True)
     assert "Nothing to be done" in again.stdout + again.stderr
+
+
+@pytest.mark.parametrize(
+    ("rates", "cores", "best"),
+    [
+        ({1: 100.0, 2: 190.0, 4: 200.0}, 4, 2),  # four are hardly faster than two
+        ({1: 100.0, 2: 105.0}, 4, 1),
+        ({1: 100.0, 2: 190.0, 4: 360.0}, 4, 4),
+        ({1: 100.0, 2: 0.0}, 4, 1),  # two do not fit into the memory
+        ({1: 100.0}, 1, 1),
+    ],
+)
+def test_as_many_runs_are_made_at_a_time_as_pays(
+    rates: dict[int, float], cores: int, best: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(side_by_side, "_cores", lambda: cores)
+    monkeypatch.setattr(side_by_side, "_images_per_second", lambda _, at_once: rates[at_once])
+    assert side_by_side.best_at_once(RunConfig(preset="smoke", method="dense"), 100) == (best, rates)
+
+
+def test_how_fast_a_machine_trains_is_measured_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(side_by_side, "SECONDS", 0.2)
+    monkeypatch.setattr(side_by_side, "STARTING_SECONDS", 0.0)
+    assert side_by_side._images_per_second(RunConfig(preset="smoke", method="dense"), 1) > 1.0

@@ -24,3 +24,8 @@ def file_of_studies(given: str, default: str) -> Path:
     if not (CHECKOUT / default).exists():
         raise InputError("studies come with a checkout of the project, and none is around: give a file with --file")
     return CHECKOUT / default
+
+
+def whole_or_auto(text: str) -> int | str:
+    """Return a whole number, or "auto"."""
+    return text if text == "auto" else whole(text)

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsecycle.errors import InputError
 from sparsecycle.progress import progress_bar
+from sparsecycle.runs.provenance import AT_ONCE
 from sparsecycle.runs.stopping import Stopped, stop_requests
 
 if TYPE_CHECKING:
@@ -127,8 +128,9 @@ def launch(
         desc=title,
         bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
     )
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)  # inherited by the process that the others are forked from
+    given = ONE_THREAD | {AT_ONCE: str(min(at_once, max(1, len(jobs))))}
+    before = {name: os.environ.get(name) for name in given}
+    os.environ.update(given)  # inherited by the process that the others are forked from
     try:
         with bar, stop_requests() as stop:
             told_to_stop = False

@@ -19,6 +19,7 @@ __all__ = ["CHECKOUT", "HARMLESS", "PACKAGE", "Provenance", "environment", "git_
 __all__ += ["source_digest"]
 
 GIT_SECONDS = 60.0  # that it may take; then the revision stays unknown
+AT_ONCE = "SPARSECYCLE_AT_ONCE"  # by which a launcher tells its runs how many are made side by side
 # Of the machine; another one on resuming changes rounding, not what is computed.
 HARMLESS = ("threads", "device", "cpu", "torch", "backend")
 
@@ -31,6 +32,7 @@ class Provenance(BaseModel):
         data_sha256: of the images and labels.
         path_sha256: of the keep-ratios that `replay` followed.
         backend: of the constraint, and its version.
+        at_once: runs that a launcher made side by side, one thread each; None for a run that was started alone.
         peak_memory_mib: None where the system does not tell.
         changed: what of the machine differed when the run was resumed, such as {"threads": "2, then 1"}.
     """
@@ -53,6 +55,7 @@ class Provenance(BaseModel):
     precision: str
     deterministic: bool
     backend: str | None = None
+    at_once: int | None = None
     started: str
     ended: str
     wall_seconds: float
@@ -82,6 +85,7 @@ def environment(device: str, precision: str, deterministic: bool) -> dict[str, A
         "precision": precision,
         "deterministic": deterministic,
         "backend": served_by(device),
+        "at_once": int(told) if (told := os.environ.get(AT_ONCE, "")).isdecimal() else None,
     }
 
 
