@@ -178,6 +178,8 @@ def _untouched(module: nn.Module, kind: type[nn.Module], forward: Callable[..., 
 def _fuses(norm: Any, topk: Any, x: Tensor) -> bool:
     if topk.scope != "sample" or norm.eps is None or torch.compiler.is_compiling():
         return False
+    if topk.budget.device != x.device:
+        return False  # of weights that were assigned to a model made elsewhere: the layer copes
     if any(is_transformed(one) for one in (x, norm.weight, norm.bias)):
         return False
     return fused(x, norm.weight, norm.bias, autocast_dtype(x.device.type), topk.backend) is not None

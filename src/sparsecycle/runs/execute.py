@@ -488,7 +488,7 @@ class _Run:
                 ended=now(),
                 wall_seconds=self.wall_seconds,
                 training_seconds=training_seconds,
-                images_per_second=trainer.step * config.batch_size / training_seconds,
+                images_per_second=trainer.step * config.batch_size / max(training_seconds, 1e-9),
                 peak_memory_mib=peak_memory_mib(self.device),
                 resumes=state.resumes,
                 changed=state.changed,
@@ -563,7 +563,8 @@ def deterministic() -> Iterator[None]:
     if not _training.acquire(blocking=False):
         raise InputError("another run is under way in this process: wait for it, or start this one in its own process")
     try:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # must be there before CUDA starts
+        if not os.environ.get("CUBLAS_WORKSPACE_CONFIG"):
+            os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # must be there before CUDA starts
         memory: Any = torch.utils.deterministic
         before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
         torch.use_deterministic_algorithms(True)
