@@ -171,7 +171,7 @@ def _untouched(module: nn.Module, kind: type[nn.Module], forward: Callable[..., 
         *(nn_module._global_backward_hooks, nn_module._global_backward_pre_hooks),
     )
     same = type(module) is kind and kind.__call__ is _CALL and kind.forward is forward
-    patched = {"forward", "_constrain"} & vars(module).keys() or module._compiled_call_impl is not None
+    patched = "forward" in vars(module) or "_constrain" in vars(module) or module._compiled_call_impl is not None
     return same and not patched and not any(hooks)
 
 
