@@ -127,6 +127,11 @@ def markdown_table(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def folded(title: str, content: str) -> str:
+    """Markdown that is folded away under a title until a reader opens it."""
+    return f"<details>\n<summary>{html.escape(title)}</summary>\n\n{content}\n\n</details>"
+
+
 class linked_table:  # noqa: N801 (reads as what it puts on the page)
     """A frame for a notebook's output, labels of its index as links.
 

@@ -349,7 +349,7 @@ def rungs_table(looked: Looked) -> str:
 
 
 def expectations(looked: Looked | None = None) -> list[tuple[str, str, str]]:
-    """Return what was measured of the best rung, "" where it was not, beside what is expected: what, measured, expected."""
+    """Return what it is, what was measured of the best rung ("" where it was not), and what is expected."""
     measured = looked.measured() if looked else {}
     return [
         (what, _in(unit, measured.get(name)), f"at {'least' if unit == 'images/s' else 'most'} {_in(unit, bound)}")

@@ -24,12 +24,14 @@ def main(repeats: int = 11) -> int:
     sizes = [Step(*size, step.precision) for size in (GPU_SIZES if device == "cuda" else CPU_SIZES)]
     torch.compiler.config.force_disable_caches = True  # what an earlier call compiled would hide the wait for it
     warnings.filterwarnings("ignore", message="dynamo_pgo force disabled")  # says just that
+    paper = [] if device == "cuda" else [Step.of_preset("paper")]  # on a GPU it is the step measured in every manner
     started, begin = now(), time.perf_counter()
     left_out: list[str] = []
     measurements: list[Measurement] = []
     parts: dict[str, Callable[[], list[Measurement]]] = {
         "a training step": lambda: measure_steps(step, device, 2 * repeats, left_out),
         "other sizes": lambda: measure_scaling(sizes, device, 5),
+        "the paper's network": lambda: measure_scaling(paper, device, 2),
         "limits": lambda: measure_limits(step, device, repeats),
         "memory": lambda: measure_memory(step, device),
         "one layer": lambda: measure_layer(device, repeats),

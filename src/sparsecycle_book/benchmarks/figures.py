@@ -95,7 +95,7 @@ def step_cost(record: BenchmarkRecord, case: str) -> Figure:
         ]
     limits = table[(table["suite"] == "limit") & (table["case"] == case)].set_index("side")["median"]
     least = 1000 * limits["work"] / limits["matrix product"]
-    axes.axvline(least, color="#b58900", linestyle=":", label="multiplications alone, at best")
+    axes.axvline(least, color="#b58900", linestyle=":", label="multiplications at best")
     axes.set_yticks(range(len(manners)), [MANNERS[manner] for manner in manners])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
@@ -125,7 +125,7 @@ def relative_cost(record: BenchmarkRecord, case: str) -> Figure:
     by_budget.set_yticks(range(len(own)), [f"{value:g}" for value in own["keep_ratio"]])
     by_budget.set_ylabel("keep-ratio")
     by_budget.set_title(case, loc="left")
-    by_size.set_yticks(range(len(others)), [name.rsplit(" ", 1)[0] for name in others["case"]])
+    by_size.set_yticks(range(len(others)), [name.removesuffix(f" {case.split()[-1]}") for name in others["case"]])
     by_size.set_ylabel("network")
     by_size.set_title("keep-ratio 0.1", loc="left")
     widest = max(1.25, *(1.02 * frame["high"].max() for frame in (own, others)))

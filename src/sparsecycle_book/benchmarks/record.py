@@ -12,9 +12,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sparsecycle.errors import InputError
 from sparsecycle.files import write_atomically
 from sparsecycle.runs.provenance import CHECKOUT
+from sparsecycle.runs.rental import Looked
 
 SCHEMA_VERSION = 1
 FOLDER = CHECKOUT / "data" / "benchmarks"
+RENTALS = FOLDER / "gpu"
 
 
 class Measurement(BaseModel):
@@ -22,7 +24,8 @@ class Measurement(BaseModel):
 
     Attributes:
         suite: "selection" (one layer), "step" (one training step), "scaling" (the same, other sizes), "limit" (what the
-            machine can do) or "memory"; of the companion study "set epoch", "set evolution" and "set scaling".
+            machine can do), "at once" (images a second in all, of so many runs side by side) or "memory"; of the
+            companion study "set epoch", "set evolution" and "set scaling".
         case: what the sides of one comparison share, such as "64 x 65536 float32".
         side: what was timed.
         keep_ratio: the budget, None where it plays no part.
@@ -32,7 +35,9 @@ class Measurement(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    suite: Literal["selection", "step", "scaling", "limit", "memory", "set epoch", "set evolution", "set scaling"]
+    suite: Literal[
+        "selection", "step", "scaling", "limit", "at once", "memory", "set epoch", "set evolution", "set scaling"
+    ]
     case: str
     side: str
     keep_ratio: float | None = None
@@ -73,6 +78,12 @@ class BenchmarkRecord(BaseModel):
         """The case of the training step that was measured in every manner; "" where none was."""
         return next((one.case for one in self.measurements if one.suite == "step"), "")
 
+    def layer_cases(self) -> list[str]:
+        """The cases of one layer in the device's usual precision, the smallest first; none where none was measured."""
+        dtype = "float32" if self.environment["device"] == "cpu" else "bfloat16"
+        found = {one.case for one in self.measurements if one.suite == "selection" and one.case.endswith(dtype)}
+        return sorted(found, key=lambda name: int(name.split()[0]) * int(name.split()[2]))
+
     def write(self, folder: Path) -> Path:
         """Write a file of its own, whole or not at all."""
         path = folder / self.file
@@ -111,6 +122,21 @@ def load_benchmarks(folder: Path = FOLDER) -> list[BenchmarkRecord]:
         if record.device not in newest or record.started > newest[record.device].started:
             newest[record.device] = record
     return sorted(newest.values(), key=lambda record: record.environment["device"] != "cpu")
+
+
+def load_rentals(folder: Path = RENTALS) -> list[Looked]:
+    """What `sparsecycle gpu` saw of rented GPUs (its `ladder.json`, under any name), the newest first.
+
+    Raises:
+        InputError: a damaged file.
+    """
+    found = []
+    for path in folder.glob("*.json"):
+        try:
+            found.append(Looked.model_validate_json(path.read_bytes()))
+        except ValidationError as error:
+            raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]}): restore or remove it") from None
+    return sorted(found, key=lambda looked: looked.started, reverse=True)
 
 
 def ratio(

@@ -1,57 +1,157 @@
-"""How long an epoch and a whole run take: measured where there are runs, projected from a step where there are none."""
+"""How long runs and studies take: on a CPU and on a GPU, measured as far as anything was, else expected."""
 
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import pandas as pd
 
 from sparsecycle.config import PRESETS, RunConfig
+from sparsecycle.runs.folders import run_name
+from sparsecycle.runs.rental import EXPECTED, Looked, network_name
 from sparsecycle_book.benchmarks.record import BenchmarkRecord
 from sparsecycle_book.benchmarks.steps import Step, work
 
+SPARSE = 0.1  # the keep-ratio at which steps of constrained runs are timed
 
-def run_times(record: BenchmarkRecord, runs: pd.DataFrame) -> pd.DataFrame:
-    """A row a preset: steps, milliseconds a step, seconds an epoch, minutes of training, and how they were found.
 
-    "step measured": steps times the measured time of a dense step of this network and batch. "projected from work": the
-    same with a step's floating-point operations at the rate that the measured step reaches: rough, since small networks
-    reach less of a GPU, and other precisions another rate. "recorded minutes" is the median training time of the
-    recorded dense runs on a device of the record's name.
+class Time(NamedTuple):
+    """How long, and by what: "step measured", for instance."""
 
-    Args:
-        runs: rows of `load_runs`.
+    value: float
+    found_by: str
+
+
+def step_milliseconds(record: BenchmarkRecord, config: RunConfig) -> Time:
+    """A training step of a run: a dense one for dense training, one at keep-ratio 0.1 for every other method.
+
+    "step measured": of this network and batch. "projected from work": its floating-point operations at the rate that
+    the record's own step reaches, which is rough: other widths, batches and precisions reach other rates.
     """
     table = record.table()
-    dense = table[
-        table["suite"].isin(["step", "scaling"]) & (table["side"] == "kernels") & (table["keep_ratio"] == 1.0)
-    ]
-    step_time = dense.set_index("case")["median"]
-    [operations] = table.loc[(table["suite"] == "limit") & (table["side"] == "work"), "median"]
-    rate = operations / step_time[record.step_case()]  # 10^9 operations a millisecond
+    steps = table[table["suite"].isin(["step", "scaling"]) & (table["side"] == "kernels")]
+    times = steps.drop_duplicates(["case", "keep_ratio"]).set_index(["case", "keep_ratio"])["median"]
+    keep_ratio = 1.0 if config.method == "dense" else SPARSE
+    step = _step(config)
+    if (step.case, keep_ratio) in times.index:
+        return Time(float(times[step.case, keep_ratio]), "step measured")
+    limits = table[(table["suite"] == "limit") & (table["side"] == "work")]["median"]
+    own = times.get((record.step_case(), keep_ratio))
+    if own is None or limits.empty:
+        return Time(math.nan, "not measured")
+    return Time(work(step) * float(own) / float(limits.iloc[0]), "projected from work")
+
+
+def cpu_record(records: Sequence[BenchmarkRecord]) -> BenchmarkRecord | None:
+    """The first record that was measured on a CPU."""
+    return next((record for record in records if record.environment["device"] == "cpu"), None)
+
+
+def cpu_hours(record: BenchmarkRecord | None, configs: Sequence[RunConfig]) -> Time:
+    """Hours of the training steps of all runs, one after the other; of the sources, the one that is least sure."""
+    if record is None:
+        return Time(math.nan, "not measured")
+    times = [(config.steps, step_milliseconds(record, config)) for config in configs]
+    sources = sorted({time.found_by for _, time in times}, key=["step measured", "projected from work"].index)
+    return Time(sum(steps * time.value for steps, time in times) / 3.6e6, sources[-1])
+
+
+def gain_of_two(record: BenchmarkRecord | None) -> float | None:
+    """How many times as many images a second two runs side by side train as one alone; None where nobody measured."""
+    measured = {one.side: one.value for one in record.measurements if one.suite == "at once"} if record else {}
+    one, two = measured.get("1"), measured.get("2")
+    return two / one if one and two else None
+
+
+def gpu_minutes(
+    config: RunConfig,
+    runs: pd.DataFrame,
+    rentals: Sequence[Looked],
+    records: Sequence[BenchmarkRecord],
+    *,
+    together: bool = False,
+) -> Time:
+    """Minutes of the training steps of a run on a GPU, by the first of these that there is.
+
+    Recorded runs of this network on a GPU; steps that a rental measured; those of a benchmark; what is expected.
+
+    Args:
+        together: of two runs at once, half of the time of both.
+    """
+    images = config.steps * config.batch_size
+    recorded = gpu_runs(runs, config)
+    if len(recorded):
+        rate = float(recorded["images_per_second"].median())
+        devices = ", ".join(sorted(set(recorded["device"])))
+        return Time(images / rate / 60, f"{_number(len(recorded), 'recorded run')} on {devices}")
+    for looked in rentals:
+        best = looked.best
+        if best and looked.network == network_name(config) and best.sparse_ms and best.dense_ms:
+            alone = best.dense_ms if config.method == "dense" else best.sparse_ms
+            milliseconds = best.pair_ms / 2 if together and best.pair_ms and best.at_once == 2 else alone
+            return Time(config.steps * milliseconds / 60_000, f"steps measured on {looked.machine.partition(',')[0]}")
+    for record in records:
+        time = step_milliseconds(record, config)
+        if record.environment["device"] != "cpu" and time.found_by == "step measured":
+            return Time(config.steps * time.value / 60_000, f"steps measured on {record.device}")
+    if _step(config) == Step.of_preset("paper"):
+        rate = EXPECTED["images_per_second_of_two" if together else "images_per_second"][1]
+        return Time(images / rate / 60, "expected")
+    return Time(math.nan, "not measured")
+
+
+def gpu_runs(runs: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
+    """Recorded runs on a GPU of the network and batch of a configuration, of its method where there are any."""
+    if runs.empty:
+        return runs
+    same = [preset for preset in PRESETS if Step.of_preset(preset) == _step(config)]
+    found = runs[(runs["device"] != "cpu") & runs["preset"].isin(same) & (runs["variant"] == "")]
+    own = found[found["method"] == config.method]
+    return own if len(own) else found
+
+
+def costs_table(
+    studies: Mapping[str, Sequence[RunConfig]],
+    runs: pd.DataFrame,
+    rentals: Sequence[Looked],
+    records: Sequence[BenchmarkRecord],
+) -> pd.DataFrame:
+    """Markdown cells, a row a study: runs, hours on the first record's CPU, one and two at once, minutes on a GPU.
+
+    Args:
+        studies: configurations of the runs of each, by what the row is called.
+    """
+    cpu = cpu_record(records)
+    gain = gain_of_two(cpu)
     rows = []
-    for preset in PRESETS:
-        config, step = RunConfig(preset=preset, method="dense"), Step.of_preset(preset)
-        measured = step.case in step_time.index
-        milliseconds = float(step_time[step.case]) if measured else work(step) / rate
-        own = runs[(runs["preset"] == preset) & (runs["method"] == "dense")]
-        minutes = own[_same_device(own, record)]["training_seconds"] / 60 if len(own) else pd.Series(dtype=float)
+    for name, configs in studies.items():
+        hours, several = cpu_hours(cpu, configs), len(configs) > 1
+        there = [gpu_minutes(config, runs, rentals, records, together=several) for config in configs]
+        done = runs[runs["run"].isin([run_name(config) for config in configs])] if len(runs) else runs
+        recorded = f"{len(done)} runs, {done['wall_seconds'].sum() / 3600:.1f} hours" if len(done) else "none"
         rows.append(
             {
-                "preset": preset,
-                "network": step.case,
-                "steps": config.steps,
-                "ms a step": milliseconds,
-                "s an epoch": milliseconds * config.steps_per_epoch / 1000,
-                "minutes": milliseconds * config.steps / 60_000,
-                "found by": "step measured" if measured else "projected from work",
-                "recorded runs": len(minutes),
-                "recorded minutes": minutes.median(),
+                "what": name,
+                "runs": len(configs),
+                "CPU hours": _amount(hours.value),
+                "two at once": _amount(hours.value / gain) if gain and several else "",
+                "CPU hours from": hours.found_by,
+                "GPU minutes": _amount(sum(time.value for time in there)),
+                "GPU minutes from": "; ".join(sorted({time.found_by for time in there})),
+                "recorded": recorded,
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.drop(columns="two at once") if gain is None else table
 
 
-def _same_device(runs: pd.DataFrame, record: BenchmarkRecord) -> Any:
-    made = record.environment
-    if made["device"] != "cpu":
-        return runs["device"] == made["device"]
-    return (runs["device"] == "cpu") & (runs["cpu"] == made["cpu"]) & (runs["threads"] == made["threads"])
+def _step(config: RunConfig) -> Step:
+    return Step(config.depth, config.width, config.batch_size, config.precision)
+
+
+def _amount(value: float) -> str:
+    return "" if math.isnan(value) else f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count != 1 else ''}"

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from os import environ
 from typing import Literal
 
@@ -135,6 +136,7 @@ def _alternate(
     ]
 
 
+@cache
 def work(step: Step) -> float:
     """Floating-point operations of a dense step's convolutions and head, forward and backward, as torch counts them.
 

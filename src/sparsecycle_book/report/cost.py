@@ -1,15 +1,92 @@
-"""How much longer a constrained step takes, and how long the method is."""
+"""What the method costs, in sentences and tables: of a layer, a step, a study and the paper's own run."""
 
 import ast
 import inspect
+import math
 import textwrap
+from collections.abc import Sequence
+
+import pandas as pd
 
 from sparsecycle import controllers, layer, topk
+from sparsecycle.config import RunConfig
+from sparsecycle.runs.rental import Looked, expectations, rungs_table
 from sparsecycle_book.benchmarks.record import BenchmarkRecord, ratio
+from sparsecycle_book.benchmarks.run_times import SPARSE, cpu_hours, cpu_record, gain_of_two, gpu_minutes, gpu_runs
+from sparsecycle_book.display import folded, markdown_table
+from sparsecycle_book.estimates import DEVICES, least_seconds
+
+LAYER_SIDES = {  # of a record, and what a column is called
+    "kernel": "this library",
+    "relu": "ReLU alone",
+    "topk": "`torch.topk`",
+    "kthvalue": "`kthvalue`",
+    "sort": "`sort`",
+    "reference": "the reference",
+    "copy": "copy",
+}
+STEP_SIDES = {
+    "dense step, this library against plain torch": (("plain", 1.0), ("kernels", 1.0)),
+    "dense step, with the kernels against without": (("torch", 1.0), ("kernels", 1.0)),
+    "step at 0.1, with the kernels against without": (("torch", 0.1), ("kernels", 0.1)),
+    "dense step, compiled against not": (("kernels", 1.0), ("compiled", 1.0)),
+    "step at 0.1, compiled against not": (("kernels", 0.1), ("compiled", 0.1)),
+}
+NOTHING = "No cost has been measured: `make bench` measures what this machine needs, in a few minutes."
+
+
+def cost_answer(records: Sequence[BenchmarkRecord]) -> str:
+    """The point of the chapter: what a constrained step costs over a dense one, and why."""
+    if not records:
+        return NOTHING
+    record = records[0]
+    step = ratio(record, "step", record.step_case(), ("kernels", SPARSE), ("kernels", 1.0))
+    if step is None:
+        return "The cost of a step was not measured."
+    return (
+        f"**A training step at a keep-ratio of {SPARSE:g} takes {step[0]:.2f} times as long as a dense one** "
+        f"({record.step_case()}, {record.device})."
+    )
+
+
+def measured_on(records: Sequence[BenchmarkRecord]) -> str:
+    """Which machines, and from which record the figures are drawn."""
+    if not records:
+        return "No record is there yet."
+    first, made = records[0], records[0].environment
+    devices = "; ".join(record.device for record in records)
+    return (
+        f"Measured on: {devices}. The figures are drawn from `{first.file}` (torch {made['torch']}, {made['backend']}, "
+        f"revision {str(made['git_revision'])[:7]})."
+    )
+
+
+def selection_sentence(record: BenchmarkRecord) -> str:
+    """What ReLU with selection costs over ReLU alone, and what it saves over `torch.topk`, in the largest layer."""
+    case = next(reversed(record.layer_cases()), "")
+    over = ratio(record, "selection", case, ("kernel", SPARSE), ("relu", SPARSE))
+    under = ratio(record, "selection", case, ("topk", SPARSE), ("kernel", SPARSE))
+    if over is None or under is None:
+        return "The cost of one layer was not measured."
+    return (
+        f"ReLU with selection takes {over[0]:.1f} times as long as ReLU alone, and torch.topk {under[0]:.1f} "
+        f"times as long as this library ({case}, keep-ratio {SPARSE:g})."
+    )
+
+
+def layer_table(record: BenchmarkRecord) -> pd.DataFrame:
+    """Milliseconds of one layer at keep-ratio 0.1, a row a size, as text."""
+    table = record.table()
+    rows = table[(table["suite"] == "selection") & (table["keep_ratio"] == SPARSE)]
+    medians = rows.pivot(index="case", columns="side", values="median").map(lambda value: f"{value:.2f}")
+    cases = record.layer_cases()
+    sides = [side for side in LAYER_SIDES if side in medians]
+    medians = medians.loc[[*cases, *medians.index.difference(cases)], sides]
+    return medians.rename(columns=LAYER_SIDES).rename_axis("values").reset_index()
 
 
 def step_sentence(record: BenchmarkRecord) -> str:
-    """How much longer a training step takes at keep-ratios below 1, timed in turn with dense ones."""
+    """How much longer a training step takes at keep-ratios below 1, medians."""
     table, case = record.table(), record.step_case()
     chosen = table[(table["suite"] == "step") & (table["case"] == case) & (table["side"] == "kernels")]
     budgets = sorted(budget for budget in chosen["keep_ratio"].dropna() if budget < 1)
@@ -18,9 +95,105 @@ def step_sentence(record: BenchmarkRecord) -> str:
     if not factors:
         return "The cost of a step was not measured."
     return (
-        f"Timed in turn on one machine, a training step of {case} at a keep-ratio of {budgets[0]:g} to {budgets[-1]:g} "
-        f"takes {min(factors):.2f} to {max(factors):.2f} times as long as a dense one (medians)."
+        f"A training step of {case} at a keep-ratio of {budgets[0]:g} to {budgets[-1]:g} takes {min(factors):.2f} to "
+        f"{max(factors):.2f} times as long as a dense one."
     )
+
+
+def step_comparisons(record: BenchmarkRecord) -> str:
+    """Markdown: how many times as fast one manner of a step is as another, and how long its compilation takes."""
+    case, table = record.step_case(), record.table()
+    found = {name: ratio(record, "step", case, *sides) for name, sides in STEP_SIDES.items()}
+    lines = [
+        f"- {name}: {one[0]:.2f} times as fast ({one[1]:.2f} to {one[2]:.2f})" for name, one in found.items() if one
+    ]
+    waits = table[(table["suite"] == "step") & (table["side"] == "compilation")]["median"]
+    lines += [f"- compilation by torch before the first step of a network: {wait:.0f} seconds" for wait in waits]
+    lines += [f"- left out: {reason}" for reason in record.left_out]
+    return "\n".join([*lines, "", "No recorded run was compiled by torch: compilation needs a C++ compiler."])
+
+
+def growth_table(record: BenchmarkRecord) -> pd.DataFrame:
+    """A row a network and batch: how much longer a step at 0.1 takes, and milliseconds of both, as text."""
+    table = record.table()
+    steps = table[table["suite"].isin(["step", "scaling"]) & (table["side"] == "kernels")]
+    rows = []
+    for (suite, case), rows_of in steps.groupby(["suite", "case"], sort=False):
+        over = ratio(record, suite, case, ("kernels", SPARSE), ("kernels", 1.0))
+        times = rows_of.set_index("keep_ratio")["median"]
+        if over is not None:
+            rows.append(
+                {
+                    "network": case,
+                    f"keep {SPARSE:g} over dense": f"{over[0]:.2f}",
+                    "ms dense": f"{times[1.0]:,.3g}" if times[1.0] < 100 else f"{times[1.0]:,.0f}",
+                    f"ms at keep {SPARSE:g}": f"{times[SPARSE]:,.3g}"
+                    if times[SPARSE] < 100
+                    else f"{times[SPARSE]:,.0f}",
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def growth_sentence(record: BenchmarkRecord) -> str:
+    """Between which networks the cost of the constraint lies."""
+    table = growth_table(record)
+    if len(table) < 2:
+        return "The cost of other networks was not measured."
+    table = table.assign(factor=table.iloc[:, 1].astype(float)).sort_values("factor", kind="stable")
+    low, high = table.iloc[0], table.iloc[-1]
+    return (
+        f"In {len(table)} networks and batches, a step at keep-ratio {SPARSE:g} takes {low['factor']:.2f} "
+        f"({low['network']}) to {high['factor']:.2f} times ({high['network']}) as long as a dense one."
+    )
+
+
+def study_sentence(name: str, configs: Sequence[RunConfig], records: Sequence[BenchmarkRecord]) -> str:
+    """What a study costs on the CPU of the records, one run at a time and two at once."""
+    cpu = cpu_record(records)
+    hours, gain = cpu_hours(cpu, configs), gain_of_two(cpu)
+    if cpu is None or math.isnan(hours.value):
+        return f"What the {len(configs)} runs of the study `{name}` take on a CPU was not measured."
+    told = (
+        f"The training steps of the {len(configs)} runs of the study `{name}` take about {hours.value:,.0f} hours on "
+        f"{cpu.device}, one run at a time ({hours.found_by})."
+    )
+    if gain is None:
+        return f"{told} Two runs at once were not measured."
+    return f"{told} Two at once train {gain:.2f} times as many images a second: {hours.value / gain:,.0f} hours."
+
+
+def run_sentence(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequence[BenchmarkRecord]) -> str:
+    """What the paper's own run costs on a CPU, and on a GPU: expected until something was measured there."""
+    config = RunConfig(preset="paper", method="accuracy_gated")
+    cpu = cpu_record(records)
+    hours, there = cpu_hours(cpu, [config]), gpu_minutes(config, runs, rentals, records)
+    told = []
+    if cpu and not math.isnan(hours.value):
+        days = f"{hours.value / 24:,.0f} days on {cpu.device} ({hours.found_by})"
+        told.append(f"The training steps of the paper's own run take about {days}.")
+    minutes = f"{there.value:,.1f} minutes"
+    if there.found_by == "expected":
+        least = min(least_seconds(config, rates) for rates in DEVICES.values()) / 60
+        told.append(f"We expect {minutes} on a rented GPU; the makers' data sheets allow no less than {least:.1f}.")
+        told.append("**No GPU has run this code yet.**")
+    elif len(gpu_runs(runs, config)):
+        told.append(f"On a rented GPU they take {minutes}, by {there.found_by}.")
+    else:
+        told.append(f"On a rented GPU they take {minutes}, by {there.found_by}; no run is recorded there yet.")
+    return " ".join(told)
+
+
+def rental_tables(rentals: Sequence[Looked]) -> str:
+    """Markdown: what is expected of a GPU beside what each rental measured, and its rungs folded away."""
+    seen = {looked.machine.partition(",")[0]: looked for looked in reversed(rentals)}  # the newest of each GPU
+    table = pd.DataFrame(expectations(), columns=["what", "measured", "expected"])
+    columns = {name: [row[1] or "not measured" for row in expectations(looked)] for name, looked in seen.items()}
+    table = table[["what", "expected"]].assign(**columns or {"measured": "not measured"})
+    parts = [markdown_table(table)]
+    for looked in seen.values():
+        parts.append(folded(f"Every way to train, {looked.started[:10]}", rungs_table(looked)))
+    return "\n\n".join(parts)
 
 
 def method_lines() -> dict[str, int]:
