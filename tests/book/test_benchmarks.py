@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
@@ -16,7 +15,6 @@ from sparsecycle.runs.provenance import environment
 from sparsecycle_book.benchmarks import __main__ as command
 from sparsecycle_book.benchmarks import figures, selection, targets
 from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement, load_benchmarks, ratio
-from sparsecycle_book.benchmarks.run_times import run_times
 from sparsecycle_book.benchmarks.steps import Step, measure_memory, measure_steps, training_step, work
 from sparsecycle_book.benchmarks.timing import alternate
 from sparsecycle_book.display import alternative_text, inline_svg
@@ -151,22 +149,6 @@ def test_work_is_that_of_the_convolutions() -> None:
         blocks += (inputs * outputs * 9 + outputs * outputs * 9 + inputs * outputs) * size**2
     images_need_no_gradient = 2 * stem
     assert work(Step(10, 1, 1)) * 1e9 == 6 * (stem + blocks + head) - images_need_no_gradient
-
-
-def test_run_times_are_measured_where_they_can_be_and_projected_elsewhere() -> None:
-    record = made_up_record()
-    cpu = {"device": "cpu", "cpu": record.environment["cpu"], "threads": record.environment["threads"]}
-    rows = [{"preset": "classroom", "method": "dense", "training_seconds": seconds} | cpu for seconds in (120, 180)]
-    table = run_times(record, pd.DataFrame(rows)).set_index("preset")
-    assert table.loc["classroom", ["found by", "recorded runs", "recorded minutes"]].tolist() == [
-        "step measured",
-        2,
-        2.5,
-    ]
-    assert table.loc["classroom", "minutes"] == pytest.approx(table.loc["classroom", "steps"] * 50 / 60_000)
-    assert table.loc["paper", "found by"] == "projected from work"
-    paper = Step.of_preset("paper")
-    assert table.loc["paper", "ms a step"] == pytest.approx(50 * work(paper) / 7.4)
 
 
 def test_peak_memory_grows_with_the_batch_and_hardly_with_the_constraint() -> None:

@@ -13,10 +13,8 @@ from sparsecycle import RunConfig
 from sparsecycle.analysis.verdicts import CLAIMS, FEWEST_PAIRS, PAPER_ACCURACY, verdict_table
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.runs.studies import Studies
-from sparsecycle_book.benchmarks.record import load_benchmarks
 from sparsecycle_book.report import rule
 from sparsecycle_book.report.answers import question, recorded_sentence, short_answer, verdict_note, verdicts_shown
-from sparsecycle_book.report.cost import method_lines, step_sentence
 from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
 from sparsecycle_book.report.plan import RULES, claims_table, differences_table, rule_table, study_table
 from sparsecycle_book.report.retired import FILE, retired_paragraph
@@ -231,17 +229,3 @@ def test_the_retired_guesses_have_one_paragraph_with_the_file_s_numbers() -> Non
         for against in ("vs_dense", "vs_dense_dropout", "vs_dense_half_length"):
             assert f"{100 * found['classroom'][name][against]['mean']:+.1f} (" in text
     assert f"These {sum(found['runs'].values())} runs" in text and "\n" not in text
-
-
-def test_the_cost_of_a_step_is_the_range_of_the_medians() -> None:
-    [record, *_] = load_benchmarks()
-    case = record.step_case()
-    assert f"a training step of {case} at a keep-ratio of 0.02 to 0.5 takes " in step_sentence(record)
-    record.measurements = [one for one in record.measurements if one.suite != "step"]
-    assert "not measured" in step_sentence(record) and record.step_case() == ""
-
-
-def test_the_method_is_short() -> None:
-    lines = method_lines()
-    assert set(lines) == {"the constraint", "the layer", "the published rule"}
-    assert all(5 < count < 120 for count in lines.values())

@@ -128,7 +128,7 @@ def costs_table(
         hours, several = cpu_hours(cpu, configs), len(configs) > 1
         there = [gpu_minutes(config, runs, rentals, records, together=several) for config in configs]
         done = runs[runs["run"].isin([run_name(config) for config in configs])] if len(runs) else runs
-        recorded = f"{len(done)} runs, {done['wall_seconds'].sum() / 3600:.1f} hours" if len(done) else "none"
+        took = f", {done['wall_seconds'].sum() / 3600:.1f} hours" if len(done) else ""
         rows.append(
             {
                 "what": name,
@@ -138,7 +138,7 @@ def costs_table(
                 "CPU hours from": hours.found_by,
                 "GPU minutes": _amount(sum(time.value for time in there)),
                 "GPU minutes from": "; ".join(sorted({time.found_by for time in there})),
-                "recorded": recorded,
+                "recorded": f"{len(done)} of {len(configs)}{took}",
             }
         )
     table = pd.DataFrame(rows)

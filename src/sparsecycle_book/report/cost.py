@@ -169,18 +169,21 @@ def run_sentence(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequenc
     cpu = cpu_record(records)
     hours, there = cpu_hours(cpu, [config]), gpu_minutes(config, runs, rentals, records)
     told = []
+    steps = "The training steps of the paper's own run"
     if cpu and not math.isnan(hours.value):
-        days = f"{hours.value / 24:,.0f} days on {cpu.device} ({hours.found_by})"
-        told.append(f"The training steps of the paper's own run take about {days}.")
-    minutes = f"{there.value:,.1f} minutes"
+        told.append(f"{steps} take about {hours.value / 24:,.0f} days on {cpu.device} ({hours.found_by}).")
+        steps = "They"
+    minutes = f"{steps} take {there.value:,.1f} minutes on a rented GPU"
     if there.found_by == "expected":
         least = min(least_seconds(config, rates) for rates in DEVICES.values()) / 60
-        told.append(f"We expect {minutes} on a rented GPU; the makers' data sheets allow no less than {least:.1f}.")
-        told.append("**No GPU has run this code yet.**")
+        told.append(
+            f"We expect {there.value:,.1f} minutes on a rented GPU, where data sheets allow no less than {least:.1f}. "
+            "**No GPU has run this code yet.**"
+        )
     elif len(gpu_runs(runs, config)):
-        told.append(f"On a rented GPU they take {minutes}, by {there.found_by}.")
+        told.append(f"{minutes}, by {there.found_by}.")
     else:
-        told.append(f"On a rented GPU they take {minutes}, by {there.found_by}; no run is recorded there yet.")
+        told.append(f"{minutes}, by {there.found_by}; no run is recorded there yet.")
     return " ".join(told)
 
 
