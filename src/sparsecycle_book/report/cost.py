@@ -119,17 +119,15 @@ def growth_table(record: BenchmarkRecord) -> pd.DataFrame:
     steps = table[table["suite"].isin(["step", "scaling"]) & (table["side"] == "kernels")]
     rows = []
     for (suite, case), rows_of in steps.groupby(["suite", "case"], sort=False):
-        over = ratio(record, suite, case, ("kernels", SPARSE), ("kernels", 1.0))
+        over = ratio(record, str(suite), str(case), ("kernels", SPARSE), ("kernels", 1.0))
         times = rows_of.set_index("keep_ratio")["median"]
         if over is not None:
             rows.append(
                 {
                     "network": case,
                     f"keep {SPARSE:g} over dense": f"{over[0]:.2f}",
-                    "ms dense": f"{times[1.0]:,.3g}" if times[1.0] < 100 else f"{times[1.0]:,.0f}",
-                    f"ms at keep {SPARSE:g}": f"{times[SPARSE]:,.3g}"
-                    if times[SPARSE] < 100
-                    else f"{times[SPARSE]:,.0f}",
+                    "ms dense": f"{times[1.0]:,.1f}",
+                    f"ms at keep {SPARSE:g}": f"{times[SPARSE]:,.1f}",
                 }
             )
     return pd.DataFrame(rows)
@@ -163,6 +161,14 @@ def study_sentence(name: str, configs: Sequence[RunConfig], records: Sequence[Be
     return f"{told} Two at once train {gain:.2f} times as many images a second: {hours.value / gain:,.0f} hours."
 
 
+def gpu_status(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequence[BenchmarkRecord]) -> str:
+    """Which GPUs have run this code, or that none has."""
+    seen = {looked.machine.partition(",")[0] for looked in rentals}
+    seen |= {record.environment["device"] for record in records} | set(runs["device"] if len(runs) else [])
+    seen -= {"cpu"}
+    return f"This code has run on {', '.join(sorted(seen))}." if seen else "**No GPU has run this code yet.**"
+
+
 def run_sentence(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequence[BenchmarkRecord]) -> str:
     """What the paper's own run costs on a CPU, and on a GPU: expected until something was measured there."""
     config = RunConfig(preset="paper", method="accuracy_gated")
@@ -178,7 +184,7 @@ def run_sentence(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequenc
         least = min(least_seconds(config, rates) for rates in DEVICES.values()) / 60
         told.append(
             f"We expect {there.value:,.1f} minutes on a rented GPU, where data sheets allow no less than {least:.1f}. "
-            "**No GPU has run this code yet.**"
+            f"{gpu_status(runs, rentals, records)}"
         )
     elif len(gpu_runs(runs, config)):
         told.append(f"{minutes}, by {there.found_by}.")
@@ -190,9 +196,11 @@ def run_sentence(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequenc
 def rental_tables(rentals: Sequence[Looked]) -> str:
     """Markdown: what is expected of a GPU beside what each rental measured, and its rungs folded away."""
     seen = {looked.machine.partition(",")[0]: looked for looked in reversed(rentals)}  # the newest of each GPU
-    table = pd.DataFrame(expectations(), columns=["what", "measured", "expected"])
+    every = pd.DataFrame(expectations(), columns=["what", "measured", "expected"])
     columns = {name: [row[1] or "not measured" for row in expectations(looked)] for name, looked in seen.items()}
-    table = table[["what", "expected"]].assign(**columns or {"measured": "not measured"})
+    table = every[["what", "expected"]].copy()
+    for name, column in (columns or {"measured": ["not measured"] * len(table)}).items():
+        table[name] = column
     parts = [markdown_table(table)]
     for looked in seen.values():
         parts.append(folded(f"Every way to train, {looked.started[:10]}", rungs_table(looked)))
