@@ -188,9 +188,11 @@ def test_the_command_writes_a_record_and_says_where(
     monkeypatch.setattr(command, "measure_selection", lambda *_: made_up_record().measurements)
     monkeypatch.setattr(command, "measure_steps", lambda *_: [])
     monkeypatch.setattr(command, "measure_memory", lambda *_: [])
+    monkeypatch.setattr(command, "measure_paper", lambda *_: [])
+    monkeypatch.setattr(command, "best_at_once", lambda config, most: (most, {1: 300.0, 2: 540.0}))
     assert command.main(repeats=1) == 0
     (path,) = tmp_path.iterdir()
     assert path.name in capsys.readouterr().out
     (record,) = load_benchmarks(tmp_path)
-    assert {one.suite for one in record.measurements} == {"selection", "step", "scaling", "limit"}
+    assert {one.suite for one in record.measurements} == {"selection", "step", "scaling", "limit", "at once"}
     assert str(Path.cwd()) not in path.read_text()

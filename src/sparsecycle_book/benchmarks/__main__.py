@@ -7,7 +7,9 @@ from collections.abc import Callable
 
 import torch
 
+from sparsecycle.config import RunConfig
 from sparsecycle.runs.provenance import environment, now
+from sparsecycle.runs.side_by_side import best_at_once
 from sparsecycle_book.benchmarks.record import FOLDER, BenchmarkRecord, Measurement
 from sparsecycle_book.benchmarks.selection import measure_selection
 from sparsecycle_book.benchmarks.steps import Step, measure_limits, measure_memory, measure_scaling, measure_steps
@@ -24,14 +26,14 @@ def main(repeats: int = 11) -> int:
     sizes = [Step(*size, step.precision) for size in (GPU_SIZES if device == "cuda" else CPU_SIZES)]
     torch.compiler.config.force_disable_caches = True  # what an earlier call compiled would hide the wait for it
     warnings.filterwarnings("ignore", message="dynamo_pgo force disabled")  # says just that
-    paper = [] if device == "cuda" else [Step.of_preset("paper")]  # on a GPU it is the step measured in every manner
     started, begin = now(), time.perf_counter()
     left_out: list[str] = []
     measurements: list[Measurement] = []
     parts: dict[str, Callable[[], list[Measurement]]] = {
         "a training step": lambda: measure_steps(step, device, 2 * repeats, left_out),
         "other sizes": lambda: measure_scaling(sizes, device, 5),
-        "the paper's network": lambda: measure_scaling(paper, device, 2),
+        "the paper's network": lambda: measure_paper(device),
+        "runs at once": lambda: measure_at_once(device),
         "limits": lambda: measure_limits(step, device, repeats),
         "memory": lambda: measure_memory(step, device),
         "one layer": lambda: measure_layer(device, repeats),
@@ -49,6 +51,23 @@ def main(repeats: int = 11) -> int:
         print(f"left out: {reason}")
     print(f"{record.device}: {time.perf_counter() - begin:.0f} s, written to data/benchmarks/{path.name}")
     return 0
+
+
+def measure_paper(device: str) -> list[Measurement]:
+    """A few steps of the paper's network, which take seconds each on a CPU; a GPU measures it in every manner."""
+    return [] if device == "cuda" else measure_scaling([Step.of_preset("paper")], device, 2)
+
+
+def measure_at_once(device: str) -> list[Measurement]:
+    """Images a second of one and of two runs of `classroom`, one thread each; a rented GPU is looked at by a rental."""
+    if device == "cuda":
+        return []
+    _, rates = best_at_once(RunConfig(preset="classroom", method="dense"), 2)
+    case = Step.of_preset("classroom").case
+    return [
+        Measurement(suite="at once", case=case, side=str(runs), value=rate, unit="images/s")
+        for runs, rate in rates.items()
+    ]
 
 
 def measure_layer(device: str, repeats: int) -> list[Measurement]:

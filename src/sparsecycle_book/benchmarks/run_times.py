@@ -57,10 +57,18 @@ def cpu_hours(record: BenchmarkRecord | None, configs: Sequence[RunConfig]) -> T
 
 
 def gain_of_two(record: BenchmarkRecord | None) -> float | None:
-    """How many times as many images a second two runs side by side train as one alone; None where nobody measured."""
-    measured = {one.side: one.value for one in record.measurements if one.suite == "at once"} if record else {}
-    one, two = measured.get("1"), measured.get("2")
-    return two / one if one and two else None
+    """How many times as many images a second two runs at once train, one thread each, as one with the record's threads.
+
+    Of the preset `classroom`; None where it was not measured.
+    """
+    if record is None:
+        return None
+    config = RunConfig(preset="classroom", method="dense")
+    both = [one.value for one in record.measurements if one.suite == "at once" and one.side == "2"]
+    time = step_milliseconds(record, config)
+    if not both or both[0] is None or time.found_by != "step measured":
+        return None
+    return both[0] * time.value / (1000 * config.batch_size)
 
 
 def gpu_minutes(
