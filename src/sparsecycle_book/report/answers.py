@@ -29,18 +29,74 @@ def question() -> str:
 
 
 def short_answer(runs: pd.DataFrame) -> str:
-    """The verdicts on the paper's two claims at the largest preset that judges, or that there are none yet."""
+    """The verdicts on the paper's two claims at the largest preset that judges, or that there are none yet.
+
+    Presets whose runs are too few to judge are described after it.
+    """
     preset = shown_tier(runs)
-    if preset not in LARGE:
-        return (
+    if preset in LARGE:
+        table = verdict_table(runs, preset)
+        told = [_claim(rows) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
+        answer = f"At the `{preset}` scale ({_scale(preset)}): " + " ".join(one for one in told if one)
+    else:
+        begun = any(len(tier(runs, large)) for large in LARGE)
+        answer = (
             "**There is no verdict yet, at any scale.** The author's script settles what the method is, and this book "
-            "trains exactly that. The study that will judge the claim is planned and has not been run."
+            f"trains exactly that. The study that will judge the claim {'has begun' if begun else _PLANNED}."
         )
+    return " ".join([answer, *(described(runs, one) for one in described_presets(runs))])
+
+
+_PLANNED = "is planned and has not been run"
+
+
+def described_presets(runs: pd.DataFrame) -> list[str]:
+    """Presets that could judge and have runs that count, but too few pairs of them, the largest first."""
+    return [preset for preset in LARGE if len(tier(runs, preset)) and shown_tier(tier(runs, preset)) != preset]
+
+
+def described(runs: pd.DataFrame, preset: str) -> str:
+    """What the few runs of a preset show: the gain in both measures of C1 and C2 where there is a pair, no verdict."""
+    count, table = len(tier(runs, preset)), verdict_table(runs, preset)
+    told = [
+        f"At the `{preset}` scale ({_scale(preset)}) {count} run{'s are' if count > 1 else ' is'} recorded, too few to "
+        f"judge, which takes {FEWEST_PAIRS} pairs."
+    ]
+    for _, rows in table[(table["rule"] == "gain") & (table["pairs"] > 0)].groupby("claim", sort=False):
+        first = rows.iloc[0]
+        gains = [f"{100 * row['mean']:+z.2f} points ({MEASURES[row['measure']]})" for row in rows.to_dict("records")]
+        pairs = f"{first['pairs']} pair{'s' if first['pairs'] > 1 else ''}"
+        told.append(f"`{first['treatment']}` gains {' and '.join(gains)} over {pairs}.")
+    return " ".join(told)
+
+
+def _scale(preset: str) -> str:
     config = RunConfig(preset=preset, method="dense")
-    scale = f"WRN-{config.depth}-{config.width}, {config.train_images:,} training images, {config.epochs} epochs"
-    table = verdict_table(runs, preset)
-    told = [_claim(rows) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
-    return f"At the `{preset}` scale ({scale}): " + " ".join(one for one in told if one)
+    return f"WRN-{config.depth}-{config.width}, {config.train_images:,} training images, {config.epochs} epochs"
+
+
+def quick_warning(runs: pd.DataFrame) -> str:
+    """What runs of `quick` are not, where no larger preset speaks for the claims."""
+    if shown_tier(runs) != "quick":
+        return ""
+    return (
+        "The figures show runs of the preset `quick`: a minute of training each, on the embedded images and the "
+        "smallest network of the family. They show the parts at work. **They judge nothing**: the network is far from "
+        "having learned its images, the rule compresses ten times as fast as the published one, and gradients are "
+        "clipped so that training survives it."
+    )
+
+
+def our_accuracies(runs: pd.DataFrame) -> str:
+    """Our runs of the published configuration, to be read beside the paper's numbers."""
+    counted = tier(runs, "paper")
+    if counted.empty:
+        return "No run of the published configuration is recorded here yet."
+    told = [
+        f"`{method}` {group['best_accuracy'].mean():.4f} (best, as reported; {len(group)} run{'s' * (len(group) > 1)})"
+        for method, group in counted.groupby("method", sort=False)
+    ]
+    return f"Our own runs of the published configuration reach {', '.join(told)}."
 
 
 def _claim(rows: pd.DataFrame) -> str:

@@ -1,0 +1,88 @@
+"""Runs of a rented GPU appear in the book without an edit: made-up records at the paper's scale, from file to page."""
+
+import hashlib
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from IPython.core.interactiveshell import InteractiveShell
+
+from conftest import ROOT
+from sparsecycle import RunConfig, load_runs
+from sparsecycle.runs import folders
+from sparsecycle.runs.folders import run_folder
+from sparsecycle_book.readme import current_readme
+from sparsecycle_book.report.answers import described_presets, our_accuracies, short_answer
+from sparsecycle_book.report.cost import run_sentence
+from sparsecycle_book.report.tables import presets_table
+
+GPU = "NVIDIA Made-up"
+
+
+def recorded(data: Path, preset: str, pairs: int) -> Path:
+    """What `quick` recorded, as if a GPU had made it at another scale; the files beside the records are the same."""
+    quick = ROOT / "data" / "runs" / "quick"
+    shutil.copytree(quick, data / "runs" / "quick")
+    for method in ("dense", "accuracy_gated"):
+        for seed in range(pairs):
+            config = RunConfig(preset=preset, method=method, seed=seed)
+            folder = run_folder(config, data / "runs")
+            shutil.copytree(quick / f"{method}-seed{seed % 3}", folder)
+            record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
+            record["config"], record["overrides"] = config.model_dump(mode="json"), {}
+            record["identity"] = hashlib.sha256(folder.as_posix().encode()).hexdigest()
+            record["provenance"] |= {"device": GPU, "git_clean": None, "images_per_second": 30_000.0}
+            record["metrics"] |= {"best_accuracy": 0.86 + (method != "dense") * 0.01 + 0.001 * (seed % 2)}
+            (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    return data
+
+
+def executed(notebook: str) -> tuple[str, list[Any]]:
+    """What the code of a notebook shows: its words, and its figures."""
+    shown: list[Any] = []
+    shell = InteractiveShell()
+    shell.user_ns["display"] = shown.append
+    for cell in nbformat.read(ROOT / "notebooks" / notebook, as_version=4).cells:
+        if cell.cell_type == "code":
+            done = shell.run_cell(cell.source)
+            done.raise_error()
+            shown.append(done.result)
+    words = " ".join(str(getattr(one, "data", None) or one) for one in shown if one is not None)
+    return words, [one for one in shown if hasattr(one, "figure")]
+
+
+@pytest.mark.parametrize("preset, pairs", [("paper100", 2), ("paper", 1), ("paper", 4)])
+def test_runs_of_a_gpu_are_described_or_from_four_pairs_on_judged(preset: str, pairs: int, tmp_path: Path) -> None:
+    data = recorded(tmp_path, preset, pairs)
+    runs = load_runs(data / "runs")
+    few = pairs < 4
+    assert described_presets(runs) == ([preset] if few else [])
+    answer = short_answer(runs)
+    assert f"At the `{preset}` scale (WRN-28-4" in answer and "`accuracy_gated` gains +1.00 points" in answer
+    assert ("no verdict yet" in answer) is few and ("too few to judge" in answer) is few
+    assert f"over {pairs} pair{'s' * (pairs > 1)}" in answer
+    assert f"{GPU}, threads" in presets_table(runs)
+    assert ("`accuracy_gated` 0.8" in our_accuracies(runs)) is (preset == "paper")
+    assert f"recorded run{'s' * (pairs > 1)} on {GPU}." in run_sentence(runs, [], [])
+
+
+@pytest.mark.parametrize("preset, pairs", [("paper100", 2), ("paper", 4)])
+def test_the_readme_and_the_page_of_results_show_them(
+    preset: str, pairs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = recorded(tmp_path / "data", preset, pairs)
+    shutil.copy(ROOT / "README.md", tmp_path)
+    shutil.copytree(ROOT / "data" / "benchmarks", data / "benchmarks")
+    readme = current_readme(tmp_path)
+    assert f"| `{preset}` | `accuracy_gated` | {pairs} | 0.87" in readme
+    assert f"{2 * pairs} of `{preset}`" in readme and f"At the `{preset}` scale" in readme
+    monkeypatch.setattr(folders, "CHECKOUT", tmp_path)
+    words, drawn = executed("results.ipynb")
+    assert f"At the `{preset}` scale" in words and f"{2 * pairs} of `{preset}`" in words
+    captions = " ".join(one.caption for one in drawn)
+    assert (f"few runs of {preset}" in captions) is (pairs < 4)
+    assert (f"runs of `{preset}`" in captions) is (pairs >= 4)
+    assert ("They judge nothing" in words) is (pairs < 4)
