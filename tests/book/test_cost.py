@@ -108,9 +108,9 @@ def test_what_a_rental_or_a_benchmark_measured_takes_the_place_of_what_was_expec
 def test_recorded_runs_of_the_network_on_a_gpu_are_surest(preset: str) -> None:
     runs = gpu_run(preset, 20_000.0)
     minutes = PAPER.steps * 128 / 20_000 / 60
-    assert gpu_minutes(PAPER, runs, [rental()], []) == (pytest.approx(minutes), "1 recorded run on Made-up GPU")
+    assert gpu_minutes(PAPER, runs, [rental()], []) == (pytest.approx(minutes), "recorded runs on Made-up GPU")
     text = cost.run_sentence(runs, [rental()], [])
-    assert text.endswith(f"own run take {minutes:.1f} minutes on a rented GPU, by 1 recorded run on Made-up GPU.")
+    assert text.endswith(f"own run take {minutes:.1f} minutes on a rented GPU, by recorded runs on Made-up GPU (1).")
     config = RunConfig(preset=preset, method="accuracy_gated")
     assert costs_table({"row": [config]}, runs, [], [])["recorded"].tolist() == ["1 of 1, 2.0 hours"]
 

@@ -66,7 +66,7 @@ def test_runs_of_a_gpu_are_described_or_from_four_pairs_on_judged(preset: str, p
     assert f"over {pairs} pair{'s' * (pairs > 1)}" in answer
     assert f"{GPU}, threads" in presets_table(runs)
     assert ("`accuracy_gated` 0.8" in our_accuracies(runs)) is (preset == "paper")
-    assert f"recorded run{'s' * (pairs > 1)} on {GPU}." in run_sentence(runs, [], [])
+    assert f"by recorded runs on {GPU} ({pairs})." in run_sentence(runs, [], [])
 
 
 @pytest.mark.parametrize("preset, pairs", [("paper100", 2), ("paper", 4)])

@@ -91,7 +91,7 @@ def gpu_minutes(
     if len(recorded):
         rate = float(recorded["images_per_second"].median())
         devices = ", ".join(sorted(set(recorded["device"])))
-        return Time(images / rate / 60, f"{_number(len(recorded), 'recorded run')} on {devices}")
+        return Time(images / rate / 60, f"recorded runs on {devices}")
     for looked in rentals:
         best = looked.best
         if best and looked.network == network_name(config) and best.sparse_ms and best.dense_ms:
@@ -159,7 +159,3 @@ def _step(config: RunConfig) -> Step:
 
 def _amount(value: float) -> str:
     return "" if math.isnan(value) else f"{value:,.1f}" if value < 10 else f"{value:,.0f}"
-
-
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'s' if count != 1 else ''}"

@@ -81,8 +81,8 @@ def quick_warning(runs: pd.DataFrame) -> str:
         return ""
     return (
         "The figures show runs of `quick`, a minute of training each on the embedded images and the smallest network "
-        "of the family. The network is far from having learned its images, the rule compresses ten times as fast as the "
-        "published one, and gradients are clipped so that training survives it."
+        "of the family. The network is far from having learned its images, the rule compresses ten times as fast as "
+        "the published one, and gradients are clipped so that training survives it."
     )
 
 

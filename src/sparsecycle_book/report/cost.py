@@ -186,8 +186,8 @@ def run_sentence(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequenc
             f"We expect {there.value:,.1f} minutes on a rented GPU, where data sheets allow no less than {least:.1f}. "
             f"{gpu_status(runs, rentals, records)}"
         )
-    elif len(gpu_runs(runs, config)):
-        told.append(f"{minutes}, by {there.found_by}.")
+    elif recorded := len(gpu_runs(runs, config)):
+        told.append(f"{minutes}, by {there.found_by} ({recorded}).")
     else:
         told.append(f"{minutes}, by {there.found_by}; no run is recorded there yet.")
     return " ".join(told)
