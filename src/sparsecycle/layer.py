@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sparsecycle.kernels import autocast_dtype, check_backend
+from sparsecycle.kernels.budget import as_number, real_device, state_of
 from sparsecycle.kernels.operators import is_transformed, relu_topk, topk_mask
 from sparsecycle.topk import check_activations, check_constraint
 
@@ -32,7 +33,7 @@ def global_topk(x: Tensor, keep_ratio: float, *, scope: str = "sample", backend:
 
     Source: the author's script of arXiv 2603.03131 for scope "sample" and rounding; the rule for ties is ours.
     """
-    keep_ratio = _as_number(keep_ratio)
+    keep_ratio = as_number(keep_ratio)
     check_constraint(keep_ratio, scope)
     check_backend(backend)
     check_activations(x, scope)
@@ -71,7 +72,7 @@ class GlobalTopK(nn.Module):
         self.backend = backend
         self.scope = scope
         # The keep-ratio as a tensor, so that changing it recompiles nothing.
-        device = _real(torch.get_default_device())
+        device = real_device(torch.get_default_device())
         self.register_buffer("budget", torch.ones((), dtype=torch.float64, device=device), persistent=False)
         self.keep_ratio = keep_ratio
 
@@ -90,12 +91,12 @@ class GlobalTopK(nn.Module):
 
     @keep_ratio.setter
     def keep_ratio(self, value: float) -> None:
-        number = _as_number(value)
+        number = as_number(value)
         check_constraint(number, self.scope)
         self._keep_ratio = number
         self._dense = number == 1.0  # a compiler looks at this alone: other keep-ratios share a graph
         self.budget.fill_(number)  # on a GPU: queued, nothing waits
-        self._own = _state_of(self.budget)
+        self._own = state_of(self.budget)
 
     @property
     def dense(self) -> bool:
@@ -104,13 +105,13 @@ class GlobalTopK(nn.Module):
 
     def _is_own(self) -> bool:
         """Whether the buffer is as the layer left it: `AveragedModel` writes into it, `functional_call` swaps it."""
-        return torch.compiler.is_compiling() or self._own == _state_of(self.budget)
+        return torch.compiler.is_compiling() or self._own == state_of(self.budget)
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Move the keep-ratio with the model, but never round it: `model.bfloat16()` leaves it in float64."""
         before = self.keep_ratio
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
-        self.budget = torch.full((), before, dtype=torch.float64, device=_real(self.budget.device))
+        self.budget = torch.full((), before, dtype=torch.float64, device=real_device(self.budget.device))
         self.keep_ratio = before
         return self
 
@@ -152,27 +153,3 @@ def set_keep_ratio(model: nn.Module, keep_ratio: float) -> int:
     for layer in layers:
         layer.keep_ratio = keep_ratio
     return len(layers)
-
-
-def _real(device: torch.device) -> torch.device:
-    """Return where the keep-ratio can be: no weights that are loaded bring one for a model made on `meta`."""
-    return torch.device("cpu") if device.type == "meta" else device
-
-
-def _state_of(budget: Tensor) -> tuple[int, int | None]:
-    """Return which tensor it is, and how often it was written, as far as torch counts that."""
-    return id(budget), None if budget.is_inference() else budget._version
-
-
-def _as_number(keep_ratio: Any) -> float:
-    """Return a keep-ratio as Python's number, which texts and truth values are not.
-
-    Raises:
-        ValueError: it is no single number.
-    """
-    try:
-        if isinstance(keep_ratio, str | bytes | bool):
-            raise TypeError
-        return float(keep_ratio)
-    except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"keep_ratio is {keep_ratio!r}, but must be a number in (0, 1]") from None

@@ -29,7 +29,7 @@ EQUIVALENT: tuple[frozenset[str], ...] = (
             "e389ca9bd2500d2b12766645f5eeb486d996f14f4e589701fbd27a0f30a26688",
             "80cf88dc498a712a962b1cb5ca29ec5223ab56bb96ec06cd9fe2571cb56c34bf",
             "6f5308ddf34414aadbb68f58e70230dfbae4bdb0ce05e20a702cd06ea6739dd2",
-            "258b4d8503edb82430c9d57e16ad4c513e9694fbbac2dcd055fb7221f56daf7a",
+            "643737098e358e1704bba64647a643351f39c28f17a25f4d0dd2348067af86df",
         }
     ),
 )
