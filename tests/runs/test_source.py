@@ -83,7 +83,7 @@ def test_sources_that_were_proved_equal_are_the_same(monkeypatch: pytest.MonkeyP
 
 def test_the_training_sources_are_all_that_a_step_and_a_look_import() -> None:
     """What is left out cannot change a number unseen: configuration and images are identified on their own."""
-    modules = "sparsecycle.trainer, sparsecycle.kernels.operators, sparsecycle.evaluation.accuracy"
+    modules = "sparsecycle.captured, sparsecycle.kernels.operators, sparsecycle.evaluation.accuracy"
     code = f"import sys, {modules}; print(*[name for name in sys.modules if name.startswith('sparsecycle.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     imported = {name.removeprefix("sparsecycle.").replace(".", "/") for name in done.stdout.split()}

@@ -182,10 +182,10 @@ def test_two_runs_in_two_threads_are_refused_and_torch_is_as_it_was(
     inside, go_on, outcomes = threading.Event(), threading.Event(), []
     original = execute._Run.train
 
-    def held(run: Any, progress: Any) -> None:
+    def held(run: Any, *more: Any) -> None:
         inside.set()
         assert go_on.wait(60)
-        original(run, progress)
+        original(run, *more)
 
     monkeypatch.setattr(execute._Run, "train", held)
     first = threading.Thread(target=lambda: outcomes.append(train(tiny(), output_dir=tmp_path / "1", progress=False)))

@@ -148,7 +148,7 @@ def launch(
                 for job in ready[: at_once - len(under_way)]:
                     waiting.remove(job)
                     receiver, sender = context.Pipe(duplex=False)
-                    process = context.Process(target=_work, args=(job, sender), name=job.name)
+                    process = context.Process(target=_work, args=(job, sender, given), name=job.name)
                     process.start()
                     sender.close()
                     under_way[receiver] = _UnderWay(job, process)
@@ -215,9 +215,9 @@ def _say(bar: "tqdm[Any]", text: str) -> None:
                 print(text, flush=True)
 
 
-def _work(job: Job, sender: Connection) -> None:
+def _work(job: Job, sender: Connection, given: dict[str, str]) -> None:
     """In the job's own process: make the record and say how it went."""
-    os.environ.update(ONE_THREAD)
+    os.environ.update(given)  # the process that it is forked from may be older
     if "torch" in sys.modules:
         import torch
 
