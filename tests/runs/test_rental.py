@@ -7,7 +7,10 @@ import subprocess
 import sys
 import tarfile
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -93,23 +96,43 @@ def unpacked(into: Path, folder: Path) -> Path:
     return folder
 
 
+class Soon:
+    """In the place of a timer: its time is over shortly after the long run began."""
+
+    def __init__(self, lines: list[str], _: float, function: Callable[..., None], arguments: list[Any]) -> None:
+        self.lines, self.function, self.arguments = lines, function, arguments
+
+    def start(self) -> None:
+        Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        while not any("trains smoke/accuracy_gated" in line for line in self.lines):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        self.function(*self.arguments)
+
+    def cancel(self) -> None:
+        pass
+
+
 def test_a_rental_ends_in_time_and_goes_on_on_another_machine(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The look is a real one; the second rental begins with what the first one let be carried away."""
-    monkeypatch.setattr(rental, "SAVING_SECONDS", 0.0)
     monkeypatch.setattr(ladder, "RUNGS", {"recorded steps, one kernel": {}})
-    long = tiny("accuracy_gated", epochs=200, evaluate_every=100)
+    long = tiny("accuracy_gated", epochs=80, evaluate_every=40)
     configs = [tiny("dense"), long, tiny("replay", epochs=2, path_from=run_name(long)[6:], shuffled=False)]
     lines: list[str] = []
     rental.look(configs[0], "cpu", tmp_path / "first", lines.append, enough=200, until=later(200))
     places = {"output_dir": tmp_path / "first", "into": tmp_path / "away", "device": "cpu", "say": lines.append}
-    report = rental.rent(configs, minutes=0.03, **places).read_text()
+    with monkeypatch.context() as patched:
+        patched.setattr(rental.threading, "Timer", partial(Soon, lines))
+        report = rental.rent(configs, minutes=5, **places).read_text()
     assert any("this machine was looked at before" in line for line in lines)
     assert "| interrupted |" in report
     assert "| missing |" in report  # the path that it replays is not there yet
     moved = unpacked(tmp_path / "away", tmp_path / "second")
-    assert len(list(moved.rglob("checkpoint-*"))) == 1
+    assert list(moved.rglob("checkpoint-*"))
     report = rental.rent(configs, minutes=5, **(places | {"output_dir": moved, "into": tmp_path / "there"})).read_text()
     assert report.count("| done |") == 3
     back = unpacked(tmp_path / "there", tmp_path / "back")
