@@ -61,6 +61,17 @@ def measured_on(records: Sequence[BenchmarkRecord]) -> str:
     )
 
 
+def figures_sentence(record: BenchmarkRecord | None) -> str:
+    """What the figures of the chapter show, with references to those that are drawn."""
+    if record is None:
+        return ""
+    shown = [("layer", "one layer")] if record.layer_cases() else []
+    shown += [("step", "a step")] if record.step_case() else []
+    shown += [("growth", "how a step's cost grows as the keep-ratio falls")] if len(growth_table(record)) > 1 else []
+    links = [f'<a class="figure-reference" data-name="{name}"></a> shows {what}' for name, what in shown]
+    return f" {'; '.join(links)}." if links else ""
+
+
 def selection_sentence(record: BenchmarkRecord) -> str:
     """What ReLU with selection costs over ReLU alone, and what it saves over `torch.topk`, in the largest layer."""
     case = next(reversed(record.layer_cases()), "")
