@@ -52,7 +52,9 @@ def pilot_table(runs: pd.DataFrame) -> pd.DataFrame:
                 "lowest keep-ratio": f"{run['lowest_keep_ratio']:.2g}" if gated else "",
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    only_gated = len(runs) and not (runs["method"] == "dense").any()
+    return table.drop(columns="method") if only_gated else table  # the page says what is tried
 
 
 def _share(value: float) -> str:
@@ -65,7 +67,7 @@ def pilot_sentence(runs: pd.DataFrame) -> str:
         return "**No run of the pilot is recorded yet.**"
     gated = runs[runs["method"] != "dense"]
     passing = int(((gated["cycles"] >= CYCLES) & (gated["train_accuracy"] >= ACCURACY)).sum())
-    return f"**Runs of the pilot so far: {len(runs)}. With the published rule: {len(gated)}, of which {passing} pass.**"
+    return f"**Runs of the pilot: {len(runs)}. With the published rule: {len(gated)}, of which {passing} pass.**"
 
 
 def choice_sentence(runs: pd.DataFrame, chosen: str, before: str, epochs: int) -> str:
@@ -88,7 +90,7 @@ def choice_sentence(runs: pd.DataFrame, chosen: str, before: str, epochs: int) -
         f"On 29 November 2026, before the first run of the study, we chose {epochs} epochs with the published scaling "
         "and without clipping, for every arm. That is the preset `classroom` as it was declared before the pilot. "
         f"With seeds 100 and 101 the rule goes through {cycles} cycles and ends with a training accuracy of at least "
-        f"{accuracy:.3f}. The one setting that comes before it in our order, {before}, goes through only "
+        f"{accuracy:.3f}. The one setting that comes before it in our order, `{before}`, goes through only "
         f"{worst['cycles']:.0f} cycles with seed {worst['seed']}, so it fails."
     )
 
