@@ -1,9 +1,10 @@
 """The same training on a GPU: one step is recorded once, as a CUDA graph, and replayed from then on.
 
-A step of the paper's network is some 600 small pieces of work for a GPU, and in plain torch the processor needs longer
-to hand them over than the GPU to do them. A graph is handed over at once. It reads what changes from fixed places on
-the GPU: the places of the batch's images, the learning rate, the keep-ratio of each layer. So another keep-ratio, 1.0
-too, is the same graph, and the controller stays on the processor, which reads accuracies once a decision.
+A step of the paper's network is hundreds of small pieces of work for a GPU, and in plain torch the processor is
+expected to need longer to hand them over than the GPU to do them. A graph is handed over at once. It reads what changes
+from fixed places on the GPU: the places of the batch's images, the learning rate, the keep-ratio of each layer. So
+another keep-ratio, 1.0 too, is the same graph, and the controller stays on the processor, which reads accuracies once a
+decision.
 
 What a step computes is what `Trainer` computes, operation by operation. On a GPU the numbers of the two agree to within
 rounding, because cuDNN may choose other algorithms.

@@ -8,6 +8,7 @@ import torch
 
 from core.test_trainer import data, same_numbers, small_config, steps_later
 from sparsecycle.captured import CapturedTrainer, can_capture, make_trainer
+from sparsecycle.runs.execute import must_record
 from sparsecycle.trainer import Trainer
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -47,6 +48,17 @@ def test_a_cpu_trains_step_by_step() -> None:
     config = small_config()
     assert not can_capture(config, "cpu")
     assert type(make_trainer(config, *data(config))) is Trainer
+
+
+def test_where_a_step_must_be_recorded_and_cannot_be_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = small_config()
+    must_record(Trainer(config, *data(config)))
+    must_record(CapturedTrainer(config, *data(config)))  # on a CPU nothing is recorded
+    trainer = CapturedTrainer(config, *data(config))
+    monkeypatch.setattr(trainer, "prepare", lambda: None)
+    trainer.device = "cuda"
+    with pytest.raises(RuntimeError, match="cannot be recorded as a graph"):
+        must_record(trainer)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs need a GPU")

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from sparsecycle.captured import make_trainer
+from sparsecycle.captured import CapturedTrainer, make_trainer
 from sparsecycle.config import RunConfig
 from sparsecycle.data.cifar10 import Cifar10, load_images
 from sparsecycle.errors import InputError, shown
@@ -60,7 +60,7 @@ from sparsecycle.runs.source import same_source, source_digest
 from sparsecycle.runs.state import RunState
 from sparsecycle.runs.stopping import Stopped, StopRequest, stop_requests
 from sparsecycle.runs.writing import sole_writer
-from sparsecycle.trainer import Part, learning_rate
+from sparsecycle.trainer import Part, Trainer, learning_rate
 
 CHECKPOINT_MINUTES = 5.0
 ACTIVITY_IMAGES = 500  # test images on which the activity of layers is measured: a share needs no more
@@ -174,7 +174,7 @@ def train_together(
             with _enough_memory(config, chosen), torch.cuda.stream(stream):
                 run = _Run(ahead, chosen, checkpoint_minutes)
                 run.resume()
-                run.trainer.prepare()  # before any of them trains: nothing else may run while a step is recorded
+                must_record(run.trainer)  # before any of them trains: nothing else may run meanwhile
             ready.append((place, run, stream))
         under_way: dict[int, Future[RunRecord | None]] = {}
         for place, run, stream in ready:
@@ -183,6 +183,16 @@ def train_together(
         for place, future in under_way.items():
             records[place] = future.result()
     return [record for record in records if record is not None]
+
+
+def must_record(trainer: Trainer) -> None:
+    """Prepare a trainer; raise RuntimeError where its steps were to be recorded and cannot be.
+
+    Rented minutes are not spent on slow steps in the place of fast ones.
+    """
+    trainer.prepare()
+    if isinstance(trainer, CapturedTrainer) and trainer.device == "cuda" and not trainer.captured:
+        raise RuntimeError("a step cannot be recorded as a graph")
 
 
 def _in_thread(run: "_Run", stream: Any, stop: StopRequest) -> RunRecord | None:

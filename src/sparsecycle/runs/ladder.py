@@ -17,13 +17,13 @@ import torch
 from pydantic import BaseModel
 from torch import Tensor
 
-from sparsecycle.captured import CAPTURED, CapturedTrainer, make_trainer
+from sparsecycle.captured import CAPTURED, make_trainer
 from sparsecycle.config import RunConfig
 from sparsecycle.kernels import FUSED, VARIABLE, fused
 from sparsecycle.kernels.operators import relu_topk, rms_norm_topk, rms_norm_topk_backward
 from sparsecycle.layer import GlobalTopK, set_keep_ratio
 from sparsecycle.network import RMSNorm2d
-from sparsecycle.runs.execute import deterministic
+from sparsecycle.runs.execute import deterministic, must_record
 from sparsecycle.topk import kept_values
 from sparsecycle.trainer import Trainer, make_network
 
@@ -181,7 +181,7 @@ def _loss_difference(config: RunConfig, device: str) -> float:
 
     def losses() -> list[float]:
         trainer = make_trainer(here, *_images(config), device=device)
-        _must_record(trainer)
+        must_record(trainer)
         parts = [trainer.train(step) for step in range(1, CHECKED_STEPS + 1)]
         return [part.loss if part else math.nan for part in parts]
 
@@ -196,7 +196,7 @@ def _ignores_the_budget(config: RunConfig, device: str) -> bool:
     losses = []
     for keep_ratio in (1.0, 0.02):
         trainer = make_trainer(_variant(config, "fixed", keep_ratio=0.5), *_images(config), device=device)
-        _must_record(trainer)
+        must_record(trainer)
         set_keep_ratio(trainer.model, keep_ratio)
         part = trainer.train(1)
         losses.append(part.loss if part else math.nan)
@@ -218,20 +218,13 @@ def _images(config: RunConfig) -> tuple[Tensor, Tensor]:
     return images, torch.randint(0, 10, (n,), generator=generator)
 
 
-def _must_record(trainer: Trainer) -> None:
-    """Raise where a step was to be recorded and could not be."""
-    trainer.prepare()
-    if isinstance(trainer, CapturedTrainer) and trainer.device == "cuda" and not trainer.captured:
-        raise RuntimeError("a step cannot be recorded as a graph")
-
-
 def _time(rung: Rung, config: RunConfig, device: str, steps: int) -> None:
     """Fill in the times of a rung; medians of three, because a chip's clock moves."""
     images, labels = _images(config)
     if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
     dense = make_trainer(_variant(config, "dense"), images, labels, device=device)
-    _must_record(dense)
+    must_record(dense)
     rung.dense_ms = 1000 * _seconds_a_step([dense], device, steps)
     del dense
     pair: list[tuple[Trainer, Any]] = []
@@ -239,7 +232,7 @@ def _time(rung: Rung, config: RunConfig, device: str, steps: int) -> None:
         stream: Any = torch.cuda.Stream() if device == "cuda" else None  # type: ignore[no-untyped-call]
         with torch.cuda.stream(stream):
             trainer = make_trainer(_variant(config, "fixed", keep_ratio=0.1), images, labels, device=device)
-            _must_record(trainer)
+            must_record(trainer)
         _wait(device)
         if not pair:
             rung.sparse_ms = 1000 * _seconds_a_step([trainer], device, steps, [stream])
