@@ -83,6 +83,13 @@ class RunConfig(BaseModel):
     subset: Literal["first", "by_seed"] = Field(
         default="first", description="which training images: the same for all seeds, or a part for each seed"
     )
+    wrong_labels: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the fitted images that get the label of another class, drawn by the seed",
+        json_schema_extra=_script(0.0),
+    )
 
     # Network.
     depth: int = Field(le=LARGEST, json_schema_extra=_script(28))
@@ -257,15 +264,23 @@ class RunConfig(BaseModel):
         return self.overrides() | {key: getattr(self, key) for key in _NEEDED.get(self.method, ())}
 
     def digest(self) -> str:
-        """SHA-256 of the configuration as canonical JSON."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """See `configuration_digest`."""
+        return configuration_digest(self.model_dump(mode="json"))
 
 
+# Fields that came after the first recorded run, with what was done before: such a run is identified without them.
+LATER: Mapping[str, Any] = MappingProxyType({"wrong_labels": 0.0})
 CONTROLLER_FIELDS = frozenset(
     {"decision_steps", "tighten", "tolerance", "smoothing", "relax", "cooldown", "floor"}
     | {"keep_ratio", "path_from", "shuffled"}
 )
 _NEEDED = {"fixed": ("keep_ratio",), "replay": ("path_from", "shuffled")}  # no preset can know these
+
+
+def configuration_digest(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a configuration's JSON values as canonical JSON, those left out that `LATER` has."""
+    kept = {name: value for name, value in values.items() if name not in LATER or LATER[name] != value}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 @cache

@@ -46,7 +46,7 @@ def test_ledger_rows_are_whole() -> None:
 def test_every_choice_that_makes_up_the_method_is_in_the_ledger() -> None:
     named = {field for row in read_ledger(LEDGER) for field in row["fields"]}
     controls = {"keep_ratio", "path_from", "shuffled"}
-    places = {"preset", "seed", "dataset", "test_images", "holdout_images", "subset", "budgets"}
+    places = {"preset", "seed", "dataset", "test_images", "holdout_images", "subset", "wrong_labels", "budgets"}
     assert named == set(RunConfig.model_fields) - controls - places
 
 
