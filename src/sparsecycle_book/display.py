@@ -72,6 +72,11 @@ class show:  # noqa: N801 (reads as the verb that it is in a notebook)
         }
 
 
+def refer(name: str) -> str:
+    """What a figure of the same page becomes in text that code makes, as {fignum}`name` does elsewhere."""
+    return f'<a class="figure-reference" data-name="{html.escape(name)}"></a>'
+
+
 def alternative_text(figure: Figure) -> str:
     """The figure's label.
 

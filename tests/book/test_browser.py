@@ -34,7 +34,8 @@ KINDS = (
     "book/playground",
     "book/reference",
     "notebooks/layer",
-    "notebooks/results",
+    "book/dense",
+    "book/reviewers",
     "course/lesson1_layer",
     "search",
 )

@@ -17,16 +17,16 @@ from conftest import ROOT
 from page_checks import dead_links, failed_outputs, parsed, pictures_without_words, sources_outside, tags
 from sparsecycle import load_runs
 from sparsecycle.set_mlp.records import load_set_runs
+from sparsecycle_book.course.checks import OPEN, RIGHT
 from sparsecycle_book.report.answers import short_answer
+from table_of_contents import entries
 
 BUILT = ROOT / "_build" / "html"
 
 
 def contents() -> list[str]:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
-    sections = [section for chapter in chapters for section in chapter.get("sections", [])]
-    return [toc["root"], *(entry["file"] for entry in [*chapters, *sections])]
+    return [toc["root"], *(entry["file"] for entry in entries(toc))]
 
 
 PAGES = contents()
@@ -132,14 +132,24 @@ def test_the_first_page_leads_to_the_pdf_once_it_is_made() -> None:
     assert pdf.with_link(linked) == linked
 
 
-def test_results_hold_every_claim_and_its_number_leads_to_where_it_is_shown_or_explained() -> None:
+def test_the_table_of_verdicts_holds_every_claim_and_its_number_leads_to_where_it_is_shown_or_explained() -> None:
     for claim in ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"):
-        [link] = {str(tag["href"]) for tag in tags(built("notebooks/results"), "th a") if tag.get_text() == claim}
+        [link] = {str(tag["href"]) for tag in tags(built("book/reviewers"), "th a") if tag.get_text() == claim}
         page, _, anchor = link.rpartition("#")
-        target = built(f"notebooks/{page.removesuffix('.html') or 'results'}").find(id=anchor)
+        target = built(page.removesuffix(".html").removeprefix("../") if "/" in page else f"book/{page[:-5]}").find(
+            id=anchor
+        )
         assert target
         section = target if target.name == "section" else target.find_parent("section") or target.find_next("section")
         assert isinstance(section, Tag) and claim in section.get_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "course").glob("lesson*.ipynb")), ids=lambda path: path.stem)
+def test_every_solution_of_a_lesson_is_right(path: Path) -> None:
+    """The page runs each solution and its check, as the teacher's form does."""
+    printed = "\n".join(output.get_text() for output in tags(built(f"course/{path.stem}"), ".cell_output pre"))
+    told = [line for line in printed.splitlines() if line.startswith((RIGHT, OPEN, "Not yet."))]
+    assert len(told) >= 5 and set(told) == {RIGHT}
 
 
 def listed(name: str) -> dict[str, str]:

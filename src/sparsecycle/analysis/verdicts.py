@@ -263,6 +263,28 @@ def _compare(counted: pd.DataFrame, claim: Claim) -> Comparison:
     return replace(one, differences=tuple(map(math.exp, one.differences)), mean=math.exp(one.mean), **nothing)
 
 
+def compare_arms(runs: pd.DataFrame, preset: str, treatments: Mapping[str, str], measure: str = CLEAN) -> pd.DataFrame:
+    """Return what arms gain over others, for comparisons that no claim is judged by: one row each that has a pair.
+
+    Columns: as in `verdict_table`, without the claim and what judges it.
+
+    Args:
+        runs: of `load_runs`; may be empty.
+        preset: whose runs are compared.
+        treatments: baselines by treatment; both as `selection.arms` or `ARMS` call them.
+        measure: a column of `load_runs` of which more is better.
+    """
+    counted = arms(runs, preset)
+    rows = []
+    for treatment, baseline in treatments.items():
+        one = _compare(counted, Claim("", "", treatment, baseline, measure, "shown"))
+        if one.pairs:
+            shown = ("treatment", "baseline", "measure", "differences", "mean", "low", "high", "low_90", "high_90")
+            row = {name: getattr(one, name) for name in shown}
+            rows.append({"preset": preset, "paper": math.nan, "pairs": len(one.pairs), "seeds": one.pairs, **row})
+    return pd.DataFrame(rows)
+
+
 def effects(runs: pd.DataFrame, preset: str | None = None) -> pd.DataFrame:
     """Return the rows of the verdict table for the co-primary measures of C1 and C2 that could be measured."""
     table = verdict_table(runs, preset)
