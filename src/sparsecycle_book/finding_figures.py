@@ -10,7 +10,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.figures import METHODS, WIDTH, accuracy_axis, resets_of, styled
@@ -52,6 +52,7 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
     marks = [mark for mark in (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1) if mark >= axes.get_xlim()[0]]
     axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
     axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="keep-ratio that the reset found", ylabel="resets")
     _legend(figure, methods)
     idle = (found["found"] >= ACTIVE).mean()

@@ -383,6 +383,13 @@ def test_the_published_rule_runs_in_the_page_itself(engine: Browser, watch: Watc
     page.keyboard.press("ArrowDown")
     lower = drawing.get_attribute("aria-valuetext") or ""
     assert drawn.split(":")[0] == lower.split(":")[0] and drawn != lower
+    # The path before the last change stays in sight, until everything is as it was at first.
+    ghost = board.locator(".play-keep polyline[opacity='0.35']")
+    assert ghost.count() == 1
+    board.get_by_role("button", name="Start over").click()
+    assert ghost.count() == 0
+    assert board.locator("select[name=curve]").input_value() == next(iter(data["curves"]))
+    assert board.locator("select[name=preset]").input_value() == next(iter(data["presets"]))
     close(page)
     assert watch.faults == []
 

@@ -64,7 +64,7 @@ def amount(row: Mapping[Any, Any]) -> str:
 def claims_shown(table: pd.DataFrame, *claims: str) -> linked_table:
     """Their rows of the table of verdicts, each claim's number leading to its words in the plan."""
     rows = table[table["claim"].isin(claims)]
-    return linked_table(verdicts_shown(rows), dict.fromkeys(claims, "plan.html#claims-and-measures"))
+    return linked_table(verdicts_shown(rows), dict.fromkeys(claims, "plan.html#claims-and-measures"), wraps=True)
 
 
 def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
