@@ -99,7 +99,7 @@ def test_what_a_rental_or_a_benchmark_measured_takes_the_place_of_what_was_expec
     benched = gpu_minutes(PAPER, NONE, [], [gpu_record()])
     assert benched == (pytest.approx(PAPER.steps * 55 / 60_000), "steps measured on Benched GPU")
     for text in (cost.run_sentence(NONE, [rental()], []), cost.run_sentence(NONE, [], [gpu_record()])):
-        assert "no run is recorded there yet" in text and "No GPU has run" not in text and "expect" not in text
+        assert "No whole run is recorded there yet" in text and "No GPU has run" not in text and "expect" not in text
     wrong = rental(rungs=[Rung(name="recorded steps, one kernel", faults=["selects wrongly"])])
     assert gpu_minutes(PAPER, NONE, [wrong], []).found_by == "expected"
 

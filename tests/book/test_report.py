@@ -46,16 +46,16 @@ GAINS = {"dense": [0.50, 0.51, 0.52, 0.53], "accuracy_gated": [0.52, 0.54, 0.54,
 
 @pytest.mark.parametrize("recorded", [NONE, runs(GAINS, preset="quick")], ids=["no runs", "quick runs"])
 def test_without_runs_of_the_study_there_is_no_verdict(recorded: pd.DataFrame) -> None:
-    assert short_answer(recorded).startswith("**There is no verdict yet, at any scale.**")
+    assert short_answer(recorded).startswith("**There is no verdict yet.**")
 
 
 def test_the_answer_has_verdict_gain_and_pairs_of_both_measures() -> None:
     text = short_answer(runs(GAINS))
     config = RunConfig(preset="classroom", method="dense")
-    assert f"`classroom` scale (WRN-10-1, {config.train_images:,} training images, {config.epochs} epochs)" in text
-    assert "C1 is *preliminary: replicated*: `accuracy_gated` gains +2.50 points (test accuracy as reported" in text
-    assert "and +2.50 points (clean test accuracy, 95 % interval +1.58 to +3.42) over 4 pairs." in text
-    assert "C2" not in text, "which has no runs"
+    assert f"preset `classroom` (WRN-10-1, {config.train_images:,} training images, {config.epochs} epochs)" in text
+    assert "**The published rule over dense training: replicated (preliminary).** It gains +2.50 points (95 %" in text
+    assert "and +2.50 points (95 % interval +1.58 to +3.42, 4 pairs) in clean test accuracy." in text
+    assert "second strategy" not in text, "which has no runs"
 
 
 def test_the_question_has_the_paper_s_numbers() -> None:
@@ -65,10 +65,10 @@ def test_the_question_has_the_paper_s_numbers() -> None:
 def test_runs_are_counted_by_preset_and_quick_ones_are_said_to_judge_nothing() -> None:
     quick = runs(GAINS, preset="quick")
     assert recorded_sentence(quick) == (
-        "Recorded runs that count: 8 of `quick`. Runs of `quick` show the parts at work; they judge nothing."
+        "The recorded runs that count are 8 of `quick`. Runs of `quick` are demonstrations; no claim is judged by them."
     )
     both = recorded_sentence(pd.concat([quick, runs(GAINS)]))
-    assert both == "Recorded runs that count: 8 of `classroom`, 8 of `quick`."
+    assert both == "The recorded runs that count are 8 of `classroom` and 8 of `quick`."
     assert "No run" in recorded_sentence(NONE)
     assert "No run" in recorded_sentence(quick.assign(git_clean=False)), "of a source with uncommitted changes"
 
@@ -217,7 +217,8 @@ def test_the_pilot_s_page_can_be_built_without_a_run(tmp_path: Path) -> None:
 def test_a_pilot_run_passes_with_enough_cycles_and_training_accuracy(columns: dict[str, float], passes: str) -> None:
     [row] = pilot_table(pilot(**columns)).to_dict("records")
     assert row["passes"] == passes and row["lowest keep-ratio"] == "0.12"
-    assert f"With the published rule: 1, of which {int(passes == 'yes')} pass." in pilot_sentence(pilot(**columns))
+    said = f"Of the 1 pilot runs with the published rule, {int(passes == 'yes')} pass."
+    assert said in pilot_sentence(pilot(**columns))
 
 
 def test_dense_training_of_the_pilot_has_no_cycles_to_pass_with() -> None:
@@ -241,22 +242,21 @@ def test_every_arm_of_a_claim_has_words() -> None:
 def test_a_finding_has_verdict_gain_interval_and_pairs_of_each_comparison_that_was_measured() -> None:
     found = verdict_table(runs(GAINS | {"replay": GAINS["accuracy_gated"]}), "classroom")
     assert finding(found, "C8") == (
-        "*Preliminary: equivalent*: the published rule gains +0.00 points (95 % interval +0.00 to +0.00, 4 pairs) over "
-        "a path that another seed took, measured by clean test accuracy."
+        "*Equivalent (preliminary)*: in clean test accuracy, the published rule gains +0.00 points (95 % interval "
+        "+0.00 to +0.00, 4 pairs) over a path that another seed took."
     )
     assert finding(found, "C2") == finding(verdict_table(NONE), "C8") == NOTHING
     few = verdict_table(runs({name: values[:1] for name, values in GAINS.items()}), "classroom")
     assert finding(few, "C1").startswith(
-        "*Too few pairs to judge*: the published rule gains +2.00 points (1 pair) over"
+        "*Too few pairs to judge*: in test accuracy as reported, the published rule gains +2.00 points (1 pair) over"
     )
 
 
 def test_idle_resets_above_one_half_are_called_noise() -> None:
     few, many = runs(GAINS), runs(GAINS, idle_resets=3.0)
-    assert idle_sentence(few).startswith("25% of the 16 resets in 4 runs") and "most resets answer" in idle_sentence(
-        few
-    )
-    assert "75% of the 16 resets" in idle_sentence(many) and "noise of batches" in idle_sentence(many)
+    assert "removed activations.** Of 16 resets, 25% came" in idle_sentence(few)
+    assert "were idle.** Of 16 resets, 75% came" in idle_sentence(many) and "noise of batches" in idle_sentence(many)
+    assert "noise" not in idle_sentence(few)
     assert idle_sentence(NONE) == "No run of the published rule with a reset is recorded."
     [row] = idle_table({"these": few, "none": NONE}).to_dict("records")
     assert (row["number of runs"], row["resets"], row["idle"], row["share"]) == (4, 16, 4, "25%")
@@ -268,7 +268,7 @@ def test_tolerances_are_compared_with_dense_training_once_all_of_them_have_runs(
         runs({"accuracy_gated": [0.52, 0.53, 0.55, 0.55]}, variant=f"tolerance={value}")
         for value in ("0.06", "0.24", "1")
     ]
-    assert "not known yet" in tolerance_sentence(compare_arms(some, "classroom", TOLERANCES))
+    assert "do not know yet" in tolerance_sentence(compare_arms(some, "classroom", TOLERANCES))
     compared = compare_arms(pd.concat([some, *others], ignore_index=True), "classroom", TOLERANCES)
     assert list(compared["treatment"]) == list(TOLERANCES) and set(compared["pairs"]) == {4}
     text = tolerance_sentence(compared)

@@ -1,4 +1,7 @@
-"""The answer so far, from the runs that count: for the first page, the results and the README."""
+"""The answer so far, from the runs that count: for the first page, the chapters of results and the README."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
@@ -16,15 +19,29 @@ from sparsecycle.analysis.verdicts import (
 from sparsecycle.config import RunConfig
 from sparsecycle_book.figures import MEASURES
 
-LARGE = ("paper", "paper100", "classroom")  # presets that judge; quick only shows the parts at work
+LARGE = ("paper", "paper100", "classroom")  # presets that judge; runs of quick are demonstrations
+DEMONSTRATIONS = "Runs of `quick` are demonstrations; no claim is judged by them."
+ARMS_IN_WORDS = {
+    "dense": "dense training",
+    "accuracy_gated": "the published rule",
+    "epoch_gated": "the reconstructed second strategy",
+    "replay": "a path that another seed took",
+    "shuffled": "its own path in random order",
+    "fixed": "a fixed keep-ratio",
+    "dense, tuned": "tuned dense training",
+    "dense with dropout": "dense training with dropout",
+    "accuracy_gated with dropout": "the published rule with dropout",
+    "dense, 20 % wrong labels": "dense training, both with a fifth of the labels wrong",
+    "accuracy_gated, 20 % wrong labels": "the published rule",
+}
 
 
 def question() -> str:
-    """The paper's claim in a sentence, with its numbers."""
+    """The paper's numbers in two sentences."""
     dense, first, second = PAPER_ACCURACY.values()
     return (
-        f"The paper reports a test accuracy of {first:g} and {second:g} for its two strategies and {dense:g} for dense "
-        "training, one run each."
+        f"In the paper, the two strategies reach test accuracies of {first:g} and {second:g}. Dense training reaches "
+        f"{dense:g}. Each number comes from one run."
     )
 
 
@@ -37,17 +54,12 @@ def short_answer(runs: pd.DataFrame) -> str:
     if preset in LARGE:
         table = verdict_table(runs, preset)
         told = [_claim(rows) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
-        answer = f"At the `{preset}` scale ({_scale(preset)}): " + " ".join(one for one in told if one)
+        answer = f"With the preset `{preset}` ({_scale(preset)}): " + " ".join(one for one in told if one)
     else:
         begun = any(len(tier(runs, large)) for large in LARGE)
-        answer = (
-            "**There is no verdict yet, at any scale.** The author's script settles what the method is, and this book "
-            f"trains exactly that. The study that will judge the claim {'has begun' if begun else _PLANNED}."
-        )
+        state = "has begun" if begun else "is planned and has not been run"
+        answer = f"**There is no verdict yet.** The study that will judge the claim {state}."
     return " ".join([answer, *(described(runs, one) for one in described_presets(runs))])
-
-
-_PLANNED = "is planned and has not been run"
 
 
 def described_presets(runs: pd.DataFrame) -> list[str]:
@@ -58,15 +70,17 @@ def described_presets(runs: pd.DataFrame) -> list[str]:
 def described(runs: pd.DataFrame, preset: str) -> str:
     """What the few runs of a preset show: the gain in both measures of C1 and C2 where there is a pair, no verdict."""
     count, table = len(tier(runs, preset)), verdict_table(runs, preset)
-    told = [
-        f"At the `{preset}` scale ({_scale(preset)}) {count} run{'s are' if count > 1 else ' is'} recorded, too few to "
-        f"judge, which takes {FEWEST_PAIRS} pairs."
-    ]
+    few = f"Only {count} run{'s' if count > 1 else ''} of the preset `{preset}` ({_scale(preset)})"
+    recorded = (
+        f"{'are' if count > 1 else 'is'} recorded so far, too few to judge: a verdict needs {FEWEST_PAIRS} pairs."
+    )
+    told = [f"{few} {recorded}"]
     for _, rows in table[(table["rule"] == "gain") & (table["pairs"] > 0)].groupby("claim", sort=False):
         first = rows.iloc[0]
-        gains = [f"{100 * row['mean']:+z.2f} points ({MEASURES[row['measure']]})" for row in rows.to_dict("records")]
-        pairs = f"{first['pairs']} pair{'s' if first['pairs'] > 1 else ''}"
-        told.append(f"`{first['treatment']}` gains {' and '.join(gains)} over {pairs}.")
+        gains = [f"{100 * row['mean']:+z.2f} points in {MEASURES[row['measure']]}" for row in rows.to_dict("records")]
+        treatment, baseline = (ARMS_IN_WORDS[first[side]] for side in ("treatment", "baseline"))
+        counted = pairs_counted(first["pairs"])
+        told.append(f"So far {treatment} gains {' and '.join(gains)} over {baseline} ({counted}).")
     return " ".join(told)
 
 
@@ -80,9 +94,9 @@ def quick_warning(runs: pd.DataFrame) -> str:
     if shown_tier(runs) != "quick":
         return ""
     return (
-        "The figures show runs of `quick`, a minute of training each on the embedded images and the smallest network "
-        "of the family. The network is far from having learned its images, the rule compresses ten times as fast as "
-        "the published one, and gradients are clipped so that training survives it."
+        "Until there is a verdict, the figures show runs of `quick`. These demonstrations say nothing about the claim: "
+        "after a minute of training the smallest network of the family is far from having learned its images, the rule "
+        "compresses ten times as fast as the published one, and gradients are clipped to keep training stable."
     )
 
 
@@ -90,12 +104,13 @@ def our_accuracies(runs: pd.DataFrame) -> str:
     """Our runs of the published configuration, to be read beside the paper's numbers."""
     counted = tier(runs, "paper")
     if counted.empty:
-        return "No run of the published configuration is recorded here yet."
-    told = [
-        f"`{method}` {group['best_accuracy'].mean():.4f} (best, as reported; {len(group)} run{'s' * (len(group) > 1)})"
-        for method, group in counted.groupby("method", sort=False)
-    ]
-    return f"Our own runs of the published configuration reach {', '.join(told)}."
+        return "We have no run of the published configuration yet."
+    told = []
+    for method, group in counted.groupby("method", sort=False):
+        count = f"{len(group)} run{'s' if len(group) > 1 else ''}"
+        arm = ARMS_IN_WORDS.get(str(method), str(method))
+        told.append(f"{group['best_accuracy'].mean():.4f} with {arm} ({count})")
+    return f"Our own runs of the published configuration reach, as reported, {listed_words(told)}."
 
 
 def _claim(rows: pd.DataFrame) -> str:
@@ -103,13 +118,27 @@ def _claim(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     if first["verdict"] == NOT_MEASURED:
         return ""
-    effects = " and ".join(
-        f"{100 * row['mean']:+z.2f} points ({MEASURES[row['measure']]}, 95 % interval {100 * row['low']:+z.2f} to "
-        f"{100 * row['high']:+z.2f})"
-        for row in rows.to_dict("records")
-    )
-    word = f"preliminary: {first['verdict']}" if first["preliminary"] else first["verdict"]
-    return f"{first['claim']} is *{word}*: `{first['treatment']}` gains {effects} over {first['pairs']} pairs."
+    gains = [f"{amount(row)} in {MEASURES[row['measure']]}" for row in rows.to_dict("records")]
+    word = f"{first['verdict']} (preliminary)" if first["preliminary"] else first["verdict"]
+    treatment, baseline = (ARMS_IN_WORDS[first[side]] for side in ("treatment", "baseline"))
+    return f"**{treatment[0].upper()}{treatment[1:]} over {baseline}: {word}.** It gains {' and '.join(gains)}."
+
+
+def amount(row: Mapping[Any, Any]) -> str:
+    """A gain in points with its interval and pairs, such as "+0.30 points (95 % interval -0.10 to +0.70, 15 pairs)"."""
+    mean, low, high = (100 * row[name] for name in ("mean", "low", "high"))
+    interval = f"95 % interval {low:+z.2f} to {high:+z.2f}, " if low == low else ""
+    return f"{mean:+z.2f} points ({interval}{pairs_counted(row['pairs'])})"
+
+
+def pairs_counted(count: int) -> str:
+    """How many pairs, in words: "1 pair", "4 pairs"."""
+    return f"{count} pair{'' if count == 1 else 's'}"
+
+
+def listed_words(words: Sequence[str]) -> str:
+    """A list in words: "a", "a and b", "a, b and c"."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
@@ -120,17 +149,15 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
 def recorded_sentence(runs: pd.DataFrame) -> str:
     """Which runs are recorded, by preset, and which presets judge nothing."""
     counts = {preset: len(tier(runs, preset)) for preset in TIERS}
-    known = ", ".join(f"{count} of `{preset}`" for preset, count in counts.items() if count)
+    known = [f"{count} of `{preset}`" for preset, count in counts.items() if count]
     if not known:
         return "No run that could count is recorded yet."
     judging = any(counts[preset] for preset in LARGE)
-    return f"Recorded runs that count: {known}." + (
-        "" if judging else " Runs of `quick` show the parts at work; they judge nothing."
-    )
+    return f"The recorded runs that count are {listed_words(known)}." + ("" if judging else f" {DEMONSTRATIONS}")
 
 
 def verdicts_shown(table: pd.DataFrame) -> pd.DataFrame:
-    """`verdict_table` for the page of results: the verdict first; intervals and p-values where any is judged."""
+    """`verdict_table` for the pages: the verdict first; intervals and p-values where any is judged."""
     readable = readable_verdicts(table)
     compared = readable["treatment"] + readable["measure"].map(_sign) + readable["baseline"]
     readable = readable.assign(measure=readable["measure"].map(MEASURES), compared=compared)
@@ -150,5 +177,5 @@ def verdict_note(table: pd.DataFrame) -> str:
     """What the verdict column says as a whole, for the page that shows the table."""
     judged = int(_judged(table).sum())
     if not judged:
-        return f"No claim is judged: each comparison needs at least {FEWEST_PAIRS} pairs of runs of one preset."
-    return f"{judged} of the {len(table)} comparisons are judged."
+        return f"No claim is judged yet: each comparison needs at least {FEWEST_PAIRS} pairs of runs of one preset."
+    return f"So far, {judged} of the {len(table)} comparisons are judged."

@@ -1,4 +1,4 @@
-"""What the results do when a choice changes: other tolerances, and dense training with ordinary regularization."""
+"""How results change with our choices: other tolerances, and dense training with ordinary regularization."""
 
 from pathlib import Path
 
@@ -7,9 +7,9 @@ import pandas as pd
 from sparsecycle.analysis.selection import varied
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import load_runs
-from sparsecycle_book.report.findings import amount
+from sparsecycle_book.report.answers import amount
 
-NOT_RUN = "These runs are declared and not made yet."
+NOT_RUN = "These runs are planned but not made yet."
 TOLERANCES = {
     "accuracy_gated tolerance=0.06": "dense",
     "accuracy_gated": "dense",
@@ -28,12 +28,12 @@ def tolerance_sentence(compared: pd.DataFrame) -> str:
         compared: of `compare_arms` with `TOLERANCES`.
     """
     if len(compared) < len(TOLERANCES):
-        return "How much the gain depends on the tolerance is not known yet."
+        return "We do not know yet how much the gain depends on the tolerance."
     gains = 100 * compared["mean"]
     never = compared.to_dict("records")[-1]
     return (
-        f"Over four tolerances the published rule gains {gains.min():+z.2f} to {gains.max():+z.2f} points over dense "
-        f"training. Without any reset it gains {amount(never)}."
+        f"Across four tolerances, the published rule gains {gains.min():+z.2f} to {gains.max():+z.2f} points over "
+        f"dense training. Without any reset it gains {amount(never)}."
     )
 
 

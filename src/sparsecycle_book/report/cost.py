@@ -1,4 +1,4 @@
-"""What the method costs, in sentences and tables: of a layer, a step, a study and the paper's own run."""
+"""What the method costs, in sentences and tables: a layer, a step, a study and the paper's own run."""
 
 import ast
 import inspect
@@ -50,14 +50,14 @@ def cost_answer(records: Sequence[BenchmarkRecord]) -> str:
 
 
 def measured_on(records: Sequence[BenchmarkRecord]) -> str:
-    """Which machines, and from which record the figures are drawn."""
+    """Which machines were measured, and from which record the figures are drawn."""
     if not records:
-        return "No record is there yet."
+        return "There is no record yet."
     first, made = records[0], records[0].environment
     devices = "; ".join(record.device for record in records)
     return (
-        f"Measured on: {devices}. The figures are drawn from `{first.file}` (torch {made['torch']}, {made['backend']}, "
-        f"revision {str(made['git_revision'])[:7]})."
+        f"We measured on {devices}. The figures are drawn from `{first.file}` (torch {made['torch']}, "
+        f"{made['backend']}, revision {str(made['git_revision'])[:7]})."
     )
 
 
@@ -145,15 +145,15 @@ def growth_table(record: BenchmarkRecord) -> pd.DataFrame:
 
 
 def growth_sentence(record: BenchmarkRecord) -> str:
-    """Between which networks the cost of the constraint lies."""
+    """In which networks the constraint costs least and most."""
     table = growth_table(record)
     if len(table) < 2:
         return "The cost of other networks was not measured."
     table = table.assign(factor=table.iloc[:, 1].astype(float)).sort_values("factor", kind="stable")
     low, high = table.iloc[0], table.iloc[-1]
     return (
-        f"In {len(table)} networks and batches, a step at keep-ratio {SPARSE:g} takes {low['factor']:.2f} "
-        f"({low['network']}) to {high['factor']:.2f} times ({high['network']}) as long as a dense one."
+        f"A step at keep-ratio {SPARSE:g} takes between {low['factor']:.2f} ({low['network']}) and "
+        f"{high['factor']:.2f} times ({high['network']}) as long as a dense one."
     )
 
 
@@ -169,7 +169,10 @@ def study_sentence(name: str, configs: Sequence[RunConfig], records: Sequence[Be
     )
     if gain is None:
         return f"{told} Two runs at once were not measured."
-    return f"{told} Two at once train {gain:.2f} times as many images a second: {hours.value / gain:,.0f} hours."
+    return (
+        f"{told} Two runs at once train {gain:.2f} times as many images a second, so that the study takes "
+        f"{hours.value / gain:,.0f} hours."
+    )
 
 
 def gpu_status(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequence[BenchmarkRecord]) -> str:
@@ -194,18 +197,18 @@ def run_sentence(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequenc
     if there.found_by == "expected":
         least = min(least_seconds(config, rates) for rates in DEVICES.values()) / 60
         told.append(
-            f"We expect {there.value:,.1f} minutes on a rented GPU, where data sheets allow no less than {least:.1f}. "
-            f"{gpu_status(runs, rentals, records)}"
+            f"We expect {there.value:,.1f} minutes on a rented GPU; by the data sheets it cannot take less than "
+            f"{least:.1f}. {gpu_status(runs, rentals, records)}"
         )
     elif recorded := len(gpu_runs(runs, config)):
         told.append(f"{minutes}, by {there.found_by} ({recorded}).")
     else:
-        told.append(f"{minutes}, by {there.found_by}; no run is recorded there yet.")
+        told.append(f"{minutes}, by {there.found_by}. No whole run is recorded there yet.")
     return " ".join(told)
 
 
 def rental_tables(rentals: Sequence[Looked]) -> str:
-    """Markdown: what is expected of a GPU beside what each rental measured, and its rungs folded away."""
+    """Markdown: what is expected of a GPU beside what each rental measured, and the ways to train folded away."""
     seen = {looked.machine.partition(",")[0]: looked for looked in reversed(rentals)}  # the newest of each GPU
     every = pd.DataFrame(expectations(), columns=["what", "measured", "expected"])
     columns = {name: [row[1] or "not measured" for row in expectations(looked)] for name, looked in seen.items()}

@@ -1,4 +1,4 @@
-"""What the chapters of results open with: findings as sentences and as rows of the table of verdicts, from records."""
+"""The opening sentences of the chapters of results, and their rows of the table of verdicts, from records."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,21 +14,12 @@ from sparsecycle.config import RunConfig
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.display import linked_table
 from sparsecycle_book.figures import MEASURES
-from sparsecycle_book.report.answers import verdicts_shown
+from sparsecycle_book.report.answers import ARMS_IN_WORDS, DEMONSTRATIONS, amount, verdicts_shown
 
-NOTHING = "Nothing of this is measured yet."
-ARMS_IN_WORDS = {
-    "dense": "dense training",
-    "accuracy_gated": "the published rule",
-    "epoch_gated": "the reconstructed second strategy",
-    "replay": "a path that another seed took",
-    "shuffled": "its own path in random order",
-    "fixed": "a fixed keep-ratio",
-    "dense, tuned": "tuned dense training",
-    "dense with dropout": "dense training with dropout",
-    "accuracy_gated with dropout": "the published rule with dropout",
-    "dense, 20 % wrong labels": "dense training, both with a fifth of the labels wrong",
-    "accuracy_gated, 20 % wrong labels": "the published rule",
+NOTHING = "No recorded run measures this yet."
+SMALLER_IS_BETTER = {  # how a finding names a measure whose decrease counts as a gain
+    "gap": "the train-test gap (a smaller gap counts as a gain)",
+    "drop_from_best": "the drop from best (a smaller drop counts as a gain)",
 }
 
 
@@ -45,24 +36,14 @@ def finding(table: pd.DataFrame, *claims: str) -> str:
 
 def _told(row: Mapping[Any, Any]) -> str:
     word = "too few pairs to judge" if row["verdict"] == NOT_JUDGED else row["verdict"]
-    word = f"preliminary: {word}" if row["preliminary"] else word
+    word = f"{word} (preliminary)" if row["preliminary"] else word
     treatment, baseline = (ARMS_IN_WORDS[row[side]] for side in ("treatment", "baseline"))
-    return (
-        f"*{word[0].upper()}{word[1:]}*: {treatment} gains {amount(row)} over {baseline}, measured by "
-        f"{MEASURES[row['measure']]}."
-    )
-
-
-def amount(row: Mapping[Any, Any]) -> str:
-    """A gain in points with its interval and pairs, such as "+0.30 points (95 % interval -0.10 to +0.70, 15 pairs)"."""
-    mean, low, high = (100 * row[name] for name in ("mean", "low", "high"))
-    pairs = f"{row['pairs']} pair{'s' if row['pairs'] != 1 else ''}"
-    interval = f"95 % interval {low:+z.2f} to {high:+z.2f}, " if low == low else ""
-    return f"{mean:+z.2f} points ({interval}{pairs})"
+    measure = SMALLER_IS_BETTER.get(row["measure"], MEASURES[row["measure"]])
+    return f"*{word[0].upper()}{word[1:]}*: in {measure}, {treatment} gains {amount(row)} over {baseline}."
 
 
 def claims_shown(table: pd.DataFrame, *claims: str) -> linked_table:
-    """Their rows of the table of verdicts, each claim's number leading to its words in the plan."""
+    """The claims' rows of the table of verdicts, each claim's number leading to its words in the plan."""
     rows = table[table["claim"].isin(claims)]
     return linked_table(verdicts_shown(rows), dict.fromkeys(claims, "plan.html#claims-and-measures"), wraps=True)
 
@@ -86,20 +67,21 @@ def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def idle_sentence(runs: pd.DataFrame) -> str:
-    """How much of the published rule's feedback comes where the constraint removes almost nothing, and what follows."""
+    """How many resets of the published rule came where the constraint removes almost nothing, and what follows.
+
+    Args:
+        runs: rows of `load_runs` of one preset.
+    """
     gated = runs[(runs["method"] == "accuracy_gated")] if len(runs) else runs
     resets = int(gated["resets"].sum()) if len(gated) else 0
     if not resets:
         return "No run of the published rule with a reset is recorded."
     share = gated["idle_resets"].sum() / resets
-    meaning = (
-        "So most of what the rule reacts to is not the constraint: it is the noise of batches and of training itself"
-        if share > 0.5
-        else "So most resets answer to the constraint"
-    )
+    found = "were idle" if share > 0.5 else "came while the constraint removed activations"
+    noise = " They answer to the noise of batches and of training itself, not to the constraint." if share > 0.5 else ""
     return (
-        f"{share:.0%} of the {resets} resets in {len(gated)} run{'s' * (len(gated) > 1)} of the published rule came at "
-        f"a keep-ratio of {ACTIVE:g} or more, where the constraint removes almost nothing. {meaning}."
+        f"**In runs of `{gated['preset'].iloc[0]}`, most resets of the published rule {found}.** Of {resets} resets, "
+        f"{share:.0%} came at a keep-ratio of {ACTIVE:g} or more, where the constraint removes almost nothing.{noise}"
     )
 
 
@@ -109,7 +91,7 @@ def looks_table(runs: pd.DataFrame, correct: Mapping[str, NDArray[np.bool_]], me
 
 
 def placebo_sentence(table: pd.DataFrame) -> str:
-    """What dense training gains over itself by being looked at four times as often."""
+    """What dense training gains over itself by four times as many test evaluations."""
     looks = sorted(table["looks"].unique()) if len(table) else []
     if not looks or counts(looks[-1]) != looks:
         return NOTHING
@@ -118,15 +100,15 @@ def placebo_sentence(table: pd.DataFrame) -> str:
     if len(one.pairs) < 2:
         return NOTHING
     return (
-        f"Dense training gains {amount(vars(one) | {'pairs': len(one.pairs)})} over dense training of other seeds, as "
-        f"reported, if it is looked at {more} times and they are looked at {fewer} times. Nothing but the number of "
-        "looks and luck separates the two."
+        f"By frequent evaluation alone, dense training gains {amount(vars(one) | {'pairs': len(one.pairs)})} as "
+        f"reported. Runs with {more} test evaluations are compared with runs of other seeds that have {fewer}: only "
+        "the number of evaluations and chance separate them."
     )
 
 
 def preset_note(preset: str) -> str:
-    """Of which runs a chapter speaks."""
+    """Which runs a chapter is about."""
     config = RunConfig(preset=preset, method="dense")
     scale = f"WRN-{config.depth}-{config.width}, {config.train_images:,} training images, {config.epochs} epochs"
-    judged = "" if preset != "quick" else " Runs of `quick` show the parts at work and judge nothing."
-    return f"All numbers are of runs of `{preset}`: {scale}.{judged}"
+    judged = "" if preset != "quick" else f" {DEMONSTRATIONS}"
+    return f"All numbers on this page come from runs of the preset `{preset}` ({scale}).{judged}"

@@ -1,4 +1,4 @@
-"""The plan of the study as tables: claims and rules for verdicts, read from the code that will judge."""
+"""The plan of the study as tables: claims and rules for verdicts, read from the code that judges."""
 
 from collections.abc import Callable
 
@@ -34,7 +34,7 @@ def claims_table() -> pd.DataFrame:
 
 
 def _code(arm: str) -> str:
-    """An arm with the method in it in code font: "`dense`, tuned"."""
+    """An arm with its method in code font: "`dense`, tuned"."""
     method, *rest = arm.split(maxsplit=1)
     name = method.rstrip(",")
     return f"`{name}`{method[len(name) :]}" + "".join(f" {one}" for one in rest)

@@ -1,4 +1,4 @@
-"""What became of the guesses of November 2026: one paragraph, its figures from one file."""
+"""What became of the guesses of November 2026: one paragraph, with its numbers from one file."""
 
 import json
 from pathlib import Path
@@ -20,13 +20,13 @@ def retired_paragraph(path: Path = FILE) -> str:
     )
     total = sum(found["runs"].values())
     return (
-        f"Until the script was found, this project trained two guesses of its own, `{names[0]}` and `{names[1]}`. They "
-        "followed the training loss: the first reset when the loss rose above that of the last dense visit, the second "
-        "compressed when the loss at a keep-ratio stopped falling. On a small network and 5,000 images they gained "
-        f"{plain} points of test accuracy over dense training. They lost to dense training with dropout: {dropout}. "
-        f"Over half as many epochs of dense training they gained nothing that we could see: {half}. These {total} runs "
-        "answered a question about our guesses, not about the paper, and are retired; revision "
-        f"`{found['git_revision']}` keeps them."
+        f"Before the script was found, we trained two guesses of our own, `{names[0]}` and `{names[1]}`, on a small "
+        "network and 5,000 images. Both followed the training loss: the first reset the keep-ratio when the loss rose "
+        "above its value at the last dense phase, the second compressed when the loss at a keep-ratio stopped falling. "
+        f"They gained {plain} points of test accuracy over dense training. Dense training with dropout was better than "
+        f"both: over it, their gains were {dropout} points. Over dense training for half as many epochs we saw no "
+        f"difference: {half} points. These {total} runs answered a question about our guesses and not about the paper, "
+        f"so we retired them; revision `{found['git_revision']}` keeps them."
     )
 
 

@@ -1,4 +1,4 @@
-"""What follows from the published rule, worked out with the library's own controller and without training."""
+"""What follows from the published rule, computed with the library's own controller and without training."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -47,7 +47,7 @@ def _done(made: Decision, before: float) -> str:
 
 
 def compressions(keep_ratio: float) -> int:
-    """Decisions in a row until the published rule comes down from 1 to this keep-ratio or below it."""
+    """How many decisions in a row the published rule takes from 1 down to this keep-ratio or below it."""
     return next(count for count, reached in enumerate(_descent(), start=1) if reached <= keep_ratio)
 
 
@@ -61,7 +61,7 @@ def _descent() -> Iterator[float]:
 
 
 def descent_table(keep_ratios: Sequence[float] = (0.57, 0.5, 0.25, 0.1, 0.05, 0.02)) -> pd.DataFrame:
-    """How long the way down from 1 takes: keep-ratio, decisions, epochs."""
+    """How long compression from 1 takes: keep-ratio, decisions, epochs."""
     assert PUBLISHED.decision_steps is not None
     rows = []
     for keep_ratio in keep_ratios:
@@ -78,7 +78,7 @@ def decisions_of_a_run() -> int:
 
 
 def noise_table(accuracies: Sequence[float] = (0.5, 0.7, 0.9), epochs: int = 20, seeds: int = 10) -> pd.DataFrame:
-    """What the noise of batches does at a constant true accuracy, in so many simulated epochs, a mean over seeds.
+    """How often the noise of batches alone resets at a constant true accuracy, in simulated epochs; a mean over seeds.
 
     Columns: true accuracy, spread of the average (its standard deviation), decisions that reset, as text.
     """

@@ -1,4 +1,4 @@
-"""Tables of runs and presets: the README's results, the list of every run, what a preset is and takes."""
+"""Tables of runs and presets: the README's results, the list of every run, the presets and their times."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -94,7 +94,7 @@ def listed(runs: pd.DataFrame, commands: list[str], accuracies: dict[str, str] |
 
 
 def run_command(config: RunConfig) -> str:
-    """What makes a run again, in the folder `runs`."""
+    """The command that makes a run again, in the folder `runs`."""
     arguments = run_arguments(config, Path("runs")).removesuffix(" --output-dir runs")
     return f".venv/bin/sparsecycle {arguments}"
 
@@ -118,7 +118,7 @@ def presets_table(runs: pd.DataFrame) -> str:
 
 
 def machines(runs: pd.DataFrame) -> str:
-    """What these runs were made on: the GPU or the processor, and the threads."""
+    """The machines that made these runs: the GPU or the processor, and the threads."""
     names = runs["cpu"].where(runs["device"] == "cpu", runs["device"])
     threads = ", ".join(str(count) for count in sorted(runs["threads"].unique()))
     return f"{', '.join(sorted({str(name) for name in names}))}, threads: {threads}"
