@@ -16,7 +16,7 @@ from sparsecycle_book.display import linked_table
 from sparsecycle_book.figures import MEASURES
 from sparsecycle_book.report.answers import ARMS_IN_WORDS, DEMONSTRATIONS, amount, verdicts_shown
 
-NOTHING = "No recorded run measures this yet."
+NOTHING = "We have no runs yet that answer this."
 SMALLER_IS_BETTER = {  # how a finding names a measure whose decrease counts as a gain
     "gap": "the train-test gap (a smaller gap counts as a gain)",
     "drop_from_best": "the drop from best (a smaller drop counts as a gain)",
@@ -111,4 +111,4 @@ def preset_note(preset: str) -> str:
     config = RunConfig(preset=preset, method="dense")
     scale = f"WRN-{config.depth}-{config.width}, {config.train_images:,} training images, {config.epochs} epochs"
     judged = "" if preset != "quick" else f" {DEMONSTRATIONS}"
-    return f"All numbers on this page come from runs of the preset `{preset}` ({scale}).{judged}"
+    return f"Unless the text says otherwise, the numbers on this page come from runs of the preset `{preset}` ({scale}).{judged}"
