@@ -98,6 +98,39 @@ def best_by_looks(table: pd.DataFrame) -> Figure:
 
 
 @styled
+def your_runs(own: pd.DataFrame, recorded: pd.DataFrame) -> Figure:
+    """Test accuracy at keep-ratio 1 of your runs among the recorded ones of the same preset: a panel a method.
+
+    Args:
+        own: rows of `load_epochs` of your runs, of one preset.
+        recorded: rows of `load_epochs`.
+
+    Raises:
+        ValueError: there is no run of yours.
+    """
+    methods, palette = _palette(own)
+    if not methods:
+        raise ValueError("there is no run of yours: there is nothing to draw")
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.0 * len(methods)))
+    told = []
+    for axes, method in zip(figure.subplots(len(methods), 1, sharex=True, squeeze=False)[:, 0], methods, strict=True):
+        others = recorded[recorded["preset"].isin(own["preset"]) & (recorded["method"] == method)]
+        for _, run in others.groupby("run"):
+            axes.plot(run["epoch"], run["test_accuracy"], color=mpl.rcParams["text.color"], linewidth=0.8, alpha=0.45)
+        mine = own[own["method"] == method]
+        for _, run in mine.groupby("run"):
+            axes.plot(run["epoch"], run["test_accuracy"], color=palette[method], linewidth=2.2)
+        axes.set_title(f"{method} (grey: {others['run'].nunique()} recorded)", loc="left")
+        axes.set_ylabel("test accuracy")
+        accuracy_axis(axes)
+        lasts = [frame.groupby("run")["test_accuracy"].last().mean() for frame in (mine, others)]
+        told.append(f"{method} {lasts[0]:.2f}" + (f", recorded {lasts[1]:.2f}" if len(others) else ""))
+    axes.set_xlabel("epoch")
+    figure.set_label("Your runs among the recorded ones, mean test accuracy at the end: " + "; ".join(told) + ".")
+    return figure
+
+
+@styled
 def conditions(measures: pd.DataFrame, kinds: Sequence[str]) -> Figure:
     """Test accuracy under one disturbance or compression after the other, a panel each; bands are one deviation.
 
