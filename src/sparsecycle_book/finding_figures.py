@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -60,6 +61,54 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
         f"Keep-ratios at which {len(found)} resets came: {idle:.0%} at {ACTIVE:g} or more, where the constraint "
         f"removes almost nothing; the median is {found['found'].median():.2g}."
     )
+    return figure
+
+
+@styled
+def reset_response(decisions: pd.DataFrame, before: int = 10, after: int = 20) -> Figure:
+    """The average that the rule follows around its resets, idle ones apart; bands hold the middle half.
+
+    Args:
+        decisions: rows of `load_decisions` of rules with feedback.
+        before, after: decisions shown on either side of a reset.
+
+    Raises:
+        ValueError: no run was reset.
+    """
+    rows = []
+    for name, run in decisions.groupby("run"):
+        averages = run.sort_values("step").assign(found=lambda own: own["keep_ratio"].shift(fill_value=1.0))
+        for place in np.flatnonzero(resets_of(averages)).tolist():
+            kind = "idle" if averages["found"].iloc[place] >= ACTIVE else "others"
+            around = averages["average"].iloc[max(0, place - before) : place + after + 1]
+            rows += [
+                {"reset": f"{name} {place}", "kind": kind, "decision": number, "accuracy": accuracy}
+                for number, accuracy in enumerate(around, start=-min(place, before))
+            ]
+    if not rows:
+        raise ValueError("no run was reset: there is nothing to draw")
+    frame = pd.DataFrame(rows)
+    looks = {"others": METHODS["accuracy_gated"], "idle": METHODS["dense"]}
+    kinds = [kind for kind in looks if (frame["kind"] == kind).any()]
+    figure = Figure(figsize=(WIDTH, 3.4))
+    axes = figure.subplots()
+    sns.lineplot(
+        frame, x="decision", y="accuracy", hue="kind", hue_order=kinds, style="kind", style_order=kinds,
+        palette={kind: looks[kind].colour for kind in kinds}, errorbar=("pi", 50), legend=False, ax=axes,
+    )  # fmt: skip
+    axes.axvline(0, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":")
+    axes.set(xlabel="decisions after the reset", ylabel="training accuracy (average)")
+    accuracy_axis(axes)
+    counts = frame.groupby("kind")["reset"].nunique()
+    styles: list[Any] = ["-", "--"]
+    lines = [
+        Line2D([], [], color=looks[kind].colour, linestyle=style, label=f"{kind} ({counts[kind]})")
+        for kind, style in zip(kinds, styles, strict=False)
+    ]
+    figure.legend(handles=lines, loc="outside upper center", ncols=2)
+    means = frame.groupby(["kind", "decision"])["accuracy"].mean()
+    told = [f"{kind} {means[kind, 0]:.2f} at the reset and {means[kind].iloc[-1]:.2f} at the end" for kind in kinds]
+    figure.set_label("Training accuracy around resets, means: " + "; ".join(told) + ".")
     return figure
 
 
