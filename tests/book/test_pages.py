@@ -206,9 +206,9 @@ def test_figures_are_numbered_and_lead_to_the_code_that_drew_them(name: str) -> 
 
 @pytest.mark.parametrize("name", [*figure_numbers.DRAWN_FROM, *EXECUTED])
 def test_a_figure_drawn_from_records_leads_to_them(name: str) -> None:
-    """And to a place that there is: the test of links looks."""
+    """And to a place that there is: the test of links looks. Chapters of findings may wait for their runs."""
     figures = list(tags(built(name), "article figure.drawn"))
-    assert figures
+    assert figures or name.removeprefix("book/") in figure_numbers.FINDINGS
     for figure in figures:
         assert [link for link in tags(figure, ".figure-links a") if link.get_text() != "code"], figure["id"]
 
