@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_controller
 from sparsecycle.errors import InputError, sentence, shown
-from sparsecycle.variants import Reading, Rounding, Selection, check_reading
+from sparsecycle.variants import Reading, Rounding, Selection, Shortcut, check_reading
 
 PRESETS = ("smoke", "quick", "classroom", "paper100", "paper")
 
@@ -91,10 +91,20 @@ class RunConfig(BaseModel):
         json_schema_extra=_script(0.0),
     )
 
+    augment: bool = Field(
+        default=False, description="shift and mirror the training images", json_schema_extra=_script(False)
+    )
+
     # Network.
     depth: int = Field(le=LARGEST, json_schema_extra=_script(28))
     width: Count = Field(json_schema_extra=_script(4))
     norm_eps: float = Field(default=1e-8, gt=0, json_schema_extra=_script(1e-8))
+    norm_bias: bool = Field(default=True, json_schema_extra=_script(True))
+    shortcut: Shortcut = Field(
+        default="raw",
+        description="what a shortcut with a convolution takes: the block's input, or that after norm and constraint",
+        json_schema_extra=_script("raw"),
+    )
     scope: Reading = Field(default="sample", json_schema_extra=_script("sample"))
     selection: Selection = Field(
         default="largest",
@@ -110,6 +120,9 @@ class RunConfig(BaseModel):
     epochs: Count = Field(json_schema_extra=_script(500))
     batch_size: Count = Field(default=128, json_schema_extra=_script(128))
     learning_rate: float = Field(default=0.1, gt=0, description="of the first epoch", json_schema_extra=_script(0.1))
+    warmup_epochs: CountOrNone = Field(
+        default=0, description="first epochs, in which the rate rises", json_schema_extra=_script(0)
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Nesterov", json_schema_extra=_script(0.9))
     weight_decay: float = Field(
         default=0.0, ge=0, description="not on gains and biases", json_schema_extra=_script(0.0)
@@ -269,7 +282,9 @@ class RunConfig(BaseModel):
 
 
 # Fields that came after the first recorded run, with what was done before: such a run is identified without them.
-LATER: Mapping[str, Any] = MappingProxyType({"wrong_labels": 0.0})
+LATER: Mapping[str, Any] = MappingProxyType(
+    {"wrong_labels": 0.0, "augment": False, "norm_bias": True, "shortcut": "raw", "warmup_epochs": 0}
+)
 CONTROLLER_FIELDS = frozenset(
     {"decision_steps", "tighten", "tolerance", "smoothing", "relax", "cooldown", "floor"}
     | {"keep_ratio", "path_from", "shuffled"}

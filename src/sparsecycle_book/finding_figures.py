@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import matplotlib as mpl
+import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -64,6 +65,54 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
 
 
 @styled
+def reset_response(decisions: pd.DataFrame, before: int = 10, after: int = 20) -> Figure:
+    """The average that the rule follows around its resets, idle ones apart; bands hold the middle half.
+
+    Args:
+        decisions: rows of `load_decisions` of rules with feedback.
+        before, after: decisions shown on either side of a reset.
+
+    Raises:
+        ValueError: no run was reset.
+    """
+    rows = []
+    for name, run in decisions.groupby("run"):
+        averages = run.sort_values("step").assign(found=lambda own: own["keep_ratio"].shift(fill_value=1.0))
+        for place in np.flatnonzero(resets_of(averages)).tolist():
+            kind = "idle" if averages["found"].iloc[place] >= ACTIVE else "others"
+            around = averages["average"].iloc[max(0, place - before) : place + after + 1]
+            rows += [
+                {"reset": f"{name} {place}", "kind": kind, "decision": number, "accuracy": accuracy}
+                for number, accuracy in enumerate(around, start=-min(place, before))
+            ]
+    if not rows:
+        raise ValueError("no run was reset: there is nothing to draw")
+    frame = pd.DataFrame(rows)
+    looks = {"others": METHODS["accuracy_gated"], "idle": METHODS["dense"]}
+    kinds = [kind for kind in looks if (frame["kind"] == kind).any()]
+    figure = Figure(figsize=(WIDTH, 3.4))
+    axes = figure.subplots()
+    sns.lineplot(
+        frame, x="decision", y="accuracy", hue="kind", hue_order=kinds, style="kind", style_order=kinds,
+        palette={kind: looks[kind].colour for kind in kinds}, errorbar=("pi", 50), legend=False, ax=axes,
+    )  # fmt: skip
+    axes.axvline(0, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":")
+    axes.set(xlabel="decisions after the reset", ylabel="training accuracy (average)")
+    accuracy_axis(axes)
+    counts = frame.groupby("kind")["reset"].nunique()
+    styles: list[Any] = ["-", "--"]
+    lines = [
+        Line2D([], [], color=looks[kind].colour, linestyle=style, label=f"{kind} ({counts[kind]})")
+        for kind, style in zip(kinds, styles, strict=False)
+    ]
+    figure.legend(handles=lines, loc="outside upper center", ncols=2)
+    means = frame.groupby(["kind", "decision"])["accuracy"].mean()
+    told = [f"{kind} {means[kind, 0]:.2f} at the reset and {means[kind].iloc[-1]:.2f} at the end" for kind in kinds]
+    figure.set_label("Training accuracy around resets, means: " + "; ".join(told) + ".")
+    return figure
+
+
+@styled
 def best_by_looks(table: pd.DataFrame) -> Figure:
     """How far the best accuracy lies above the clean one, by the number of looks: dots are runs, lines are means.
 
@@ -94,6 +143,39 @@ def best_by_looks(table: pd.DataFrame) -> Figure:
         f"{name} {means[name, few]:+.2f} points with {few} and {means[name, many]:+.2f} with {many}" for name in methods
     ]
     figure.set_label("Best test accuracy above the clean one by the number of looks, means: " + "; ".join(told) + ".")
+    return figure
+
+
+@styled
+def your_runs(own: pd.DataFrame, recorded: pd.DataFrame) -> Figure:
+    """Test accuracy at keep-ratio 1 of your runs among the recorded ones of the same preset: a panel a method.
+
+    Args:
+        own: rows of `load_epochs` of your runs, of one preset.
+        recorded: rows of `load_epochs`.
+
+    Raises:
+        ValueError: there is no run of yours.
+    """
+    methods, palette = _palette(own)
+    if not methods:
+        raise ValueError("there is no run of yours: there is nothing to draw")
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.0 * len(methods)))
+    told = []
+    for axes, method in zip(figure.subplots(len(methods), 1, sharex=True, squeeze=False)[:, 0], methods, strict=True):
+        others = recorded[recorded["preset"].isin(own["preset"]) & (recorded["method"] == method)]
+        for _, run in others.groupby("run"):
+            axes.plot(run["epoch"], run["test_accuracy"], color=mpl.rcParams["text.color"], linewidth=0.8, alpha=0.45)
+        mine = own[own["method"] == method]
+        for _, run in mine.groupby("run"):
+            axes.plot(run["epoch"], run["test_accuracy"], color=palette[method], linewidth=2.2)
+        axes.set_title(f"{method} (grey: {others['run'].nunique()} recorded)", loc="left")
+        axes.set_ylabel("test accuracy")
+        accuracy_axis(axes)
+        lasts = [frame.groupby("run")["test_accuracy"].last().mean() for frame in (mine, others)]
+        told.append(f"{method} {lasts[0]:.2f}" + (f", recorded {lasts[1]:.2f}" if len(others) else ""))
+    axes.set_xlabel("epoch")
+    figure.set_label("Your runs among the recorded ones, mean test accuracy at the end: " + "; ".join(told) + ".")
     return figure
 
 

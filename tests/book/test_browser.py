@@ -340,6 +340,21 @@ def test_the_budget_slider_moves_by_keyboard_and_by_mouse(engine: Browser, watch
     assert watch.faults == []
 
 
+def test_a_list_of_runs_is_filtered_by_words(engine: Browser, watch: Watch) -> None:
+    page = opened(engine, watch, (BUILT / "book/executed-runs.html").as_uri())
+    rows, told = page.locator("tbody tr:has(th span[id]):visible"), page.locator(".run-filter output")
+    every = rows.count()
+    assert told.inner_text() == f"{every} of {every}"
+    page.locator(".run-filter input").fill("quick Dense")
+    names = page.locator("tbody tr:has(th span[id]):visible th span[id]").evaluate_all("all => all.map(one => one.id)")
+    assert sorted(names) == [f"quick/dense-seed{seed}" for seed in range(3)]
+    assert told.inner_text() == f"3 of {every}"
+    page.locator(".run-filter input").fill("")
+    assert rows.count() == every
+    close(page)
+    assert watch.faults == []
+
+
 CONTROLLERS = '.playground[data-play="controllers"]'
 
 

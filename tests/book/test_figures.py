@@ -67,6 +67,10 @@ def made_up_verdicts(pairs: int = 3) -> pd.DataFrame:
     )
 
 
+def with_runs(epochs: pd.DataFrame) -> pd.DataFrame:
+    return epochs.assign(preset="quick", run=epochs["method"] + epochs["seed"].astype(str))
+
+
 def made_up_looks() -> pd.DataFrame:
     rows = ({"method": method, "looks": n} for method in ("dense", "accuracy_gated") for n in (1, 4, 16))
     return pd.DataFrame(row | {"seed": seed, "above_clean": row["looks"] / 1000} for row in rows for seed in range(2))
@@ -99,7 +103,11 @@ def every_figure() -> dict[str, Figure]:
         "layer_activity": figures.layer_activity(activity),
         "feature_maps": figures.feature_maps(np.zeros((4, 4, 3), np.uint8), maps, "cat"),
         "reset_places": finding_figures.reset_places(decided),
+        "reset_response": finding_figures.reset_response(decided),
         "best_by_looks": finding_figures.best_by_looks(made_up_looks()),
+        "your_runs": finding_figures.your_runs(
+            with_runs(epochs[epochs["method"] == "dense"]).assign(test_accuracy=0.5), with_runs(epochs)
+        ),
         "compressed": finding_figures.conditions(made_up_measures(), ["pruning"]),
         "disturbed": finding_figures.conditions(made_up_measures(), list(finding_figures.KINDS)),
         "block_schematic": block_schematic(),
@@ -110,7 +118,7 @@ FIGURES = every_figure()
 
 
 def test_every_public_figure_is_drawn_here() -> None:
-    found = {"reset_places", "best_by_looks", "compressed", "disturbed"}
+    found = {"reset_places", "reset_response", "best_by_looks", "your_runs", "compressed", "disturbed"}
     drawn = {"block_schematic"} | found | {name for name in figures.__all__ if name.islower()}
     assert set(FIGURES) == drawn - {"accuracy_axis", "resets_of", "styled"}
 
@@ -191,7 +199,9 @@ def test_alternative_text_of_the_findings_states_the_plotted_numbers() -> None:
     assert "Keep-ratios at which 2 resets came: 0% at 0.57 or more" in text
     found = made_up_decisions()["keep_ratio"][15]  # the reset is decision 17 of each: the one before set what it found
     assert f"the median is {found:.2g}" in text
+    assert "others 0.22 at the reset and 0.90 at the end" in alternative_text(FIGURES["reset_response"])
     assert "dense +0.10 points with 1 and +1.60 with 16" in alternative_text(FIGURES["best_by_looks"])
+    assert "dense 0.50, recorded 0.48" in alternative_text(FIGURES["your_runs"])
     text = alternative_text(FIGURES["disturbed"])
     assert "noise on the image, 0.5: dense 0.35" in text
     assert "less contrast, 0.25: dense 0.48" in text, "where less is left the disturbance is stronger"
@@ -224,6 +234,7 @@ def test_small_keep_ratios_stay_in_the_picture() -> None:
         lambda: figures.decisions(made_up_decisions().assign(average=np.nan), 10, 0.12),
         lambda: figures.learning_curves(made_up_epochs()[["method", "seed", "epoch"]]),
         lambda: finding_figures.reset_places(made_up_decisions().assign(reset=False)),
+        lambda: finding_figures.reset_response(made_up_decisions().assign(reset=False)),
         lambda: finding_figures.conditions(made_up_measures().iloc[:0], ["noise"]),
     ],
 )

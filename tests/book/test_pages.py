@@ -104,6 +104,11 @@ def test_each_term_is_linked_where_a_page_uses_it(name: str) -> None:
             assert {term, f"{term}s"} & linked, f"{name} uses {term!r} without a link to the glossary"
 
 
+def test_a_link_to_a_term_says_what_the_term_means() -> None:
+    links = [link for name in ("book/method", "book/dense") for link in tags(built(name), "a:has(.std-term)")]
+    assert len(links) > 5 and all(str(link.get("title", "")).endswith((".", ":")) for link in links)
+
+
 def test_a_term_that_is_an_everyday_word_too_is_linked_by_hand_somewhere() -> None:
     pages = [name for name in PAGES if name not in glossary_links.WITHOUT]
     links = {str(tag["href"]).partition("#term-")[2] for name in pages for tag in tags(built(name), "a:has(.std-term)")}
@@ -201,9 +206,9 @@ def test_figures_are_numbered_and_lead_to_the_code_that_drew_them(name: str) -> 
 
 @pytest.mark.parametrize("name", [*figure_numbers.DRAWN_FROM, *EXECUTED])
 def test_a_figure_drawn_from_records_leads_to_them(name: str) -> None:
-    """And to a place that there is: the test of links looks."""
+    """And to a place that there is: the test of links looks. Chapters of findings may wait for their runs."""
     figures = list(tags(built(name), "article figure.drawn"))
-    assert figures
+    assert figures or name.removeprefix("book/") in figure_numbers.FINDINGS
     for figure in figures:
         assert [link for link in tags(figure, ".figure-links a") if link.get_text() != "code"], figure["id"]
 

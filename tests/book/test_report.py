@@ -15,7 +15,7 @@ from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.runs.studies import Studies
 from sparsecycle_book.report import rule
 from sparsecycle_book.report.answers import question, recorded_sentence, short_answer, verdict_note, verdicts_shown
-from sparsecycle_book.report.choices import TOLERANCES, tolerance_sentence, tuning_sentence, tuning_table
+from sparsecycle_book.report.choices import TOLERANCES, ablation_arms, tolerance_sentence, tuning_sentence, tuning_table
 from sparsecycle_book.report.findings import ARMS_IN_WORDS, NOTHING, finding, idle_sentence, idle_table
 from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
 from sparsecycle_book.report.plan import RULES, claims_table, differences_table, rule_table, study_table
@@ -290,3 +290,14 @@ def test_the_best_of_the_search_is_the_one_that_held_out_images_say(monkeypatch:
     assert tuning_table(ROOT)["setting"].tolist() == ["dropout 0.2", "as published"]
     assert tuning_sentence(ROOT).startswith("The best of 2 settings is *dropout 0.2*, with an accuracy of 0.5450")
     assert "not made yet" in tuning_sentence(ROOT / "nowhere")
+
+
+def test_an_ablation_of_the_recipe_is_compared_with_dense_training_under_the_same_change() -> None:
+    arms = ablation_arms()
+    assert arms["accuracy_gated norm_bias=false"] == "dense norm_bias=false"
+    assert arms["accuracy_gated norm_eps=1e-05"] == "dense norm_eps=1e-05"
+    assert arms["accuracy_gated cooldown=0"] == "dense"
+    changed = {"accuracy_gated": [0.55, 0.56], "dense": [0.53, 0.55]}
+    found = pd.concat([runs(GAINS), runs(changed, variant="norm_bias=false")], ignore_index=True)
+    [row] = compare_arms(found, "classroom", arms).to_dict("records")
+    assert row["mean"] == pytest.approx(0.015) and row["pairs"] == 2

@@ -71,7 +71,9 @@ def described(runs: pd.DataFrame, preset: str) -> str:
     """What the few runs of a preset show: the gain in both measures of C1 and C2 where there is a pair, no verdict."""
     count, table = len(tier(runs, preset)), verdict_table(runs, preset)
     few = f"Only {count} run{'s' if count > 1 else ''} of the preset `{preset}` ({_scale(preset)})"
-    recorded = f"{'are' if count > 1 else 'is'} recorded, too few to judge: a verdict needs {FEWEST_PAIRS} pairs."
+    recorded = (
+        f"{'are' if count > 1 else 'is'} recorded, too few to judge: a verdict needs {FEWEST_PAIRS} pairs of runs."
+    )
     told = [f"{few} {recorded}"]
     for _, rows in table[(table["rule"] == "gain") & (table["pairs"] > 0)].groupby("claim", sort=False):
         first = rows.iloc[0]

@@ -6,7 +6,8 @@ import pandas as pd
 
 from sparsecycle.analysis.selection import varied
 from sparsecycle.runs.provenance import CHECKOUT
-from sparsecycle.runs.records import load_runs
+from sparsecycle.runs.records import load_runs, variant_of
+from sparsecycle.runs.studies import Studies
 from sparsecycle_book.report.answers import amount
 
 NOT_RUN = "These runs are planned but not made yet."
@@ -19,6 +20,19 @@ TOLERANCES = {
 """Arms with other tolerances, and what they are compared with; at 1 the rule never resets."""
 TUNING = CHECKOUT / "data" / "search" / "classroom"
 SEARCHED = ("dropout", "weight_decay", "epochs")
+
+
+def ablation_arms() -> dict[str, str]:
+    """Which arms of the study `ablations` are compared with which.
+
+    A change of the network or the recipe is made on both sides; one of the rule itself has no other side.
+    """
+    configurations = Studies.read(CHECKOUT / "workflow" / "studies.yaml").configurations("ablations")
+    made = {(config.method, variant_of({}, config.overrides())) for config in configurations}
+    changes = sorted({change for method, change in made if method == "accuracy_gated"})
+    return {
+        f"accuracy_gated {change}": f"dense {change}" if ("dense", change) in made else "dense" for change in changes
+    }
 
 
 def tolerance_sentence(compared: pd.DataFrame) -> str:

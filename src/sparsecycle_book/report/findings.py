@@ -111,4 +111,5 @@ def preset_note(preset: str) -> str:
     config = RunConfig(preset=preset, method="dense")
     scale = f"WRN-{config.depth}-{config.width}, {config.train_images:,} training images, {config.epochs} epochs"
     judged = "" if preset != "quick" else f" {DEMONSTRATIONS}"
-    return f"Unless the text says otherwise, the numbers on this page come from runs of the preset `{preset}` ({scale}).{judged}"
+    said = "Unless the text says otherwise, the numbers on this page come from runs of the preset"
+    return f"{said} `{preset}` ({scale}).{judged}"
