@@ -1,7 +1,7 @@
 """The datasets of the companion study: found, fetched, checked, split and standardized.
 
 Which 15 datasets 1906.11626 used is not public to us. Ours are chosen from 22 of the public ASU feature-selection
-collection by `is_in_study`, a rule that was written before any result.
+collection by `is_in_study`, a rule that was written before any result. A .mat file of the user's own works like them.
 """
 
 import hashlib
@@ -16,19 +16,20 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-import torch
 import yaml
+from scipy import sparse
 from scipy.io import loadmat
 from sklearn import datasets as embedded
 from sklearn.model_selection import train_test_split
-from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from sparsecycle.data.storage import data_folder, download
 from sparsecycle.errors import InputError
+from sparsecycle.files import expanded
+from sparsecycle.set_mlp.layer import Floats, Labels
 
 ADDRESS = "https://raw.githubusercontent.com/jundongl/scikit-feature/master/skfeature/data"
 FOLDER = "feature_selection"
+OWN = r"[\w.+-]+\.mat"  # what the name of a file of the user's own may be
 TEST_SHARE = 1 / 3
 SMALLEST_CLASS = 10
 # With the SHA-256 of features and labels as scikit-learn gives them.
@@ -54,11 +55,11 @@ class Entry:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Features (samples, features) float32, labels (samples,) int64 from 0, and the SHA-256 of what they came from."""
+    """Features (samples, features) float32, labels (samples,) from 0, and the SHA-256 of what they came from."""
 
     name: str
     features: npt.NDArray[np.float32]
-    labels: npt.NDArray[np.int64]
+    labels: Labels
     sha256: str
 
     @property
@@ -67,12 +68,17 @@ class Dataset:
 
 
 class Split(NamedTuple):
-    """Standardized features (samples, features) float32 and labels (samples,) int64."""
+    """Standardized features (samples, features) float32 and labels (samples,)."""
 
-    train_features: Tensor
-    train_labels: Tensor
-    test_features: Tensor
-    test_labels: Tensor
+    train_features: Floats
+    train_labels: Labels
+    test_features: Floats
+    test_labels: Labels
+
+    def majority(self) -> tuple[float, float]:
+        """The accuracy of always guessing the most frequent class of the training part: on it, and on the test part."""
+        guess = np.bincount(self.train_labels).argmax()
+        return float((self.train_labels == guess).mean()), float((self.test_labels == guess).mean())
 
 
 @cache
@@ -82,31 +88,33 @@ def collection() -> Mapping[str, Entry]:
     return MappingProxyType({name: Entry(**fields) for name, fields in yaml.safe_load(text).items()})
 
 
+def known_datasets() -> tuple[str, ...]:
+    """Return the names that need no file of the user's own."""
+    return (*EMBEDDED, *collection())
+
+
 def is_in_study(entry: Entry) -> bool:
     """Return whether the study takes it: measured, not made up; at least ten samples of each class, so that each third
     holds three of them; and no samples twice, so that each dataset is evidence of its own."""
     return entry.kind != "artificial" and entry.smallest_class >= SMALLEST_CLASS and entry.same_samples_as is None
 
 
+@cache
 def study_datasets() -> tuple[str, ...]:
     """Return the names of the 15 datasets of the study."""
     return tuple(name for name, entry in collection().items() if is_in_study(entry))
 
 
-def search_datasets() -> tuple[str, ...]:
-    """Return the datasets that constants are chosen on: none is in the study, and none shares samples with it."""
-    others = (name for name, entry in collection().items() if not is_in_study(entry) and not entry.same_samples_as)
-    return (*EMBEDDED, *others)
-
-
 def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
-    """Return a dataset by name: "digits" and "breast_cancer" come with scikit-learn, the others are downloaded files.
+    """Return a dataset: "digits" and "breast_cancer" come with scikit-learn, those of the collection are downloaded.
 
     Args:
+        name: of the dataset, or the path of a .mat file of the user's own, which holds features `X` (samples, features)
+            and labels `Y`, one a sample.
         data_dir: the folder that holds the folder `feature_selection`, see `sparsecycle.data.storage.data_folder`.
 
     Raises:
-        InputError: an unknown name, a file that is not there, or one that is not the pinned one.
+        InputError: an unknown name, a file that is not there or not the pinned one, or one that holds no dataset.
     """
     if name in EMBEDDED:
         load, pinned = EMBEDDED[name]
@@ -115,20 +123,69 @@ def load_dataset(name: str, data_dir: str | Path | None = None) -> Dataset:
         if hashlib.sha256(features.tobytes() + labels.tobytes()).hexdigest() != pinned:
             raise InputError(f"scikit-learn's {name} is another one than the study's (its SHA-256 differs)")
         return _dataset(name, features, labels, pinned)
-    path = _path(name, data_dir)
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InputError(
-            f"dataset {name} cannot be read from {path} ({error.strerror}): "
-            f"get it with `sparsecycle set fetch {name}`, or name the folder that holds feature_selection "
-            "with --data-dir or SPARSECYCLE_DATA_DIR"
-        ) from None
-    entry = collection()[name]
+    if name.endswith(".mat"):
+        path = expanded(name)
+        if not path.exists() and path.name == name:
+            path = data_folder(data_dir) / FOLDER / name
+        content = _content(path, f"dataset {path.name}", "give the path of a .mat file that holds X and Y")
+        return _parsed(path.name, content, hashlib.sha256(content).hexdigest())
+    path, entry = _path(name, data_dir), collection()[name]
+    content = _content(
+        path,
+        f"dataset {name}",
+        f"get it with `sparsecycle set fetch {name}`, or name the folder that holds feature_selection "
+        "with --data-dir or SPARSECYCLE_DATA_DIR",
+    )
     if hashlib.sha256(content).hexdigest() != entry.sha256:
         raise InputError(f"{path} is not the {name} of the collection (its SHA-256 differs): delete it, fetch it again")
-    stored = loadmat(io.BytesIO(content))
-    return _dataset(name, stored["X"], stored["Y"].ravel(), entry.sha256)
+    return _parsed(name, content, entry.sha256)
+
+
+def _content(path: Path, what: str, remedy: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InputError(f"{what} cannot be read from {path} ({error.strerror}): {remedy}") from None
+
+
+def _parsed(name: str, content: bytes, digest: str) -> Dataset:
+    """The dataset of a file from MATLAB, or what is wrong with it in one sentence."""
+    try:
+        stored = loadmat(io.BytesIO(content))
+    except Exception as error:  # of every kind, for bytes of every kind
+        told = "MATLAB 7.3, save it with -v7" if isinstance(error, NotImplementedError) else "it is damaged, or no .mat"
+        raise InputError(f"{name} cannot be read as a file from MATLAB up to version 7 ({told})") from None
+    if missing := [key for key in ("X", "Y") if key not in stored]:
+        held = ", ".join(key for key in stored if not key.startswith("__")) or "nothing"
+        raise InputError(f"{name} lacks {' and '.join(missing)}: it must hold features X and labels Y, and has {held}")
+    features, labels = stored["X"], stored["Y"]
+    features = features.toarray() if sparse.issparse(features) else features
+    if features.ndim != 2 or features.dtype.kind not in "biuf":
+        raise InputError(f"{name}: X is {_told(features)}, but must be numbers of shape (samples, features)")
+    if labels.dtype.kind not in "biuf":
+        raise InputError(f"{name}: Y is {_told(labels)}, but must be numbers, a label a sample")
+    if labels.size != len(features):
+        raise InputError(f"{name}: X is {_told(features)} and Y {_told(labels)}, but each sample takes one label")
+    for key, array in (("X", features), ("Y", labels)):
+        with np.errstate(over="ignore"):
+            finite = np.isfinite(array.astype(np.float32)).all()
+        if not finite:
+            raise InputError(f"{name}: {key} has values that are missing or too large: fill them in or leave them out")
+    return _dataset(name, features, labels.ravel(), digest)
+
+
+def _told(array: npt.NDArray[Any]) -> str:
+    return f"{array.dtype} of shape {array.shape}"
+
+
+def _dataset(name: str, features: npt.NDArray[Any], labels: npt.NDArray[Any], digest: str) -> Dataset:
+    values, from_zero, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if len(values) < 2 or counts.min() < 2:
+        told = ", ".join(f"{count} of {value:g}" for value, count in list(zip(values, counts, strict=True))[:8])
+        raise InputError(f"{name} has the labels {told or 'none'}, but needs two classes with two samples each")
+    if not features.shape[1]:
+        raise InputError(f"{name} has no features: X must have a column a feature")
+    return Dataset(name, np.ascontiguousarray(features, dtype=np.float32), from_zero.astype(np.int64), digest)
 
 
 def is_at_hand(name: str, data_dir: str | Path | None = None) -> bool:
@@ -160,34 +217,44 @@ def _fetched(name: str, data_dir: str | Path | None) -> Path:
     return path
 
 
-def split_dataset(dataset: Dataset, seed: int) -> Split:
-    """Return two thirds to train and one third to test, by class, standardized by the training part's statistics.
+def split_dataset(dataset: Dataset, seed: int, *, stratified: bool, added_to_scale: float) -> Split:
+    """Return two thirds of the samples to train and one third to test, standardized by the training part's statistics.
+
+    Args:
+        stratified: split by class.
+        added_to_scale: to the standard deviation by which a feature is divided.
 
     Raises:
-        InputError: a class has too few samples to be in both parts.
+        InputError: a training part of one class.
     """
-    try:
-        train, test, train_labels, test_labels = train_test_split(
-            dataset.features, dataset.labels, test_size=TEST_SHARE, stratify=dataset.labels, random_state=seed
-        )
-    except ValueError as error:
-        raise InputError(f"{dataset.name} cannot be split ({error})") from None
-    scaler = StandardScaler().fit(train)
-    return Split(
-        torch.from_numpy(scaler.transform(train)),
-        torch.from_numpy(train_labels),
-        torch.from_numpy(scaler.transform(test)),
-        torch.from_numpy(test_labels),
+    train, test = train_test_split(
+        np.arange(len(dataset.labels)),
+        test_size=TEST_SHARE,
+        stratify=dataset.labels if stratified else None,
+        random_state=seed,
     )
+    if len(set(dataset.labels[train].tolist())) < 2:
+        raise InputError(f"{dataset.name}: the training part of seed {seed} has one class alone: take another seed")
+    return standardized(dataset.features, dataset.labels, train, test, added_to_scale)
+
+
+def standardized(features: Floats, labels: Labels, train: Any, test: Any, added_to_scale: float) -> Split:
+    """Return two parts of the samples, by their numbers, in units of the first one's standard deviation.
+
+    A feature that is constant in the first part is divided by 1 where nothing is added to its standard deviation.
+    """
+    known, unknown = features[train], features[test]
+    mean = known.mean(axis=0, dtype=np.float64)
+    scale = known.std(axis=0, dtype=np.float64) + added_to_scale
+    scale[scale == 0] = 1
+    return Split(
+        ((known - mean) / scale).astype(np.float32), labels[train], ((unknown - mean) / scale).astype(np.float32),
+        labels[test],
+    )  # fmt: skip
 
 
 def _path(name: str, data_dir: str | Path | None, *, may_be_new: bool = False) -> Path:
     if name not in collection():
-        known = ", ".join([*EMBEDDED, *collection()])
+        known = ", ".join(known_datasets())
         raise InputError(f"dataset is {name!r}, but must be one of {known}")
     return data_folder(data_dir, may_be_new=may_be_new) / FOLDER / f"{name}.mat"
-
-
-def _dataset(name: str, features: npt.NDArray[Any], labels: npt.NDArray[Any], digest: str) -> Dataset:
-    _, from_zero = np.unique(labels, return_inverse=True)
-    return Dataset(name, np.asarray(features, dtype=np.float32), from_zero.astype(np.int64), digest)

@@ -1,7 +1,7 @@
 """Studies of the companion: many runs declared in a few lines of `workflow/set.yaml`, made by `runs.launch`.
 
-A block is every combination of its datasets, methods, seeds and variants (overrides). `study` stands for the 15
-datasets of the study, `search` for those that constants are chosen on.
+A block is every combination of its datasets, arms, methods, seeds and variants (overrides). `study` stands for the 15
+datasets of the study.
 """
 
 from collections.abc import Iterable
@@ -15,11 +15,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from sparsecycle.errors import InputError
 from sparsecycle.runs.launch import Job, Tell
 from sparsecycle.runs.studies import Seeds, StudyFile, StudyName
-from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
-from sparsecycle.set_mlp.datasets import search_datasets, study_datasets
-from sparsecycle.set_mlp.record import set_run_name
-from sparsecycle.set_mlp.records import find_set_records
+from sparsecycle.set_mlp.config import SetConfig, configure_set
+from sparsecycle.set_mlp.datasets import study_datasets
+from sparsecycle.set_mlp.records import find_set_records, set_run_name
 from sparsecycle.set_mlp.training import train_set
+
+Names = Annotated[list[str], Field(min_length=1)]
 
 
 class SetBlock(BaseModel):
@@ -27,16 +28,11 @@ class SetBlock(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    datasets: Literal["study", "search"] | Annotated[list[str], Field(min_length=1)]
-    methods: Annotated[list[str], Field(min_length=1)] = list(METHODS)
+    datasets: Literal["study"] | Names
+    arms: Names
+    methods: Names
     seeds: Seeds
     variants: Annotated[list[dict[str, Any]], Field(min_length=1)] = [{}]
-
-    def names(self) -> Iterable[str]:
-        """Return the names of the datasets."""
-        if isinstance(self.datasets, list):
-            return self.datasets
-        return study_datasets() if self.datasets == "study" else search_datasets()
 
 
 class SetStudy(BaseModel):
@@ -63,8 +59,11 @@ class SetStudies(StudyFile):
             raise InputError(f"study is {study!r}, but must be one of {', '.join(self.studies)}")
         found = {}
         for block in self.studies[study].runs:
-            for seed, dataset, variant, method in product(block.seeds, block.names(), block.variants, block.methods):
-                config = configure_set(dataset, method, seed, variant)
+            datasets = study_datasets() if block.datasets == "study" else block.datasets
+            for seed, dataset, method, arm, variant in product(
+                block.seeds, datasets, block.methods, block.arms, block.variants
+            ):
+                config = configure_set(dataset, method, arm, seed, variant)
                 found[set_run_name(config)] = config
         return list(found.values())
 
@@ -86,7 +85,7 @@ def missing_runs(
         found = recorded.get(name)
         if found is None:
             jobs.append(Job(name, partial(_make, config, output_dir, data_dir)))
-        elif found.config != config.model_dump(mode="json"):  # the names are relative to the constants of their time
+        elif found.config != config.model_dump(mode="json"):  # the names are relative to the arms of their time
             taken.append(name)
     return jobs, taken
 

@@ -1,0 +1,97 @@
+"""Learning rate and dropout by inner cross-validation on a training part, the same grid for every method.
+
+An inner run leaves no record of its own: how many validation samples it classified rightly is all that is kept.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+from sklearn.model_selection import StratifiedKFold
+
+from sparsecycle.errors import InputError
+from sparsecycle.set_mlp.config import SetConfig
+from sparsecycle.set_mlp.datasets import Split, standardized
+from sparsecycle.set_mlp.learner import Learner
+
+RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
+DROPOUTS = (0.0, 0.3)
+FOLDS = 3
+_INNER = 10_000  # apart from the numbers of epochs, which seed the orders of a run
+
+
+class Trial(BaseModel):
+    """One inner run: how many of the validation samples of a fold it classified rightly; None if it diverged."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    learning_rate: float
+    dropout: float
+    fold: int
+    samples: int
+    right: int | None
+
+
+class Choice(NamedTuple):
+    """What a run trains with."""
+
+    learning_rate: float
+    dropout: float
+
+
+def candidates(config: SetConfig) -> list[Choice]:
+    """The grid: what the configuration leaves open, in the order in which equals are preferred."""
+    rates = RATES if config.learning_rate is None else (config.learning_rate,)
+    dropouts = DROPOUTS if config.dropout is None else (config.dropout,)
+    return [Choice(*pair) for pair in product(rates, dropouts)]
+
+
+def choose(config: SetConfig, trials: Sequence[Trial], classes: int) -> Choice:
+    """Return the candidate with the largest share of right validation samples over all folds.
+
+    A run that diverged scores chance, one in `classes`. Of equals the smaller rate, then less dropout.
+    """
+    options = candidates(config)
+    if len(options) == 1:
+        return options[0]
+
+    def score(option: Choice) -> float:
+        own = [one for one in trials if (one.learning_rate, one.dropout) == option]
+        right = sum(one.samples / classes if one.right is None else one.right for one in own)
+        return right / sum(one.samples for one in own)
+
+    return max(options, key=score)  # the first of equals
+
+
+def inner_runs(config: SetConfig, split: Split, classes: int, batch_size: int, done: int) -> Iterator[Trial | None]:
+    """Make the inner runs of a training part after the first `done`; None after each epoch, then the trial.
+
+    Raises:
+        InputError: a class has too few samples for every fold to hold one.
+    """
+    if np.bincount(split.train_labels, minlength=classes).min() < FOLDS:
+        raise InputError(
+            f"{config.dataset} has a class with fewer than {FOLDS} samples in the training part, too few to choose "
+            "learning rate and dropout by cross-validation: give both, or take another arm"
+        )
+    folds = StratifiedKFold(FOLDS, shuffle=True, random_state=config.seed)
+    parts = list(folds.split(split.train_features, split.train_labels))
+    for option, fold in list(product(candidates(config), range(FOLDS)))[done:]:
+        known, unknown = parts[fold]
+        inner = standardized(split.train_features, split.train_labels, known, unknown, config.added_to_scale)
+        learner = Learner(
+            config, inner, classes, **option._asdict(), key=(config.seed, _INNER + fold), batch_size=batch_size
+        )
+        right: int | None = None
+        for epoch in range(1, config.epochs + 1):
+            if not math.isfinite(learner.learn(epoch)):
+                break
+            learner.adapt(epoch)
+            yield None
+        else:
+            loss, correct = learner.test()
+            right = int(correct.sum()) if math.isfinite(loss) else None
+        yield Trial(**option._asdict(), fold=fold, samples=len(unknown), right=right)
