@@ -5,7 +5,7 @@ are compared over the datasets, as is usual for many small datasets (Demsar, "St
 over multiple data sets", Journal of Machine Learning Research 7, 2006). Runs of one seed share the split.
 
 A run that diverged scores what guessing the most frequent class of its training part scores. `SCORINGS` has two other
-ways to count it, to show how much depends on that.
+ways to count it. A verdict that runs without divergence alone would not give is none: it `RESTS` on divergence.
 """
 
 import math
@@ -16,6 +16,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from sparsecycle.analysis.selection import why_left_out
 from sparsecycle.analysis.statistics import Comparison, compare_pairs, holm
 from sparsecycle.analysis.verdicts import (
     FEWEST_PAIRS,
@@ -31,6 +32,8 @@ from sparsecycle.set_mlp.datasets import study_datasets
 from sparsecycle.set_mlp.evolution import connections_at_start
 
 COMPETITIVE = 0.01  # of test accuracy: pruning is competitive where it costs less than one point
+RESTS = "undecided: rests on divergence"
+SLOWER = "dense learning_rate=0.001"  # a tenth of the authors' rate, at which fully connected networks train
 Scoring = Literal["majority", "zero", "complete"]
 SCORINGS: tuple[Scoring, ...] = ("majority", "zero", "complete")
 ACCURACIES = ("last_accuracy", "best_accuracy")
@@ -38,9 +41,10 @@ ACCURACIES = ("last_accuracy", "best_accuracy")
 
 @dataclass(frozen=True)
 class SetClaim:
-    """One claim and one measure of it, on one arm.
+    """One claim and one measure of it, in one arm.
 
     Attributes:
+        treatment, baseline: methods, followed by what is overridden if anything is.
         rule: "property" (`property_verdict`) or "control" (`control_verdict`, within `COMPETITIVE`).
         both_fail: whether a split counts on which both runs diverged.
     """
@@ -56,28 +60,31 @@ class SetClaim:
     both_fail: bool = True
 
 
-def _claims(arm: str, accuracies: Sequence[str]) -> list[SetClaim]:
-    better = "SET generalizes better than fully connected"
-    found = [SetClaim("D1", better, arm, "set", "dense", name) for name in accuracies]
-    found.append(SetClaim("D1", better, arm, "set", "dense", "gap", larger_is_better=False))
-    half = "Pruning half of the neurons is competitive"
+def _claims(arm: str, accuracies: Sequence[str], baselines: Sequence[str]) -> list[SetClaim]:
+    better, half = "SET generalizes better than fully connected", "Pruning half of the neurons is competitive"
+    found = []
+    for baseline in baselines:
+        found += [SetClaim("D1", better, arm, "set", baseline, name) for name in accuracies]
+        found.append(SetClaim("D1", better, arm, "set", baseline, "gap", larger_is_better=False))
     return found + [
         SetClaim("D2", half, arm, "set_pruned", "set", name, "control", both_fail=False) for name in accuracies
     ]
 
 
-CLAIMS = (*_claims("authors", ACCURACIES), *_claims("tuned", ("last_accuracy",)))
+CLAIMS = (*_claims("authors", ACCURACIES, ("dense", SLOWER)), *_claims("tuned", ("last_accuracy",), ("dense",)))
 """D3 is arithmetic, see `parameters`. The paper's figures by dataset are not public to us: none is compared with."""
 
 
-def study_runs(runs: pd.DataFrame, *, variants: bool = False) -> pd.DataFrame:
-    """Return the rows of `load_set_runs` that count: on the datasets of the study, from a source without uncommitted
-    changes, and, unless `variants`, without overrides."""
+def study_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `load_set_runs` that count, and "group", the method with what is overridden.
+
+    They are on the datasets of the study and from a source without uncommitted changes.
+    """
     if runs.empty:
-        return runs
-    clean = runs["git_clean"].map(lambda one: pd.isna(one) or bool(one)).astype(bool)
-    counted = runs[clean & runs["dataset"].isin(study_datasets())]
-    return counted if variants else counted[counted["variant"] == ""]
+        return runs.assign(group=pd.Series(dtype=object))
+    reasons = why_left_out(runs.assign(preset=runs["arm"], evaluated_on="test"), variants=True)
+    counted = runs[(reasons == "") & runs["dataset"].isin(study_datasets())]
+    return counted.assign(group=(counted["method"] + " " + counted["variant"]).str.strip())
 
 
 def scored(runs: pd.DataFrame, scoring: Scoring = "majority") -> pd.DataFrame:
@@ -92,78 +99,74 @@ def scored(runs: pd.DataFrame, scoring: Scoring = "majority") -> pd.DataFrame:
     return runs.assign(**columns, gap=columns["train_accuracy"] - columns["last_accuracy"])
 
 
-def paired(
-    treated: pd.DataFrame,
-    untreated: pd.DataFrame,
-    names: tuple[str, str, str],
-    *,
-    sign: int = 1,
-    both_fail: bool = True,
-) -> Comparison:
+def paired(treated: pd.DataFrame, untreated: pd.DataFrame, claim: SetClaim) -> Comparison:
     """Compare two groups of scored runs over datasets, by the splits that both have.
-
-    Args:
-        names: treatment, baseline and measure, a column.
-        sign: -1 where a smaller measure is better.
-        both_fail: whether splits count on which both diverged.
 
     Raises:
         InputError: two runs of one dataset and seed.
     """
-    measure, keys = names[2], ["dataset", "seed"]
+    keys, sign = ["dataset", "seed"], 1 if claim.larger_is_better else -1
     for runs in (treated, untreated):
         if runs.duplicated(keys).any():
             raise InputError("there are two runs of one dataset, method and seed: select one arm and variant")
     pairs = treated.merge(untreated, on=keys, suffixes=("", "_baseline"))
-    if not both_fail:
+    if not claim.both_fail:
         pairs = pairs[(pairs["status"] != "diverged") | (pairs["status_baseline"] != "diverged")]
-    differences = sign * (pairs[measure] - pairs[f"{measure}_baseline"]).astype(float)
+    differences = sign * (pairs[claim.measure] - pairs[f"{claim.measure}_baseline"]).astype(float)
     means = differences.groupby(pairs["dataset"]).mean().sort_index(key=lambda index: index.str.lower())
     known = sorted(set(treated["dataset"]) | set(untreated["dataset"]))
     reasons = {str(name): "no split counts that both have" for name in known if name not in means.index}
+    names = (claim.treatment, claim.baseline, claim.measure)
     return compare_pairs(names, {str(name): float(value) for name, value in means.items()}, reasons)
 
 
 def compare_claim(runs: pd.DataFrame, claim: SetClaim, scoring: Scoring = "majority") -> Comparison:
-    """The comparison of a claim.
+    """Return the comparison of a claim.
 
     Args:
         runs: of `study_runs`.
     """
     own = scored(runs[runs["arm"] == claim.arm], scoring)
-    treated, untreated = (own[own["method"] == method] for method in (claim.treatment, claim.baseline))
-    names, sign = (claim.treatment, claim.baseline, claim.measure), 1 if claim.larger_is_better else -1
-    return paired(treated, untreated, names, sign=sign, both_fail=claim.both_fail)
+    return paired(own[own["group"] == claim.treatment], own[own["group"] == claim.baseline], claim)
+
+
+def _judge(runs: pd.DataFrame, scoring: Scoring) -> list[tuple[Comparison, float, str]]:
+    """For each claim its comparison, p by Holm (D1 in all arms as one family), and the verdict of its rule."""
+    compared = [compare_claim(runs, claim, scoring) for claim in CLAIMS]
+    is_tested = [claim.rule == "property" for claim in CLAIMS]
+    tested = [yes and len(one.pairs) >= FEWEST_PAIRS for yes, one in zip(is_tested, compared, strict=True)]
+    family = holm([one.p_value if yes else math.nan for yes, one in zip(tested, compared, strict=True)])
+    found = []
+    for claim, one, p_holm in zip(CLAIMS, compared, family, strict=True):
+        word = property_verdict(one, p_holm) if claim.rule == "property" else control_verdict(one, COMPETITIVE)
+        found.append((one, p_holm, word if one.pairs else NOT_MEASURED))
+    return found
 
 
 def set_verdict_table(runs: pd.DataFrame, scoring: Scoring = "majority") -> pd.DataFrame:
-    """A row for each claim and measure, from runs that count.
+    """Return a row for each claim and measure, from the runs that count.
 
-    Columns: claim, text, arm, treatment, baseline, measure, mean, low, high (95 %), low_90, high_90, p_value, p_holm
-    (D1, over both arms as one family), datasets, splits (pairs of runs), verdict, preliminary, differences (by
-    dataset), excluded. A positive mean is an improvement.
+    Columns: claim, text, arm, treatment, baseline, measure, mean, low, high (95 %), low_90, high_90, p_value, p_holm,
+    datasets, verdict, preliminary, differences (by dataset), excluded. A positive mean is an improvement.
 
     Args:
         runs: of `load_set_runs`.
-        scoring: of runs that diverged; verdicts are those of "majority".
+        scoring: of runs that diverged; verdicts are those of "majority", where "complete" gives the same.
     """
-    runs = study_runs(runs)
-    compared = [(claim, compare_claim(runs, claim, scoring)) for claim in CLAIMS]
-    tested = [claim.rule == "property" and len(one.pairs) >= FEWEST_PAIRS for claim, one in compared]
-    family = holm([one.p_value if yes else math.nan for yes, (_, one) in zip(tested, compared, strict=True)])
+    counted = study_runs(runs)
     rows = []
-    for (claim, one), p_holm in zip(compared, family, strict=True):
-        word = property_verdict(one, p_holm) if claim.rule == "property" else control_verdict(one, COMPETITIVE)
-        word = word if one.pairs else NOT_MEASURED
+    without = _judge(counted, "complete")
+    for claim, (one, p_holm, word), (_, _, other) in zip(CLAIMS, _judge(counted, scoring), without, strict=True):
+        judged = word not in (NOT_MEASURED, NOT_JUDGED)
         rows.append(
             {
+                "claim": claim.id,
                 **{name: getattr(claim, name) for name in ("text", "arm", "treatment", "baseline", "measure")},
                 **{name: getattr(one, name) for name in ("mean", "low", "high", "low_90", "high_90", "p_value")},
-                "claim": claim.id,
                 "p_holm": p_holm,
                 "datasets": len(one.pairs),
-                "verdict": word,
-                "preliminary": word not in (NOT_MEASURED, NOT_JUDGED) and len(one.pairs) < FIRM_PAIRS,
+                "verdict": RESTS if judged and word != other else word,
+                "preliminary": judged and len(one.pairs) < FIRM_PAIRS,
                 "differences": dict(zip(one.pairs, one.differences, strict=True)),
                 "excluded": one.excluded,
             }
@@ -172,25 +175,25 @@ def set_verdict_table(runs: pd.DataFrame, scoring: Scoring = "majority") -> pd.D
 
 
 def mean_accuracies(runs: pd.DataFrame, arm: str, measure: str, scoring: Scoring = "majority") -> pd.DataFrame:
-    """A row a dataset, a column a method: means over the splits that all methods have, and "splits", their number.
+    """Return a row a dataset, a column a method: means over the splits that all methods have, and "splits", how many.
 
     So all averages of the table are over the same datasets and splits.
 
     Args:
         runs: of `load_set_runs`.
     """
-    own = study_runs(runs)
-    own = scored(own[own["arm"] == arm], scoring)
+    counted = study_runs(runs)
+    own = scored(counted[(counted["arm"] == arm) & counted["group"].isin([*METHODS, SLOWER])], scoring)
     if own.empty:
         return pd.DataFrame()
-    wide = own.pivot(index=["dataset", "seed"], columns="method", values=measure).dropna()
-    wide = wide.reindex(columns=[name for name in METHODS if name in wide.columns])
+    wide = own.pivot(index=["dataset", "seed"], columns="group", values=measure).dropna()
+    wide = wide.reindex(columns=[name for name in ("dense", SLOWER, *METHODS[1:]) if name in wide.columns])
     means = wide.groupby("dataset").mean().assign(splits=wide.groupby("dataset").size())
     return means.sort_index(key=lambda index: index.str.lower())
 
 
 def set_ablation_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row for each arm, method and variant: what one choice changes, over the splits that both have.
+    """Return one row for each arm, method and variant: what one choice changes, over the splits that both have.
 
     Columns: arm, method, variant, mean, low, high (of the last test accuracy, scored as the claims are), p_holm (all
     rows as one family), datasets, diverged and diverged_as_it_stands (runs), neurons_left (share).
@@ -198,14 +201,14 @@ def set_ablation_table(runs: pd.DataFrame) -> pd.DataFrame:
     Args:
         runs: of `load_set_runs`.
     """
-    counted = study_runs(runs, variants=True)
     rows: list[dict[str, Any]] = []
-    for (arm, method, variant), varied in counted.groupby(["arm", "method", "variant"], sort=False):
-        plain = counted[(counted["arm"] == arm) & (counted["method"] == method) & (counted["variant"] == "")]
-        plain = plain.merge(varied[["dataset", "seed"]])
-        if variant == "" or plain.empty:
-            continue
-        one = paired(scored(varied), scored(plain), (str(variant), "", "last_accuracy"))
+    counted = study_runs(runs)
+    plain = scored(counted[counted["variant"] == ""])
+    for (arm, method, variant), varied in scored(counted[counted["variant"] != ""]).groupby(
+        ["arm", "method", "variant"], sort=False
+    ):
+        untouched = plain[(plain["arm"] == arm) & (plain["method"] == method)].merge(varied[["dataset", "seed"]])
+        one = paired(varied, untouched, SetClaim("", "", str(arm), str(variant), "", "last_accuracy"))
         rows.append(
             {
                 "arm": arm,
@@ -214,7 +217,7 @@ def set_ablation_table(runs: pd.DataFrame) -> pd.DataFrame:
                 **{name: getattr(one, name) for name in ("mean", "low", "high", "p_value")},
                 "datasets": len(one.pairs),
                 "diverged": int((varied["status"] == "diverged").sum()),
-                "diverged_as_it_stands": int((plain["status"] == "diverged").sum()),
+                "diverged_as_it_stands": int((untouched["status"] == "diverged").sum()),
                 "neurons_left": varied["neurons_left"].mean(),
             }
         )
@@ -223,9 +226,10 @@ def set_ablation_table(runs: pd.DataFrame) -> pd.DataFrame:
 
 
 def parameters(sizes: Sequence[int], epsilon: float | None = None) -> int:
-    """Claim D3: weights and biases of a network of these sizes, features to classes; None: fully connected.
+    """Return the weights and biases of a network of these sizes, features to classes; fully connected without epsilon.
 
-    A sparse layer has epsilon (n_in + n_out) connections. With hidden layers of n neurons each that is linear in n.
+    This is claim D3: a sparse layer has epsilon (n_in + n_out) weights, so that with hidden layers of n neurons each
+    the number is linear in n.
     """
     weights = (
         before * after if epsilon is None else connections_at_start(before, after, epsilon)

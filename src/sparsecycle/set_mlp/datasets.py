@@ -29,7 +29,7 @@ from sparsecycle.set_mlp.layer import Floats, Labels
 
 ADDRESS = "https://raw.githubusercontent.com/jundongl/scikit-feature/master/skfeature/data"
 FOLDER = "feature_selection"
-OWN = r"[\w.+-]+\.mat"  # what the name of a file of the user's own may be
+OWN = r"[\w.+ -]+\.mat"  # what the name of a file of the user's own may be
 TEST_SHARE = 1 / 3
 SMALLEST_CLASS = 10
 # With the SHA-256 of features and labels as scikit-learn gives them.
@@ -190,7 +190,7 @@ def _dataset(name: str, features: npt.NDArray[Any], labels: npt.NDArray[Any], di
 
 def is_at_hand(name: str, data_dir: str | Path | None = None) -> bool:
     """Return whether a dataset can be loaded without fetching it."""
-    return name in EMBEDDED or _path(name, data_dir).exists()
+    return name in EMBEDDED or (name in collection() and _path(name, data_dir).exists())
 
 
 def fetch_datasets(names: Iterable[str], data_dir: str | Path | None = None) -> list[Path]:

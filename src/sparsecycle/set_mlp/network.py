@@ -67,7 +67,7 @@ class Network:
 
     def _dropped(self, active: Floats, rng: np.random.Generator) -> Floats:
         if self.dropout:
-            active[rng.random(active.shape, np.float32) < self.dropout] = 0
+            np.copyto(active, 0, where=rng.random(active.shape, np.float32) < self.dropout)
             if self.scaling == "training":
                 active /= active.dtype.type(1 - self.dropout)
         return active

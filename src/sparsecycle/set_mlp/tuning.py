@@ -17,14 +17,17 @@ from sparsecycle.set_mlp.config import SetConfig
 from sparsecycle.set_mlp.datasets import Split, standardized
 from sparsecycle.set_mlp.learner import Learner
 
-RATES = (0.0003, 0.001, 0.003, 0.01, 0.03)
+RATES = (0.0001, 0.0004, 0.0016, 0.006, 0.025)
 DROPOUTS = (0.0, 0.3)
 FOLDS = 3
 _INNER = 10_000  # apart from the numbers of epochs, which seed the orders of a run
 
 
 class Trial(BaseModel):
-    """One inner run: how many of the validation samples of a fold it classified rightly; None if it diverged."""
+    """One inner run: how many of the validation samples of a fold it classified rightly, and its mean loss on them.
+
+    Both are None if it diverged.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -33,6 +36,7 @@ class Trial(BaseModel):
     fold: int
     samples: int
     right: int | None
+    loss: float | None
 
 
 class Choice(NamedTuple):
@@ -43,7 +47,7 @@ class Choice(NamedTuple):
 
 
 def candidates(config: SetConfig) -> list[Choice]:
-    """The grid: what the configuration leaves open, in the order in which equals are preferred."""
+    """Return the grid of what the configuration leaves open."""
     rates = RATES if config.learning_rate is None else (config.learning_rate,)
     dropouts = DROPOUTS if config.dropout is None else (config.dropout,)
     return [Choice(*pair) for pair in product(rates, dropouts)]
@@ -52,18 +56,18 @@ def candidates(config: SetConfig) -> list[Choice]:
 def choose(config: SetConfig, trials: Sequence[Trial], classes: int) -> Choice:
     """Return the candidate with the largest share of right validation samples over all folds.
 
-    A run that diverged scores chance, one in `classes`. Of equals the smaller rate, then less dropout.
+    A run that diverged scores chance, one in `classes`. Of equals, as are many on few samples, the one of least loss.
     """
     options = candidates(config)
     if len(options) == 1:
         return options[0]
 
-    def score(option: Choice) -> float:
+    def score(option: Choice) -> tuple[float, float]:
         own = [one for one in trials if (one.learning_rate, one.dropout) == option]
         right = sum(one.samples / classes if one.right is None else one.right for one in own)
-        return right / sum(one.samples for one in own)
+        return right, -sum(math.inf if one.loss is None else one.samples * one.loss for one in own)
 
-    return max(options, key=score)  # the first of equals
+    return max(options, key=score)
 
 
 def inner_runs(config: SetConfig, split: Split, classes: int, batch_size: int, done: int) -> Iterator[Trial | None]:
@@ -85,13 +89,14 @@ def inner_runs(config: SetConfig, split: Split, classes: int, batch_size: int, d
         learner = Learner(
             config, inner, classes, **option._asdict(), key=(config.seed, _INNER + fold), batch_size=batch_size
         )
-        right: int | None = None
+        right = loss = None
         for epoch in range(1, config.epochs + 1):
             if not math.isfinite(learner.learn(epoch)):
                 break
             learner.adapt(epoch)
             yield None
         else:
-            loss, correct = learner.test()
-            right = int(correct.sum()) if math.isfinite(loss) else None
-        yield Trial(**option._asdict(), fold=fold, samples=len(unknown), right=right)
+            found, correct = learner.test()
+            if math.isfinite(found):
+                right, loss = int(correct.sum()), found
+        yield Trial(**option._asdict(), fold=fold, samples=len(unknown), right=right, loss=loss)
