@@ -79,9 +79,9 @@ def _add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from sparsecycle.config import parse_setting
+    from sparsecycle.data.tabular import load_dataset
     from sparsecycle.runs.folders import folder_of
     from sparsecycle.set_mlp.config import configure_set
-    from sparsecycle.set_mlp.datasets import load_dataset
     from sparsecycle.set_mlp.records import FILE, find_record, set_run_name
     from sparsecycle.set_mlp.training import train_set
 
@@ -146,7 +146,8 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from sparsecycle.set_mlp.datasets import fetch_datasets, study_datasets
+    from sparsecycle.data.tabular import fetch_datasets
+    from sparsecycle.set_mlp.datasets import study_datasets
 
     for path in fetch_datasets(options.names or study_datasets(), options.data_dir):
         print(path)

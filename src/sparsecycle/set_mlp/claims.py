@@ -12,7 +12,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Literal
 
 import pandas as pd
 
@@ -43,10 +43,8 @@ ACCURACIES = ("last_accuracy", "best_accuracy")
 class SetClaim:
     """One claim and one measure of it, in one arm.
 
-    Attributes:
-        treatment, baseline: methods, followed by what is overridden if anything is.
-        rule: "property" (`property_verdict`) or "control" (`control_verdict`, within `COMPETITIVE`).
-        both_fail: whether a split counts on which both runs diverged.
+    Treatment and baseline are methods, followed by what is overridden if anything is. The rule is `property_verdict`,
+    or `control_verdict` within `COMPETITIVE`. `both_fail` says whether a split counts on which both diverged.
     """
 
     id: str
@@ -100,11 +98,7 @@ def scored(runs: pd.DataFrame, scoring: Scoring = "majority") -> pd.DataFrame:
 
 
 def paired(treated: pd.DataFrame, untreated: pd.DataFrame, claim: SetClaim) -> Comparison:
-    """Compare two groups of scored runs over datasets, by the splits that both have.
-
-    Raises:
-        InputError: two runs of one dataset and seed.
-    """
+    """Compare two groups of scored runs over datasets, by the splits that both have; of each split one run."""
     keys, sign = ["dataset", "seed"], 1 if claim.larger_is_better else -1
     for runs in (treated, untreated):
         if runs.duplicated(keys).any():
@@ -121,23 +115,18 @@ def paired(treated: pd.DataFrame, untreated: pd.DataFrame, claim: SetClaim) -> C
 
 
 def compare_claim(runs: pd.DataFrame, claim: SetClaim, scoring: Scoring = "majority") -> Comparison:
-    """Return the comparison of a claim.
-
-    Args:
-        runs: of `study_runs`.
-    """
+    """Return the comparison of a claim, from rows of `study_runs`."""
     own = scored(runs[runs["arm"] == claim.arm], scoring)
     return paired(own[own["group"] == claim.treatment], own[own["group"] == claim.baseline], claim)
 
 
 def _judge(runs: pd.DataFrame, scoring: Scoring) -> list[tuple[Comparison, float, str]]:
     """For each claim its comparison, p by Holm (D1 in all arms as one family), and the verdict of its rule."""
-    compared = [compare_claim(runs, claim, scoring) for claim in CLAIMS]
-    is_tested = [claim.rule == "property" for claim in CLAIMS]
-    tested = [yes and len(one.pairs) >= FEWEST_PAIRS for yes, one in zip(is_tested, compared, strict=True)]
-    family = holm([one.p_value if yes else math.nan for yes, one in zip(tested, compared, strict=True)])
+    compared = [(claim, compare_claim(runs, claim, scoring)) for claim in CLAIMS]
+    tested = [claim.rule == "property" and len(one.pairs) >= FEWEST_PAIRS for claim, one in compared]
+    family = holm([one.p_value if yes else math.nan for yes, (_, one) in zip(tested, compared, strict=True)])
     found = []
-    for claim, one, p_holm in zip(CLAIMS, compared, family, strict=True):
+    for (claim, one), p_holm in zip(compared, family, strict=True):
         word = property_verdict(one, p_holm) if claim.rule == "property" else control_verdict(one, COMPETITIVE)
         found.append((one, p_holm, word if one.pairs else NOT_MEASURED))
     return found
@@ -147,11 +136,8 @@ def set_verdict_table(runs: pd.DataFrame, scoring: Scoring = "majority") -> pd.D
     """Return a row for each claim and measure, from the runs that count.
 
     Columns: claim, text, arm, treatment, baseline, measure, mean, low, high (95 %), low_90, high_90, p_value, p_holm,
-    datasets, verdict, preliminary, differences (by dataset), excluded. A positive mean is an improvement.
-
-    Args:
-        runs: of `load_set_runs`.
-        scoring: of runs that diverged; verdicts are those of "majority", where "complete" gives the same.
+    datasets, verdict, preliminary, differences (by dataset), excluded. A positive mean is an improvement. `runs` are of
+    `load_set_runs`; `scoring` is of runs that diverged.
     """
     counted = study_runs(runs)
     rows = []
@@ -177,10 +163,7 @@ def set_verdict_table(runs: pd.DataFrame, scoring: Scoring = "majority") -> pd.D
 def mean_accuracies(runs: pd.DataFrame, arm: str, measure: str, scoring: Scoring = "majority") -> pd.DataFrame:
     """Return a row a dataset, a column a method: means over the splits that all methods have, and "splits", how many.
 
-    So all averages of the table are over the same datasets and splits.
-
-    Args:
-        runs: of `load_set_runs`.
+    So all averages of the table are over the same datasets and splits. `runs` are of `load_set_runs`.
     """
     counted = study_runs(runs)
     own = scored(counted[(counted["arm"] == arm) & counted["group"].isin([*METHODS, SLOWER])], scoring)
@@ -190,39 +173,6 @@ def mean_accuracies(runs: pd.DataFrame, arm: str, measure: str, scoring: Scoring
     wide = wide.reindex(columns=[name for name in ("dense", SLOWER, *METHODS[1:]) if name in wide.columns])
     means = wide.groupby("dataset").mean().assign(splits=wide.groupby("dataset").size())
     return means.sort_index(key=lambda index: index.str.lower())
-
-
-def set_ablation_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return one row for each arm, method and variant: what one choice changes, over the splits that both have.
-
-    Columns: arm, method, variant, mean, low, high (of the last test accuracy, scored as the claims are), p_holm (all
-    rows as one family), datasets, diverged and diverged_as_it_stands (runs), neurons_left (share).
-
-    Args:
-        runs: of `load_set_runs`.
-    """
-    rows: list[dict[str, Any]] = []
-    counted = study_runs(runs)
-    plain = scored(counted[counted["variant"] == ""])
-    for (arm, method, variant), varied in scored(counted[counted["variant"] != ""]).groupby(
-        ["arm", "method", "variant"], sort=False
-    ):
-        untouched = plain[(plain["arm"] == arm) & (plain["method"] == method)].merge(varied[["dataset", "seed"]])
-        one = paired(varied, untouched, SetClaim("", "", str(arm), str(variant), "", "last_accuracy"))
-        rows.append(
-            {
-                "arm": arm,
-                "method": method,
-                "variant": variant,
-                **{name: getattr(one, name) for name in ("mean", "low", "high", "p_value")},
-                "datasets": len(one.pairs),
-                "diverged": int((varied["status"] == "diverged").sum()),
-                "diverged_as_it_stands": int((untouched["status"] == "diverged").sum()),
-                "neurons_left": varied["neurons_left"].mean(),
-            }
-        )
-    table = pd.DataFrame(rows)
-    return table.assign(p_holm=holm(table["p_value"].tolist())) if rows else table
 
 
 def parameters(sizes: Sequence[int], epsilon: float | None = None) -> int:

@@ -16,8 +16,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sparsecycle.config import number_of, read_overrides, without_signed_zero
+from sparsecycle.data.tabular import OWN, known_datasets
 from sparsecycle.errors import InputError, sentence, shown
-from sparsecycle.set_mlp.datasets import OWN, known_datasets
 from sparsecycle.set_mlp.evolution import Growth, Start
 from sparsecycle.set_mlp.network import Loss, Scaling
 from sparsecycle.set_mlp.pruning import Score
@@ -56,50 +56,40 @@ class SetConfig(BaseModel):
     arm: Arm = "authors"
     seed: int = Field(default=0, ge=0, lt=2**31, description="of the split, the start, and the order of the samples")
 
-    # Data.
-    stratified: bool = Field(default=False, description="split by class")
-    added_to_scale: float = Field(default=1e-4, ge=0, description="to the standard deviation of each feature")
+    # Data: whether it is split by class, and what is added to the standard deviation of each feature.
+    stratified: bool = False
+    added_to_scale: float = Field(default=1e-4, ge=0)
 
-    # Network.
-    hidden: tuple[Count, ...] = Field(default=(3000, 3000), min_length=1, description="neurons by hidden layer")
-    epsilon: float = Field(
-        default=10.0, gt=0, json_schema_extra=_SPARSE, description="connections of a layer for each neuron around it"
-    )
-    start: Start = Field(default="normal", description="of weights")
+    # Network: neurons by hidden layer; connections of a layer for each neuron on either side; initial weights; dropout
+    # of hidden activations, and whether it is made up for in training or in testing.
+    hidden: tuple[Count, ...] = Field(default=(3000, 3000), min_length=1)
+    epsilon: float = Field(default=10.0, gt=0, json_schema_extra=_SPARSE)
+    start: Start = "normal"
     loss: Loss = "cross_entropy"
-    dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(
-        default=0.3, description="of hidden activations; null: by cross-validation"
-    )
-    dropout_scaling: Scaling = Field(default="testing", description="where dropout is made up for")
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(default=0.3, description="null: by cross-validation")
+    dropout_scaling: Scaling = "testing"
 
-    # Optimization: SGD with momentum at a constant rate.
+    # SGD with momentum at a constant rate. The gradient may be divided by the batch size twice, in loss and update;
+    # decay is the share that each step takes, whatever the rate.
     epochs: Count = 100
     batch_size: Count | None = Field(default=2, description="null: 2 where a training part is small, else 32")
     learning_rate: Annotated[float, Field(gt=0)] | None = Field(default=0.01, description="null: by cross-validation")
-    divided_twice: bool = Field(default=True, description="the gradient by the batch size, in loss and update")
+    divided_twice: bool = True
     momentum: float = Field(default=0.9, ge=0, lt=1)
-    weight_decay: float = Field(default=2e-4, ge=0, lt=1, description="share that each step takes, whatever the rate")
+    weight_decay: float = Field(default=2e-4, ge=0, lt=1)
 
-    # Evolution, after every epoch but the last.
-    zeta: Share = Field(
-        default=0.3, json_schema_extra=_EVOLVING, description="share of the connections of each sign that are replaced"
-    )
-    evolve_output: bool = Field(default=True, json_schema_extra=_EVOLVING, description="the last layer too")
-    growth: Growth = Field(default="normal", json_schema_extra=_EVOLVING, description="weights of new connections")
+    # Evolution after every epoch but the last: the share of the connections of each sign that are replaced, whether the
+    # last layer evolves too, and the weights of new connections.
+    zeta: Share = Field(default=0.3, json_schema_extra=_EVOLVING)
+    evolve_output: bool = Field(default=True, json_schema_extra=_EVOLVING)
+    growth: Growth = Field(default="normal", json_schema_extra=_EVOLVING)
 
-    # Pruning of hidden neurons: ours.
-    prune_share: float = Field(
-        default=0.5, ge=0, lt=1, json_schema_extra=_PRUNED, description="of each hidden layer's neurons, zeroed"
-    )
-    prune_score: Score = Field(
-        default="incoming", json_schema_extra=_PRUNED, description="sum of the sizes of incoming weights, or random"
-    )
-    prune_from: Share = Field(default=0.25, json_schema_extra=_PRUNED, description="of the epochs, when pruning begins")
-    prune_until: Share = Field(
-        default=0.75,
-        json_schema_extra=_PRUNED,
-        description="of the epochs, its end; as prune_from: all at once",
-    )
+    # Pruning, which is ours: the share of each hidden layer's neurons, by the sum of the sizes of incoming weights or
+    # at random, between two shares of the epochs; where these are equal, all at once.
+    prune_share: float = Field(default=0.5, ge=0, lt=1, json_schema_extra=_PRUNED)
+    prune_score: Score = Field(default="incoming", json_schema_extra=_PRUNED)
+    prune_from: Share = Field(default=0.25, json_schema_extra=_PRUNED)
+    prune_until: Share = Field(default=0.75, json_schema_extra=_PRUNED)
 
     def __init__(self, /, **values: Any) -> None:
         if isinstance(values.get("hidden"), list):  # JSON and YAML have no tuples
@@ -107,9 +97,10 @@ class SetConfig(BaseModel):
         given = {name: without_signed_zero(value) for name, value in values.items()}
         method, arm = given.get("method"), given.get("arm", "authors")
         plain = arm_settings(str(arm), str(method))
-        for name, value in given.items():
-            having = _having(name)
-            if method in METHODS and method not in having and value != plain.get(name, _default(name)):
+        for name in filter(type(self).model_fields.__contains__, given):
+            field: Any = type(self).model_fields[name]
+            having = field.json_schema_extra["methods"] if field.json_schema_extra else METHODS
+            if method in METHODS and method not in having and given[name] != plain.get(name, field.default):
                 raise InputError(f"{name} does not apply to method {method!r}, only to {', '.join(having)}")
         try:
             super().__init__(**{**plain, **given})
@@ -159,17 +150,6 @@ class SetConfig(BaseModel):
     def digest(self) -> str:
         """Return the SHA-256 of the configuration as canonical JSON."""
         return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
-
-
-def _having(name: str) -> list[str]:
-    """The methods that a field applies to."""
-    field = SetConfig.model_fields.get(name)
-    extra: Any = field.json_schema_extra if field else None
-    return extra["methods"] if extra else list(METHODS)
-
-
-def _default(name: str) -> Any:
-    return SetConfig.model_fields[name].default
 
 
 @cache

@@ -29,12 +29,7 @@ def erdos_renyi(
     """A layer whose `epsilon * (in_features + out_features)` connections are at random places; all, where that is more.
 
     The number is exact (the authors' code draws with repetition, and so gets a few less).
-
-    Raises:
-        InputError: `epsilon` is not positive, or an unknown `start`.
     """
-    if not 0 < epsilon < math.inf:
-        raise InputError(f"epsilon is {epsilon}, but must be positive: connections for each neuron on either side")
     count = connections_at_start(in_features, out_features, epsilon)
     places = np.sort(rng.choice(in_features * out_features, count, replace=False, shuffle=False))
     weights = starting_weights(count, count / out_features, start, rng)
@@ -51,12 +46,7 @@ def starting_weights(count: int, fan_in: float, rule: Start | Growth, rng: np.ra
 
     `fan_in` is at least 1: for "he" (He et al., 2015) the mean number of connections into a neuron of the layer, for
     "he_inputs" the number of neurons before the layer, connected or not.
-
-    Raises:
-        InputError: an unknown rule.
     """
-    if rule not in ("normal", "he", "he_inputs"):
-        raise InputError(f"start is {rule!r}, but must be 'normal' or 'he'; growth may be 'normal' or 'he_inputs'")
     spread = 0.1 if rule == "normal" else math.sqrt(2 / max(1.0, fan_in))
     weights = rng.standard_normal(count, np.float32)
     weights *= np.float32(spread)
@@ -66,17 +56,8 @@ def starting_weights(count: int, fan_in: float, rule: Start | Growth, rng: np.ra
 def weakest_connections(weights: npt.NDArray[Any], zeta: float) -> Mask:
     """The share `zeta` of the positive weights that are smallest, and of the negative ones that are largest.
 
-    Both numbers are rounded down; of equal weights the first ones go; zero counts as positive.
-
-    Args:
-        weights: (connections,).
-        zeta: in [0, 1].
-
-    Returns:
-        (connections,) bool: the ones to remove.
-
-    Raises:
-        InputError: `zeta` outside [0, 1], or a weight that is NaN.
+    Both numbers are rounded down; of equal weights the first ones go; zero counts as positive. (connections,) to bool;
+    InputError for `zeta` outside [0, 1], or a weight that is NaN.
     """
     if not 0 <= zeta <= 1:
         raise InputError(f"zeta is {zeta}, but must be in [0, 1]: the share of connections that are replaced")
@@ -106,12 +87,7 @@ def free_places(
 ) -> Places:
     """`count` different places of a layer that are not taken, uniformly at random, ascending.
 
-    Args:
-        taken: int64, ascending.
-        inputs, outputs: neurons that may get connections, by default all.
-
-    Raises:
-        InputError: fewer than `count` places are free.
+    `inputs` and `outputs` are the neurons that may get connections, by default all. InputError if too few are free.
     """
     columns = np.arange(in_features) if inputs is None else np.flatnonzero(inputs)
     rows = np.arange(out_features) if outputs is None else np.flatnonzero(outputs)
@@ -147,7 +123,7 @@ def evolve(
     Args:
         zeta: share of the connections that are replaced, of each sign.
         growth: how new weights are drawn, see `starting_weights`.
-        inputs, outputs: neurons that may get connections, by default all.
+        inputs, outputs: as of `free_places`.
     """
     removed = weakest_connections(layer.weight, zeta)
     count = int(removed.sum())

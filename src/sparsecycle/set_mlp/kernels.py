@@ -5,8 +5,7 @@ The matrix (outputs, inputs) is in compressed rows: the connections of output o 
 over neighbours in memory. Gradients are never stored: a weight takes its step as soon as its gradient is known, so that
 one pass over the connections does all that follows the forward pass. One thread, so the same bits each time.
 
-Batches of two, which the authors train with, have loops of their own: a loop over two samples costs several times what
-it does. Indices are unsigned, so that no code is needed for negative ones.
+Batches of two have loops of their own: a loop over two samples costs several times what it does.
 """
 
 import logging
@@ -19,7 +18,7 @@ import numpy.typing as npt
 
 Floats = npt.NDArray[np.floating[Any]]
 Integers = npt.NDArray[np.integer[Any]]
-_index = np.uint64
+_index = np.uint64  # for which no code is needed for negative ones
 _FIRST, _SECOND = _index(0), _index(1)
 _log = logging.getLogger("sparsecycle")
 _OPTIONS: dict[str, Any] = {"fastmath": {"contract", "reassoc"}, "nogil": True}
@@ -70,30 +69,40 @@ def product(starts: Integers, inputs: Integers, weights: Floats, biases: Floats,
 
 
 @_compiled
-def transposed_product(starts: Integers, inputs: Integers, weights: Floats, slope: Floats, out: Floats) -> None:
-    """out = W' slope: (inputs, samples) from (outputs, samples)."""
-    out[:] = 0
-    for o in range(slope.shape[0]):
-        row = slope[o]
-        for c in range(_index(starts[o]), _index(starts[o + 1])):
-            weight, values = weights[c], out[_index(inputs[c])]
-            for n in range(row.size):
-                values[n] += weight * row[n]
-
-
-@_compiled
 def descend(
-    starts: Integers, inputs: Integers, weights: Floats, velocities: Floats, slope: Floats, x: Floats, sgd: Floats
-) -> None:
-    """One step of each weight: v = momentum v - rate g, then w = w - decay w + v.
+    starts: Integers, inputs: Integers, weights: Floats, velocities: Floats,
+    slope: Floats, x: Floats, to_x: Floats, sgd: Floats,
+) -> None:  # fmt: skip
+    """Add W' slope to `to_x` (unless it is empty), then take a step: v = momentum v - rate g, w = w - decay w + v.
 
     The gradient g of a connection is the sum over samples of `slope` (outputs, samples) times `x` (inputs, samples);
     `sgd` holds rate, momentum and decay.
     """
-    rate, momentum, kept = sgd[0], sgd[1], sgd.dtype.type(1) - sgd[2]
+    rate, momentum, kept, passed_on = sgd[0], sgd[1], sgd.dtype.type(1) - sgd[2], to_x.size > 0
     for o in range(slope.shape[0]):
-        row = slope[o]
-        for c in range(_index(starts[o]), _index(starts[o + 1])):
+        begin, end, row = _index(starts[o]), _index(starts[o + 1]), slope[o]
+        if row.size == 2:
+            first, second = row[0], row[1]
+            if first == 0 and second == 0:  # the neuron is off, as about half of them are
+                for c in range(begin, end):
+                    velocities[c] *= momentum
+                    weights[c] = kept * weights[c] + velocities[c]
+                continue
+            for c in range(begin, end):
+                weight, i = weights[c], _index(inputs[c])
+                gradient = first * x[i, _FIRST] + second * x[i, _SECOND]
+                if passed_on:
+                    to_x[i, _FIRST] += weight * first
+                    to_x[i, _SECOND] += weight * second
+                velocities[c] = momentum * velocities[c] - rate * gradient
+                weights[c] = kept * weight + velocities[c]
+            continue
+        if passed_on:  # in a loop of its own, which is faster
+            for c in range(begin, end):
+                weight, values = weights[c], to_x[_index(inputs[c])]
+                for n in range(row.size):
+                    values[n] += weight * row[n]
+        for c in range(begin, end):
             values = x[_index(inputs[c])]
             gradient = weights[c] * 0
             for n in range(row.size):
@@ -103,41 +112,10 @@ def descend(
 
 
 @_compiled
-def descend_of_two(
-    starts: Integers,
-    inputs: Integers,
-    weights: Floats,
-    velocities: Floats,
-    slope: Floats,
-    x: Floats,
-    to_x: Floats,
-    sgd: Floats,
-) -> None:
-    """`transposed_product`, added to `to_x` unless that is empty, and `descend` in one pass, of two samples."""
-    rate, momentum, kept, passed_on = sgd[0], sgd[1], sgd.dtype.type(1) - sgd[2], to_x.size > 0
-    for o in range(slope.shape[0]):
-        first, second = slope[o, 0], slope[o, 1]
-        begin, end = _index(starts[o]), _index(starts[o + 1])
-        if first == 0 and second == 0:  # the neuron is off, as about half of them are
-            for c in range(begin, end):
-                velocities[c] *= momentum
-                weights[c] = kept * weights[c] + velocities[c]
-            continue
-        for c in range(begin, end):
-            weight, i = weights[c], _index(inputs[c])
-            gradient = first * x[i, _FIRST] + second * x[i, _SECOND]
-            if passed_on:
-                to_x[i, _FIRST] += weight * first
-                to_x[i, _SECOND] += weight * second
-            velocities[c] = momentum * velocities[c] - rate * gradient
-            weights[c] = kept * weight + velocities[c]
-
-
-@_compiled
 def dense_descend_of_two(
     weights: Floats, velocities: Floats, slope: Floats, x: Floats, to_x: Floats, sgd: Floats
 ) -> None:
-    """As `descend_of_two`, of a full matrix; `x` and `to_x` are (2, inputs)."""
+    """As `descend`, of a full matrix and two samples; `x` and `to_x` are (2, inputs)."""
     rate, momentum, kept, passed_on = sgd[0], sgd[1], sgd.dtype.type(1) - sgd[2], to_x.size > 0
     first_x, second_x = x[0], x[1]
     for o in range(slope.shape[0]):

@@ -1,7 +1,7 @@
 """The two kinds of layers, with their momentum: a sparse one, which has its connections only, and a dense one.
 
 A layer computes W x + b for activations (neurons, samples) and takes its own step of SGD when it is told the slope of
-the loss along its outputs, so that no gradient of a large matrix is ever stored.
+the loss along its outputs, so that no gradient of a sparse matrix is ever stored.
 """
 
 from collections.abc import Mapping
@@ -18,7 +18,6 @@ Floats = npt.NDArray[np.floating[Any]]
 Labels = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 Places = npt.NDArray[np.int64]
-TWO = 2  # samples: batches for which both kinds of layers have kernels of their own
 
 
 class Layer:
@@ -39,45 +38,38 @@ class Layer:
         self.weight, self.velocity = weight, np.zeros_like(weight)
         self.bias, self.bias_velocity = np.zeros((2, out_features), weight.dtype)
 
-    @property
-    def connections(self) -> int:
-        """Number of weights."""
-        return self.weight.size
-
     def forward(self, x: Floats) -> Floats:
         """(in_features, samples) -> (out_features, samples)."""
         raise NotImplementedError
 
-    def descend(self, x: Floats, slope: Floats, sgd: Floats, *, pass_on: bool = True) -> Floats | None:
+    def descend(self, x: Floats, slope: Floats, sgd: Floats, *, pass_on: bool = True) -> Floats:
         """Take one step, and return the slope of the loss along `x` at the weights before it.
 
         For weights and biases alike v = momentum v - rate g, then w = w - decay w + v: decay acts outside of momentum.
 
         Args:
-            x: (in_features, samples), what `forward` was given.
-            slope: (out_features, samples), of the loss along what it returned.
+            x, slope: what `forward` was given, and the slope of the loss along what it returned.
             sgd: rate, momentum and decay, of the weights' dtype.
-            pass_on: False for the first layer, before which nothing is trained; None is then returned.
+            pass_on: False for the first layer, before which nothing is trained; nothing is then returned.
         """
-        to_x = self._descend(x, slope, sgd, pass_on)
+        to_x = self._descend(x, np.ascontiguousarray(slope), sgd, pass_on)
         kernels.run(kernels.descend_along, self.bias, self.bias_velocity, slope.sum(axis=1), sgd)
         return to_x
 
-    def _descend(self, x: Floats, slope: Floats, sgd: Floats, pass_on: bool) -> Floats | None:
+    def _descend(self, x: Floats, slope: Floats, sgd: Floats, pass_on: bool) -> Floats:
         raise NotImplementedError
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
-        """Everything that training changes, by name."""
+        """Return all that training changes, by name."""
         return {name: getattr(self, name) for name in self.arrays}
 
     def load(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
-        """Take over what `state` gave.
-
-        Raises:
-            KeyError: an array is missing.
-        """
+        """Take over what `state` gave."""
         for name in self.arrays:
             setattr(self, name, np.ascontiguousarray(state[name]))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.in_features}, {self.out_features}, connections={self.weight.size})"
 
 
 class SparseLayer(Layer):
@@ -104,95 +96,73 @@ class SparseLayer(Layer):
     """
 
     arrays = ("starts", "inputs", *Layer.arrays)
+    starts: npt.NDArray[np.int64]
+    inputs: npt.NDArray[np.int32]
 
     def __init__(self, in_features: int, out_features: int, places: Places, weights: Floats) -> None:
-        super().__init__(in_features, out_features, np.array(weights))
-        _one_each(places, weights)
-        self._connect(places)
+        super().__init__(in_features, out_features, np.empty(0, np.asarray(weights).dtype))
+        self.starts, self.inputs = np.zeros(out_features + 1, np.int64), np.empty(0, np.int32)
+        self.rewire(np.empty(0, dtype=bool), places, weights)
 
     def forward(self, x: Floats) -> Floats:
         x = np.ascontiguousarray(x)
         if x.ndim != 2 or x.shape[0] != self.in_features or x.dtype != self.weight.dtype:
-            raise InputError(
-                f"x is {x.dtype} of shape {x.shape}, but must be {self.weight.dtype} of shape "
-                f"({self.in_features}, samples)"
-            )
+            expected = f"{self.weight.dtype} of shape ({self.in_features}, samples)"
+            raise InputError(f"x is {x.dtype} of shape {x.shape}, but must be {expected}")
         out = np.empty((self.out_features, x.shape[1]), x.dtype)
         kernels.run(kernels.product, self.starts, self.inputs, self.weight, self.bias, x, out)
         return out
 
-    def _descend(self, x: Floats, slope: Floats, sgd: Floats, pass_on: bool) -> Floats | None:
-        x, slope = np.ascontiguousarray(x), np.ascontiguousarray(slope)
-        to_x = np.zeros_like(x) if pass_on else np.empty((0, 0), x.dtype)
-        places, momentum = (self.starts, self.inputs, self.weight), (self.velocity, slope, x)
-        if x.shape[1] == TWO:
-            kernels.run(kernels.descend_of_two, *places, *momentum, to_x, sgd)
-        else:
-            if pass_on:
-                kernels.run(kernels.transposed_product, *places, slope, to_x)
-            kernels.run(kernels.descend, *places, *momentum, sgd)
-        return to_x if pass_on else None
+    def _descend(self, x: Floats, slope: Floats, sgd: Floats, pass_on: bool) -> Floats:
+        to_x = np.zeros(x.shape if pass_on else (0, 0), x.dtype)
+        connections = (self.starts, self.inputs, self.weight, self.velocity)
+        kernels.run(kernels.descend, *connections, slope, np.ascontiguousarray(x), to_x, sgd)
+        return to_x
 
     def places(self) -> Places:
-        """(connections,) int64, ascending: the flat indices of the connections in the full matrix."""
+        """Return (connections,) int64, ascending: the flat indices of the connections in the full matrix."""
         outputs = np.repeat(np.arange(self.out_features), self.incoming())
         places: Places = outputs * self.in_features + self.inputs
         return places
 
     def incoming(self) -> npt.NDArray[np.int64]:
-        """(out_features,): connections into each output neuron."""
+        """Return (out_features,): connections into each output neuron."""
         return np.diff(self.starts)
 
     def outgoing(self) -> npt.NDArray[np.int64]:
-        """(in_features,): connections from each input neuron."""
+        """Return (in_features,): connections from each input neuron."""
         return np.bincount(self.inputs, minlength=self.in_features)
 
     def matrix(self) -> Floats:
-        """(out_features, in_features): W with its zeros."""
+        """Return (out_features, in_features): W with its zeros."""
         full = np.zeros(self.out_features * self.in_features, self.weight.dtype)
         full[self.places()] = self.weight
         return full.reshape(self.out_features, self.in_features)
 
     def rewire(self, keep: Mask, places: Places, weights: Floats) -> None:
-        """Drop the connections that are not in `keep` and add new ones; momentum is kept, and zero for the new.
+        """Drop the connections that are not in `keep` (bool) and add new ones at free places, ascending.
 
-        Args:
-            keep: (connections,) bool.
-            places: int64, ascending: of the new connections, not among those kept.
-            weights: a weight for each new place.
-
-        Raises:
-            InputError: lengths that do not match, or places that are not free.
+        Momentum is kept, and zero for the new. InputError for lengths that do not match, or places that are not free.
         """
         if keep.shape != self.weight.shape or keep.dtype != bool:
             raise InputError(f"keep is {keep.dtype} of shape {keep.shape}, but must be bool, one a connection")
-        _one_each(places, weights)
+        if len(weights) != len(places):
+            raise InputError(f"there are {len(weights)} weights for {len(places)} places, but each place takes one")
         together = np.concatenate([self.places()[keep], places])
         order = np.argsort(together, kind="stable")
+        together, size = together[order], self.in_features * self.out_features
+        if len(together) and (together[0] < 0 or together[-1] >= size or (np.diff(together) <= 0).any()):
+            raise InputError(f"places must be ascending, different, and from 0 to {size - 1}")
         dtype = self.weight.dtype
         self.weight = np.concatenate([self.weight[keep], np.asarray(weights, dtype)])[order]
         self.velocity = np.concatenate([self.velocity[keep], np.zeros(len(places), dtype)])[order]
-        self._connect(together[order])
-
-    def _connect(self, places: Places) -> None:
-        size = self.in_features * self.out_features
-        if len(places) and (places[0] < 0 or places[-1] >= size or (np.diff(places) <= 0).any()):
-            raise InputError(f"places must be ascending, different, and from 0 to {size - 1}")
-        outputs, inputs = np.divmod(places, self.in_features)
-        counts = np.bincount(outputs, minlength=self.out_features)
-        self.starts: npt.NDArray[np.int64] = np.concatenate([[0], np.cumsum(counts)])
-        self.inputs: npt.NDArray[np.int32] = inputs.astype(np.int32)
-
-    def __repr__(self) -> str:
-        return f"SparseLayer({self.in_features}, {self.out_features}, connections={self.connections})"
+        outputs, inputs = np.divmod(together, self.in_features)
+        self.inputs = inputs.astype(np.int32)
+        self.starts = np.concatenate([[0], np.cumsum(np.bincount(outputs, minlength=self.out_features))])
 
 
 class DenseLayer(Layer):
-    """W with all its connections, for comparison.
-
-    Args:
-        weights: (out_features, in_features), float32 or float64.
-    """
+    """W with all its connections, (out_features, in_features), for comparison."""
 
     def __init__(self, weights: Floats) -> None:
         super().__init__(weights.shape[1], weights.shape[0], np.array(weights))
@@ -200,28 +170,19 @@ class DenseLayer(Layer):
     def forward(self, x: Floats) -> Floats:
         return _matmul(self.weight, x) + self.bias[:, None]
 
-    def _descend(self, x: Floats, slope: Floats, sgd: Floats, pass_on: bool) -> Floats | None:
-        if x.shape[1] == TWO:  # a matrix product would mostly wait for memory
+    def _descend(self, x: Floats, slope: Floats, sgd: Floats, pass_on: bool) -> Floats:
+        if x.shape[1] == 2:  # matrix products would mostly wait for memory
             across = np.ascontiguousarray(x.T)
-            to_across = np.zeros_like(across) if pass_on else np.empty((0, 0), x.dtype)
-            state, slope = (self.weight, self.velocity), np.ascontiguousarray(slope)
-            kernels.run(kernels.dense_descend_of_two, *state, slope, across, to_across, sgd)
-            return to_across.T if pass_on else None
-        to_x = _matmul(self.weight.T, slope) if pass_on else None
+            to_across = np.zeros(across.shape if pass_on else (0, 0), x.dtype)
+            kernels.run(kernels.dense_descend_of_two, self.weight, self.velocity, slope, across, to_across, sgd)
+            return to_across.T
+        to_x = _matmul(self.weight.T, slope) if pass_on else np.zeros((0, 0), x.dtype)
         gradient = _matmul(slope, x.T)
         kernels.run(kernels.descend_along, self.weight.ravel(), self.velocity.ravel(), gradient.ravel(), sgd)
         return to_x
 
-    def __repr__(self) -> str:
-        return f"DenseLayer({self.in_features}, {self.out_features})"
-
 
 def _matmul(first: Floats, second: Floats) -> Floats:
-    """A matrix product by torch, whose number of threads is the one that runs record."""
+    """Return a matrix product by torch, whose number of threads is the one that runs record."""
     product: Floats = (torch.from_numpy(first) @ torch.from_numpy(second)).numpy()
     return product
-
-
-def _one_each(places: Places, weights: Floats) -> None:
-    if len(weights) != len(places):
-        raise InputError(f"there are {len(weights)} weights for {len(places)} places, but each place takes one")

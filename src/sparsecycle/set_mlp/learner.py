@@ -16,13 +16,7 @@ from sparsecycle.set_mlp.pruning import living_neurons, neuron_strength, prune_n
 class Learner:
     """A network, the settings of its steps, and the hidden neurons that pruning has zeroed.
 
-    Args:
-        config: of the run.
-        split: what it learns from.
-        classes: of the whole dataset.
-        learning_rate, dropout: chosen, where the configuration leaves them open.
-        key: seeds all that is drawn; an inner run has one of its own.
-        batch_size: of each step.
+    Rate and dropout are chosen where the configuration leaves them open; `key` seeds all that is drawn.
     """
 
     def __init__(
@@ -52,19 +46,16 @@ class Learner:
         self.sgd: Floats = np.array([rate, config.momentum, config.weight_decay], np.float32)
 
     def learn(self, epoch: int) -> float:
-        """Train on every sample once in whole batches, and leave out the rest of the shuffle; the mean loss.
-
-        Args:
-            epoch: from 1; decides the order.
-        """
+        """Train on every sample once in whole batches, and leave out the rest of the shuffle; the mean loss."""
         features, labels, size = self.split.train_features, self.split.train_labels, self.batch_size
         order = np.random.default_rng([*self.key, epoch]).permutation(len(labels))
         batches = order[: len(order) // size * size].reshape(-1, size)
         total = 0.0
-        for batch in batches:
-            total += self.network.train(features[batch], labels[batch], self.sgd, self.rng)
-            if not math.isfinite(total):
-                break
+        with np.errstate(over="ignore", invalid="ignore"):  # of a network that diverges
+            for batch in batches:
+                total += self.network.train(features[batch], labels[batch], self.sgd, self.rng)
+                if not math.isfinite(total):
+                    break
         return total / len(batches)
 
     def adapt(self, epoch: int) -> None:
@@ -112,14 +103,7 @@ class Learner:
         return found
 
     def load(self, state: dict[str, Any], generator: dict[str, Any]) -> None:
-        """Go on from `state` and the state of the generator.
-
-        Raises:
-            KeyError: an array is missing.
-            ValueError: arrays of another network.
-        """
-        if any(state[name].shape != array.shape for name, array in self.state().items() if "bias" in name):
-            raise ValueError("its layers are of other sizes")
+        """Go on from `state` and the state of the generator."""
         self.pruned = [state[f"pruned.{number}"] for number in range(len(self.pruned))]
         for number, layer in enumerate(self.network.layers):
             layer.load({name: state[f"layer.{number}.{name}"] for name in layer.arrays})

@@ -47,21 +47,14 @@ class Network:
         self.loss, self.dropout, self.scaling = loss, dropout, scaling
 
     def train(self, x: Floats, labels: Labels, sgd: Floats, rng: np.random.Generator) -> float:
-        """One step on a batch; its mean loss before the step.
-
-        Args:
-            x: (samples, features).
-            labels: (samples,).
-            sgd: rate, momentum and decay, see `Layer.descend`.
-            rng: draws what is dropped.
-        """
+        """Take one step on a batch (samples, features) and return its mean loss before; `sgd` as of `Layer.descend`."""
         taken = [np.ascontiguousarray(x.T)]  # what each layer takes in, (neurons, samples)
         for layer in self.layers[:-1]:
             taken.append(self._dropped(np.maximum(layer.forward(taken[-1]), 0), rng))
         loss, slope = self._loss(self.layers[-1].forward(taken[-1]), labels)
         for number in reversed(range(len(self.layers))):
             passed = self.layers[number].descend(taken[number], slope, sgd, pass_on=number > 0)
-            if passed is not None:
+            if number:
                 slope = self._dropped_slope(passed, taken[number])
         return loss
 
@@ -83,12 +76,11 @@ class Network:
         """The mean loss, and its slope along the outputs (classes, samples)."""
         samples = np.arange(len(labels))
         if self.loss == "squared_error":
-            sigmoid = _sigmoid(outputs)
+            sigmoid = np.tanh(outputs / 2) / 2 + outputs.dtype.type(0.5)  # without an overflow
             error = sigmoid.copy()
             error[labels, samples] -= 1
             return float(np.square(error).sum() / 2 / len(labels)), error * sigmoid * (1 - sigmoid) / len(labels)
-        with np.errstate(invalid="ignore"):  # of a network that has diverged
-            shifted = outputs - outputs.max(axis=0)
+        shifted = outputs - outputs.max(axis=0)
         softmax = np.exp(shifted)
         total = softmax.sum(axis=0)
         loss = float((np.log(total) - shifted[labels, samples]).mean())
@@ -111,16 +103,13 @@ class Network:
 
     def test(self, x: Floats, labels: Labels) -> tuple[float, npt.NDArray[np.bool_]]:
         """The mean loss, and which samples are classified rightly: none whose outputs are not finite."""
-        outputs = self.outputs(x)
-        loss, _ = self._loss(outputs.T, labels)
+        with np.errstate(over="ignore", invalid="ignore"):  # of a network that has diverged
+            outputs = self.outputs(x)
+            loss, _ = self._loss(outputs.T, labels)
         return loss, (outputs.argmax(axis=1) == labels) & np.isfinite(outputs).all(axis=1)
 
     def sparse_layers(self) -> list[SparseLayer]:
-        """All layers of a sparse network.
-
-        Raises:
-            InputError: a layer is fully connected.
-        """
+        """All layers of a sparse network; InputError where one is fully connected."""
         layers = [layer for layer in self.layers if isinstance(layer, SparseLayer)]
         if len(layers) < len(self.layers):
             raise InputError("the network has fully connected layers: connections can be changed in sparse ones only")
@@ -128,12 +117,7 @@ class Network:
 
     def connections(self) -> list[int]:
         """Number of weights of each layer."""
-        return [layer.connections for layer in self.layers]
-
-
-def _sigmoid(x: Floats) -> Floats:
-    half = x.dtype.type(0.5)
-    return half * np.tanh(half * x) + half  # without an overflow
+        return [layer.weight.size for layer in self.layers]
 
 
 def sparse_network(

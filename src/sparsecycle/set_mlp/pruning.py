@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.layer import Mask, SparseLayer
 from sparsecycle.set_mlp.network import Network
 
@@ -25,12 +24,7 @@ def neuron_strength(layer: SparseLayer) -> npt.NDArray[np.float64]:
 
 
 def weakest_neurons(strength: npt.NDArray[np.float64], candidates: Mask, count: int) -> Mask:
-    """The `count` candidates of least strength; of equals the first. All, where there are not as many.
-
-    Args:
-        strength: (neurons,).
-        candidates: (neurons,) bool.
-    """
+    """(neurons,): the `count` candidates of least strength; of equals the first; all, where there are not as many."""
     order = np.argsort(np.where(candidates, strength, np.inf), kind="stable")
     chosen = np.zeros(len(strength), dtype=bool)
     chosen[order[: min(max(count, 0), int(candidates.sum()))]] = True
@@ -45,18 +39,8 @@ def prune_neurons(network: Network, hidden: int, neurons: Mask) -> int:
     Args:
         hidden: hidden layer, from 0.
         neurons: (neurons,) bool.
-
-    Raises:
-        InputError: a layer that the network does not have, or another mask.
     """
-    layers = network.sparse_layers()
-    if not 0 <= hidden < len(layers) - 1:
-        raise InputError(f"hidden is {hidden}, but the network has the hidden layers 0 to {len(layers) - 2}")
-    before, after = layers[hidden], layers[hidden + 1]
-    if neurons.dtype != bool or neurons.shape != (before.out_features,):
-        raise InputError(
-            f"neurons is {neurons.dtype} of shape {neurons.shape}, but must be bool of shape ({before.out_features},)"
-        )
+    before, after = network.sparse_layers()[hidden : hidden + 2]
     incoming, outgoing = np.repeat(neurons, before.incoming()), neurons[after.inputs]
     nothing = np.empty(0, dtype=np.int64)
     before.rewire(~incoming, nothing, np.empty(0))

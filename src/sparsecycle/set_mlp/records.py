@@ -32,24 +32,12 @@ from sparsecycle.set_mlp.tuning import Trial
 FILE = "set.parquet"
 VERSION = b"3"  # 1 and 2 were the records of November 2026
 # The modules that decide a run's numbers; reading, drawing and the command line are not among them.
-SOURCES = tuple(
-    f"set_mlp/{name}"
-    for name in (
-        *("config", "datasets", "evolution", "kernels", "layer", "learner", "network", "pruning"),
-        *("training", "tuning"),
-    )
-)
+_OWN = ("config", "datasets", "evolution", "kernels", "layer", "learner", "network", "pruning", "training", "tuning")
+SOURCES = ("data/tabular", *(f"set_mlp/{name}" for name in _OWN))
 METRICS = ("last_accuracy", "best_accuracy", "train_accuracy", "gap", "neurons_left", "parameters")
-_FLOATS, _COUNTS = pa.list_(pa.float32()), pa.list_(pa.int32())
-_HISTORY = {  # a value an epoch
-    "train_loss": _FLOATS,
-    "train_right": _COUNTS,
-    "test_loss": _FLOATS,
-    "test_right": _COUNTS,
-    "connections": _COUNTS,
-    "neurons_left": _COUNTS,
-    "milliseconds": _COUNTS,
-}
+_COUNTS = ("train_right", "test_right", "connections", "neurons_left", "milliseconds")  # a value an epoch
+_LOSSES = ("train_loss", "test_loss")
+_HISTORY = dict.fromkeys(_LOSSES, pa.list_(pa.float32())) | dict.fromkeys(_COUNTS, pa.list_(pa.int32()))
 _SCHEMA = pa.schema(
     {"run": pa.string(), "record": pa.string(), "correct": pa.binary(), **_HISTORY},
     metadata={b"set_schema": VERSION},
@@ -67,10 +55,10 @@ class SetRecord(BaseModel):
         overrides: those that differ from the arm as it stood.
         learning_rate, dropout: what was trained with, chosen or configured.
         trials: the inner runs by which they were chosen, see `tuning`.
-        metrics: last_accuracy and best_accuracy (test part, at the end and its maximum over the epochs), train_accuracy
-            at the end, gap (train less last), neurons_left (share), parameters (weights, and biases of neurons with
-            connections); None where the run diverged. And majority_accuracy and majority_train_accuracy: of guessing
-            the most frequent class of the training part, on both parts.
+        metrics: last_accuracy, best_accuracy (the maximum over the epochs) and train_accuracy; gap, of the last two
+            parts at the end; neurons_left, a share; parameters, biases of neurons with connections among them; all None
+            where the run diverged. majority_accuracy and majority_train_accuracy: of guessing the most frequent class
+            of the training part.
         batch_size, train_samples, classes: samples of a batch and of the training part; classes of the dataset.
         connections: by layer at the end.
         neurons_left: by hidden layer at the end, those with connections in and out.
@@ -98,11 +86,6 @@ class SetRecord(BaseModel):
     history: dict[str, list[Any]] = {}
     provenance: Provenance
 
-    @property
-    def neurons(self) -> list[int]:
-        """Hidden neurons by layer."""
-        return list(self.config["hidden"])
-
     def recomputed(self) -> dict[str, float | None]:
         """Return the metrics that follow from bits and counts."""
         if self.status == "diverged":
@@ -114,7 +97,7 @@ class SetRecord(BaseModel):
             "best_accuracy": max(self.history["test_right"]) / len(self.correct),
             "train_accuracy": train,
             "gap": train - last,
-            "neurons_left": sum(self.neurons_left) / sum(self.neurons),
+            "neurons_left": sum(self.neurons_left) / sum(self.config["hidden"]),
             "parameters": sum(self.connections) + sum(self.neurons_left) + self.classes,
         }
 
@@ -124,15 +107,15 @@ class SetRecord(BaseModel):
 
     def summary(self) -> str:
         """Return one line for people."""
-        config, seconds = self.config, self.provenance.wall_seconds
+        config, metrics, seconds = self.config, self.metrics, self.provenance.wall_seconds
         name = f"{config['dataset']} {config['arm']} {config['method']} seed {config['seed']}"
         if self.status == "diverged":
             return f"{name}: diverged, the training loss stopped being finite (recorded as such)"
         chosen = f"rate {self.learning_rate:g} and dropout {self.dropout:g} chosen, " if self.trials else ""
         return (
-            f"{name}: {chosen}test accuracy {self.metrics['last_accuracy']:.4f} (best "
-            f"{self.metrics['best_accuracy']:.4f}), train accuracy {self.metrics['train_accuracy']:.4f}, "
-            f"{sum(self.neurons_left)} of {sum(self.neurons)} hidden neurons, {seconds:.0f} s"
+            f"{name}: {chosen}test accuracy {metrics['last_accuracy']:.4f} (best {metrics['best_accuracy']:.4f}), "
+            f"train accuracy {metrics['train_accuracy']:.4f}, "
+            f"{sum(self.neurons_left)} of {sum(config['hidden'])} hidden neurons, {seconds:.0f} s"
         )
 
     def results(self) -> dict[str, Any]:
@@ -158,11 +141,7 @@ def set_identity(config: SetConfig, data_digest: str) -> str:
 
 
 def add_record(root: Path, record: SetRecord) -> None:
-    """Add a record to the file of its dataset below a folder of runs, in place of one of the same name.
-
-    Raises:
-        InputError: the file is damaged, or another process keeps writing to it.
-    """
+    """Add a record to the file of its dataset below a folder of runs, in place of one of the same name."""
     path = (root / record.name()).parent / FILE
     with sole_writer(path.parent, FILE):
         held = {one.name(): one for one in read_records(path)} if path.exists() else {}
@@ -173,11 +152,8 @@ def add_record(root: Path, record: SetRecord) -> None:
 def write_records(path: Path, records: Iterable[SetRecord]) -> None:
     """Write records as one file, whole or not at all."""
     table = pa.Table.from_pylist([_packed(record) for record in records], schema=_SCHEMA)
-    content = io.BytesIO()
-    pq.write_table(
-        table, content, compression="brotli", compression_level=9, use_dictionary=False, write_statistics=False,
-        write_page_checksum=True,
-    )  # fmt: skip
+    content, small = io.BytesIO(), {"use_dictionary": False, "write_statistics": False}
+    pq.write_table(table, content, compression="brotli", compression_level=9, write_page_checksum=True, **small)
     write_atomically(path, content.getvalue())
 
 
@@ -198,11 +174,7 @@ def _unpacked(row: dict[str, Any]) -> SetRecord:
 
 
 def read_records(path: Path, name: str | None = None) -> list[SetRecord]:
-    """Return the records of a file, or the one of a run by its `name`.
-
-    Raises:
-        InputError: damaged, or of another version.
-    """
+    """Return the records of a file, or the one of a run by its `name`; InputError if damaged, or of another version."""
     try:
         file = pq.ParquetFile(path, page_checksum_verification=True)
         if (file.schema_arrow.metadata or {}).get(b"set_schema") == VERSION:
@@ -220,20 +192,14 @@ def read_records(path: Path, name: str | None = None) -> list[SetRecord]:
 
 
 def find_record(output_dir: Path, name: str) -> SetRecord | None:
-    """Return a finished run by its name below a folder of runs, or None.
-
-    Raises:
-        InputError: a damaged file.
-    """
+    """Return a finished run by its name below a folder of runs, or None; InputError for a damaged file."""
     with suppress(FileNotFoundError):
         return next(iter(read_records((output_dir / name).parent / FILE, name)), None)
     return None
 
 
 def find_set_records(*folders: str | Path) -> Iterator[SetRecord]:
-    """Yield every finished run of the companion study below the folders (default: `data/runs` of the checkout).
-
-    A run that was recorded more than once counts once; where two such records disagree, a warning names the second.
+    """Yield every finished run of the companion study below the folders (default: `data/runs` of the checkout), once.
 
     Raises:
         InputError: a folder that does not exist, or a damaged file.
@@ -269,9 +235,8 @@ def _row(record: SetRecord) -> dict[str, Any]:
         **{name: getattr(record, name) for name in ("status", "learning_rate", "dropout")},
         **{name: math.nan if value is None else value for name, value in record.metrics.items()},
         "tuned": bool(record.trials),
-        **{name: getattr(made, name) for name in ("training_seconds", "wall_seconds", "peak_memory_mib")},
-        **{name: getattr(made, name) for name in ("device", "cpu", "threads", "torch", "resumes")},
-        **{name: getattr(made, name) for name in ("git_revision", "git_clean")},
+        **made.model_dump(include={"training_seconds", "wall_seconds", "peak_memory_mib", "device", "cpu", "threads"}),
+        **made.model_dump(include={"torch", "resumes", "git_revision", "git_clean"}),
         "identity": record.identity,
         "run": record.name(),
     }

@@ -8,40 +8,30 @@ from collections.abc import Iterable
 from functools import partial
 from itertools import product
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from sparsecycle.errors import InputError
 from sparsecycle.runs.launch import Job, Tell
-from sparsecycle.runs.studies import Seeds, StudyFile, StudyName
+from sparsecycle.runs.studies import Block, Study, StudyFile, StudyName
 from sparsecycle.set_mlp.config import SetConfig, configure_set
 from sparsecycle.set_mlp.datasets import study_datasets
 from sparsecycle.set_mlp.records import find_set_records, set_run_name
 from sparsecycle.set_mlp.training import train_set
 
-Names = Annotated[list[str], Field(min_length=1)]
+
+class SetBlock(Block):
+    """Every combination of these; the main study's presets are arms here."""
+
+    presets: Annotated[list[str], Field(min_length=1, alias="arms")]
+    datasets: Literal["study"] | Annotated[list[str], Field(min_length=1)]
 
 
-class SetBlock(BaseModel):
-    """Every combination of these."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    datasets: Literal["study"] | Names
-    arms: Names
-    methods: Names
-    seeds: Seeds
-    variants: Annotated[list[dict[str, Any]], Field(min_length=1)] = [{}]
-
-
-class SetStudy(BaseModel):
+class SetStudy(Study):
     """What it is for, and its blocks."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    about: str
-    runs: Annotated[list[SetBlock], Field(min_length=1)]
+    runs: Annotated[list[SetBlock], Field(min_length=1)]  # type: ignore[assignment]
 
 
 class SetStudies(StudyFile):
@@ -50,18 +40,14 @@ class SetStudies(StudyFile):
     studies: Annotated[dict[StudyName, SetStudy], Field(min_length=1)]
 
     def configurations(self, study: str) -> list[SetConfig]:
-        """Return those of every run of a study, each once, seed by seed.
-
-        Raises:
-            InputError: unknown study, or a combination that `SetConfig` refuses.
-        """
+        """Return those of every run of a study, each once, seed by seed; InputError for an unknown study."""
         if study not in self.studies:
             raise InputError(f"study is {study!r}, but must be one of {', '.join(self.studies)}")
         found = {}
         for block in self.studies[study].runs:
             datasets = study_datasets() if block.datasets == "study" else block.datasets
             for seed, dataset, method, arm, variant in product(
-                block.seeds, datasets, block.methods, block.arms, block.variants
+                block.seeds, datasets, block.methods, block.presets, block.variants
             ):
                 config = configure_set(dataset, method, arm, seed, variant)
                 found[set_run_name(config)] = config
@@ -74,9 +60,6 @@ def missing_runs(
     """Return a job for each run that is not recorded, and the names of those whose place another run's record has.
 
     A record counts whatever source made it: what decides is its configuration.
-
-    Raises:
-        InputError: a damaged file of records.
     """
     recorded = {one.name(): one for one in find_set_records(output_dir)} if output_dir.is_dir() else {}
     jobs, taken = [], []

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 from pydantic import Field
-from torch import Tensor
 
+from sparsecycle.data.tabular import Dataset, load_dataset
 from sparsecycle.errors import InputError
 from sparsecycle.progress import progress_bar
 from sparsecycle.runs.checkpoints import Checkpoint, CheckpointWriter, load_newest, remove_checkpoints
@@ -27,10 +27,10 @@ from sparsecycle.runs.state import RunState
 from sparsecycle.runs.stopping import Stopped, stop_requests
 from sparsecycle.runs.writing import LOCK, sole_writer
 from sparsecycle.set_mlp.config import SetConfig
-from sparsecycle.set_mlp.datasets import Dataset, load_dataset, split_dataset
+from sparsecycle.set_mlp.datasets import split_dataset
 from sparsecycle.set_mlp.learner import Learner
 from sparsecycle.set_mlp.records import SOURCES, SetRecord, add_record, find_record, set_identity, set_run_name
-from sparsecycle.set_mlp.tuning import FOLDS, Trial, candidates, choose, inner_runs
+from sparsecycle.set_mlp.tuning import Trial, choose, inner_count, inner_runs
 
 CHECKPOINT_SECONDS = 120.0
 Progress = bool | Callable[[float], None]
@@ -38,12 +38,7 @@ _log = logging.getLogger("sparsecycle")
 
 
 class SetState(RunState):
-    """As of a run of the main study, with a row of history for each epoch.
-
-    Attributes:
-        trials: the inner runs that are over.
-        generator: state of the run's generator.
-    """
+    """As of the main study, with a row of history an epoch, the inner runs that are over, and the generator's state."""
 
     trials: list[Trial] = Field(default_factory=list)
     generator: dict[str, Any] = Field(default_factory=dict)
@@ -64,24 +59,18 @@ def train_set(
     where the run is before they end it. On the CPU.
 
     Args:
-        config: what to do.
-        dataset: what to learn from, by default the one that is named by the configuration.
-        data_dir: folder that holds the folder `feature_selection`.
-        output_dir: folder of runs.
-        progress: show a bar with loss, accuracy, neurons left and the time left; or a function that is told the share
-            of the run that is done, after each epoch.
+        dataset: what to learn from, by default the one that is named by the configuration, below `data_dir`.
+        progress: show a bar; or a function that is told the share of the run that is done, after each epoch.
         checkpoint_seconds: the longest time without a checkpoint, which is written at the end of an epoch.
 
     Raises:
-        InputError: missing data, or a folder that cannot be written, that holds another run or that another process
-            is writing to.
+        InputError: missing data, or a folder that cannot be written, holds another run or is being written to.
         Stopped: by a signal, which makes it a KeyboardInterrupt.
     """
     root = folder_of("output_dir", output_dir)
     dataset = load_dataset(config.dataset, data_dir) if dataset is None else dataset
     folder = root / set_run_name(config)
-    record = _finished(root, config, dataset)
-    if record:
+    if record := _finished(root, config, dataset):
         return record
     with sole_writer(folder):
         record = _finished(root, config, dataset)
@@ -101,24 +90,15 @@ def train_set(
 def _finished(root: Path, config: SetConfig, dataset: Dataset) -> SetRecord | None:
     record = find_record(root, set_run_name(config))
     if record and record.identity != set_identity(config, dataset.sha256):
-        conditions, made = _conditions(config, dataset), record.provenance
-        then = record.config | {"source": made.source_sha256, "data": made.data_sha256}
-        differ = [name for name in conditions if name not in HARMLESS and conditions[name] != then.get(name)]
+        fields = config.model_dump(mode="json")
+        differ = [name for name in fields if fields[name] != record.config.get(name)] or ["source or data"]
         raise InputError(
-            f"{root / record.name()} holds the record of another run ({', '.join(differ) or 'identity'}): "
-            "choose another output_dir, or move that folder away"
+            f"{root / record.name()} is recorded by another run ({', '.join(differ)}): choose another output_dir"
         )
     return record
 
 
-def _conditions(config: SetConfig, dataset: Dataset) -> dict[str, Any]:
-    here = _made_here(config)
-    machine = {name: here[name] for name in HARMLESS}
-    sources = {"source": source_digest(SOURCES), "data": dataset.sha256}
-    return config.model_dump(mode="json") | sources | machine
-
-
-def _made_here(config: SetConfig) -> dict[str, Any]:
+def _made_here() -> dict[str, Any]:
     """The part of the provenance that is known before a run begins."""
     import numba
 
@@ -127,16 +107,7 @@ def _made_here(config: SetConfig) -> dict[str, Any]:
 
 
 class SetTraining:
-    """One run under way.
-
-    Args:
-        config: what to do.
-        dataset: what to learn from.
-        folder: of checkpoints.
-
-    Attributes:
-        learner: the network and what trains it; None while learning rate and dropout are being chosen.
-    """
+    """One run under way, with checkpoints in `folder`; `learner` is None while rate and dropout are being chosen."""
 
     def __init__(self, config: SetConfig, dataset: Dataset, folder: Path) -> None:
         self.config, self.dataset, self.folder = config, dataset, folder
@@ -144,8 +115,9 @@ class SetTraining:
             dataset, config.seed, stratified=config.stratified, added_to_scale=config.added_to_scale
         )
         self.batch_size = config.batch(len(self.split.train_labels))
-        self.state = SetState(conditions=_conditions(config, dataset), started=now())
-        self.inner = len(candidates(config)) * FOLDS if config.is_tuned else 0
+        here = _made_here()
+        conditions = {name: here[name] for name in HARMLESS} | {"source": here["source_sha256"], "data": dataset.sha256}
+        self.state = SetState(conditions=conditions | config.model_dump(mode="json"), started=now())
         self.learner: Learner | None = None
         self.correct: list[bool] = []
         self.origin: Path | None = None
@@ -153,7 +125,7 @@ class SetTraining:
 
     def train(self, progress: Progress = False, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
         """Do all that is left: inner runs, then epochs."""
-        total = (self.inner + 1) * self.config.epochs
+        total = (inner_count(self.config) + 1) * self.config.epochs
         title = f"{self.config.dataset} {self.config.arm} {self.config.method} seed {self.config.seed}"
         bar = progress_bar(shown=progress is True, total=total, initial=self._done(), desc=title, unit="epoch")
         saved = time.monotonic()
@@ -172,7 +144,12 @@ class SetTraining:
                     writer.wait()
                     raise Stopped(stopped_by)
 
-            self._choose(after_epoch)
+            trials, classes = self.state.trials, self.dataset.classes
+            for trial in inner_runs(self.config, self.split, classes, self.batch_size, len(trials)):
+                if trial:
+                    trials.append(trial)
+                else:
+                    after_epoch()
             learner, history = self._learner(), self.state.history
             while len(history) < self.config.epochs and not self.diverged:
                 history.append(self._epoch(learner))
@@ -188,16 +165,6 @@ class SetTraining:
     def _done(self) -> int:
         """Epochs that are over, inner ones among them."""
         return len(self.state.trials) * self.config.epochs + len(self.state.history)
-
-    def _choose(self, after_epoch: Callable[[], None]) -> None:
-        """Make the inner runs that are left."""
-        trials = self.state.trials
-        if len(trials) < self.inner:
-            for trial in inner_runs(self.config, self.split, self.dataset.classes, self.batch_size, len(trials)):
-                if trial is None:
-                    after_epoch()
-                else:
-                    trials.append(trial)
 
     def _learner(self) -> Learner:
         if self.learner is None:
@@ -244,32 +211,25 @@ class SetTraining:
         found = load_newest(self.folder)
         if found is None:
             return
-        path, checkpoint = found
+        self.origin, checkpoint = found
         try:
             before = SetState.of(checkpoint.rest)
-            differences = before.differences(self.state.conditions)
-            told = [f"{name} ({then}, then {here})" for name, (then, here) in differences.items()]
-            if not differences.keys() <= set(HARMLESS):
-                raise InputError(
-                    f"{self.folder} holds a run under way with another {', '.join(told)}: finish it with those, "
-                    "or choose another output_dir"
-                )
-            self._restore(before.resumed(self.state.conditions), checkpoint.tensors)
-        except (LookupError, RuntimeError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path} does not fit this run ({reason}): delete it to begin the run again") from None
+        except ValueError as error:
+            raise InputError(f"{self.origin} is none of this run ({error}): delete it to begin again") from None
+        differences = before.differences(self.state.conditions)
+        told = ", ".join(f"{name} ({then}, then {here})" for name, (then, here) in differences.items())
+        if not differences.keys() <= set(HARMLESS):
+            raise InputError(
+                f"{self.folder} holds a run under way with another {told}: finish it with those, or choose another "
+                "output_dir"
+            )
         if told:
-            _log.warning("resumed with another %s: numbers may differ from those of a run left alone", ", ".join(told))
-        self.origin = path
-
-    def _restore(self, state: SetState, tensors: dict[str, Tensor]) -> None:
-        self.state = state
-        if tensors:
-            arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
+            _log.warning("resumed with another %s: numbers may differ from those of a run left alone", told)
+        self.state = before.resumed(self.state.conditions)
+        if checkpoint.tensors:
+            arrays = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}
             self.correct = arrays.pop("correct").tolist()
-            self._learner().load(arrays, state.generator)
+            self._learner().load(arrays, self.state.generator)
 
     def record(self) -> SetRecord:
         """What is recorded of the finished run."""
@@ -289,12 +249,12 @@ class SetTraining:
             batch_size=learner.batch_size,
             train_samples=len(self.split.train_labels),
             classes=self.dataset.classes,
-            connections=[layer.connections for layer in layers],
+            connections=[layer.weight.size for layer in layers],
             neurons_left=learner.neurons_left(),
             correct=self.correct,
             history={name: [row[name] for row in state.history] for name in state.history[0]},
             provenance=Provenance(
-                **_made_here(config),
+                **_made_here(),
                 data=self.dataset.name,
                 data_sha256=self.dataset.sha256,
                 started=state.started,

@@ -53,6 +53,11 @@ def candidates(config: SetConfig) -> list[Choice]:
     return [Choice(*pair) for pair in product(rates, dropouts)]
 
 
+def inner_count(config: SetConfig) -> int:
+    """Return how many inner runs it takes to choose."""
+    return FOLDS * len(candidates(config)) if config.is_tuned else 0
+
+
 def choose(config: SetConfig, trials: Sequence[Trial], classes: int) -> Choice:
     """Return the candidate with the largest share of right validation samples over all folds.
 
@@ -71,11 +76,12 @@ def choose(config: SetConfig, trials: Sequence[Trial], classes: int) -> Choice:
 
 
 def inner_runs(config: SetConfig, split: Split, classes: int, batch_size: int, done: int) -> Iterator[Trial | None]:
-    """Make the inner runs of a training part after the first `done`; None after each epoch, then the trial.
+    """Make the inner runs of a training part after the first `done`: yield None after each epoch, then the trial.
 
-    Raises:
-        InputError: a class has too few samples for every fold to hold one.
+    InputError where a class has too few samples for every fold to hold one.
     """
+    if done == inner_count(config):
+        return
     if np.bincount(split.train_labels, minlength=classes).min() < FOLDS:
         raise InputError(
             f"{config.dataset} has a class with fewer than {FOLDS} samples in the training part, too few to choose "

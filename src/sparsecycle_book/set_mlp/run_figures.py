@@ -92,7 +92,7 @@ def rewiring(before: SparseLayer, after: SparseLayer, titles: tuple[str, str] = 
     panels = figure.subplots(1, 2, sharey=True)
     for axes, layer, title in zip(panels, (before, after), titles, strict=True):
         _matrix(axes, layer)
-        axes.set_title(f"{title}: {layer.connections} connections", fontsize=11)
+        axes.set_title(f"{title}: {layer.weight.size} connections", fontsize=11)
     for row, column in gone:
         panels[0].plot([column - 0.42, column + 0.42], [row + 0.42, row - 0.42], color="black", linewidth=1.6)
     for row, column in new:
@@ -101,8 +101,8 @@ def rewiring(before: SparseLayer, after: SparseLayer, titles: tuple[str, str] = 
         )
     panels[0].set_ylabel("neuron after the layer")
     figure.set_label(
-        f"A layer of {before.in_features} by {before.out_features} neurons, {titles[0]} with {before.connections} "
-        f"connections and {titles[1]} with {after.connections}: {len(gone)} went, {len(new)} are new."
+        f"A layer of {before.in_features} by {before.out_features} neurons, {titles[0]} with {before.weight.size} "
+        f"connections and {titles[1]} with {after.weight.size}: {len(gone)} went, {len(new)} are new."
     )
     return figure
 
