@@ -121,7 +121,7 @@ class SetRecord(BaseModel):
     def results(self) -> dict[str, Any]:
         """Return what must be the same when the run is repeated: all but provenance and times."""
         told = self.model_dump(mode="json", exclude={"provenance": True, "history": {"milliseconds"}})
-        return told | {"history": repr(told["history"])}  # NaN is like NaN
+        return told | {"history": repr(sorted(told["history"].items()))}  # NaN is like NaN
 
 
 def set_run_name(config: SetConfig) -> str:
