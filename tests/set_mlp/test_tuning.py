@@ -52,6 +52,9 @@ def test_constant_features_become_zero_and_a_training_part_of_one_class_is_refus
     few = Dataset("few", features[:4], np.array([0, 0, 1, 1]), "")
     with pytest.raises(InputError, match="few: the training part of seed 1 has one class alone: take another seed"):
         split_dataset(few, 1, stratified=False, added_to_scale=0.0)
+    odd = Dataset("odd", features[:6], np.array([0, 0, 1, 1, 2, 2]), "")
+    with pytest.raises(InputError, match="odd cannot be split by class"):
+        split_dataset(odd, 1, stratified=True, added_to_scale=0.0)
 
 
 def test_the_majority_is_that_of_the_training_part() -> None:

@@ -47,15 +47,14 @@ class Split(NamedTuple):
 def split_dataset(dataset: Dataset, seed: int, *, stratified: bool, added_to_scale: float) -> Split:
     """Return two thirds of the samples to train and one third to test, standardized by the training part's statistics.
 
-    `stratified`: by class; `added_to_scale`: to the standard deviation by which a feature is divided. InputError for a
-    training part of one class.
+    `stratified`: by class; `added_to_scale`: to the standard deviation by which a feature is divided. InputError for
+    too few samples, and for a training part of one class.
     """
-    train, test = train_test_split(
-        np.arange(len(dataset.labels)),
-        test_size=TEST_SHARE,
-        stratify=dataset.labels if stratified else None,
-        random_state=seed,
-    )
+    samples, by_class = np.arange(len(dataset.labels)), dataset.labels if stratified else None
+    try:
+        train, test = train_test_split(samples, test_size=TEST_SHARE, stratify=by_class, random_state=seed)
+    except ValueError as error:
+        raise InputError(f"{dataset.name} cannot be split by class ({error})") from None
     if len(set(dataset.labels[train].tolist())) < 2:
         raise InputError(f"{dataset.name}: the training part of seed {seed} has one class alone: take another seed")
     return standardized(dataset.features, dataset.labels, train, test, added_to_scale)
@@ -70,7 +69,5 @@ def standardized(features: Floats, labels: Labels, train: Any, test: Any, added_
     mean = known.mean(axis=0, dtype=np.float64)
     scale = known.std(axis=0, dtype=np.float64) + added_to_scale
     scale[scale == 0] = 1
-    return Split(
-        ((known - mean) / scale).astype(np.float32), labels[train], ((unknown - mean) / scale).astype(np.float32),
-        labels[test],
-    )  # fmt: skip
+    first, second = (((part - mean) / scale).astype(np.float32) for part in (known, unknown))
+    return Split(first, labels[train], second, labels[test])
