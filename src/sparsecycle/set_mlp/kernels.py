@@ -81,22 +81,6 @@ def descend(
     rate, momentum, kept, passed_on = sgd[0], sgd[1], sgd.dtype.type(1) - sgd[2], to_x.size > 0
     for o in range(slope.shape[0]):
         begin, end, row = _index(starts[o]), _index(starts[o + 1]), slope[o]
-        if row.size == 2:
-            first, second = row[0], row[1]
-            if first == 0 and second == 0:  # the neuron is off, as about half of them are
-                for c in range(begin, end):
-                    velocities[c] *= momentum
-                    weights[c] = kept * weights[c] + velocities[c]
-                continue
-            for c in range(begin, end):
-                weight, i = weights[c], _index(inputs[c])
-                gradient = first * x[i, _FIRST] + second * x[i, _SECOND]
-                if passed_on:
-                    to_x[i, _FIRST] += weight * first
-                    to_x[i, _SECOND] += weight * second
-                velocities[c] = momentum * velocities[c] - rate * gradient
-                weights[c] = kept * weight + velocities[c]
-            continue
         if passed_on:  # in a loop of its own, which is faster
             for c in range(begin, end):
                 weight, values = weights[c], to_x[_index(inputs[c])]
@@ -109,6 +93,30 @@ def descend(
                 gradient += row[n] * values[n]
             velocities[c] = momentum * velocities[c] - rate * gradient
             weights[c] = kept * weights[c] + velocities[c]
+
+
+@_compiled
+def descend_of_two(
+    starts: Integers, inputs: Integers, weights: Floats, velocities: Floats,
+    slope: Floats, x: Floats, to_x: Floats, sgd: Floats,
+) -> None:  # fmt: skip
+    """As `descend`, of two samples, in one pass."""
+    rate, momentum, kept, passed_on = sgd[0], sgd[1], sgd.dtype.type(1) - sgd[2], to_x.size > 0
+    for o in range(slope.shape[0]):
+        begin, end, first, second = _index(starts[o]), _index(starts[o + 1]), slope[o, 0], slope[o, 1]
+        if first == 0 and second == 0:  # the neuron is off, as about half of them are
+            for c in range(begin, end):
+                velocities[c] *= momentum
+                weights[c] = kept * weights[c] + velocities[c]
+            continue
+        for c in range(begin, end):
+            weight, i = weights[c], _index(inputs[c])
+            gradient = first * x[i, _FIRST] + second * x[i, _SECOND]
+            if passed_on:
+                to_x[i, _FIRST] += weight * first
+                to_x[i, _SECOND] += weight * second
+            velocities[c] = momentum * velocities[c] - rate * gradient
+            weights[c] = kept * weight + velocities[c]
 
 
 @_compiled

@@ -87,9 +87,7 @@ class SparseLayer(Layer):
         starts: (out_features + 1,) int64, where the connections of each output begin.
         inputs: (connections,) int32, the input of each connection.
 
-    Raises:
-        InputError (a ValueError): sizes below 1, places that are not ascending or not in the matrix, or another number
-            of weights than of places.
+    InputError for sizes below 1, places that are not ascending or not in the matrix, and another number of weights.
 
     Source: Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse connectivity inspired
     by network science", Nature Communications 9, 2018; how it is stored and computed is ours.
@@ -116,7 +114,8 @@ class SparseLayer(Layer):
     def _descend(self, x: Floats, slope: Floats, sgd: Floats, pass_on: bool) -> Floats:
         to_x = np.zeros(x.shape if pass_on else (0, 0), x.dtype)
         connections = (self.starts, self.inputs, self.weight, self.velocity)
-        kernels.run(kernels.descend, *connections, slope, np.ascontiguousarray(x), to_x, sgd)
+        kernel = kernels.descend_of_two if x.shape[1] == 2 else kernels.descend
+        kernels.run(kernel, *connections, slope, np.ascontiguousarray(x), to_x, sgd)
         return to_x
 
     def places(self) -> Places:

@@ -28,8 +28,7 @@ class Network:
             "testing", as in the authors' code: the pre-activations of all layers but the first, biases included, are
             multiplied by 1 - dropout when the network is tested.
 
-    Raises:
-        InputError: layers that do not fit together.
+    InputError for layers that do not fit together.
     """
 
     def __init__(

@@ -32,13 +32,10 @@ def weakest_neurons(strength: npt.NDArray[np.float64], candidates: Mask, count: 
 
 
 def prune_neurons(network: Network, hidden: int, neurons: Mask) -> int:
-    """Remove all connections of these neurons of a hidden layer and set their biases to zero; how many were removed.
+    """Remove all connections of these neurons (bool) of a hidden layer, from 0, and set their biases to zero.
 
-    The momentum of these connections and biases goes too, so that a pruned neuron stays at zero.
-
-    Args:
-        hidden: hidden layer, from 0.
-        neurons: (neurons,) bool.
+    The momentum of these connections and biases goes too, so that a pruned neuron stays at zero. Returns how many
+    connections were removed.
     """
     before, after = network.sparse_layers()[hidden : hidden + 2]
     incoming, outgoing = np.repeat(neurons, before.incoming()), neurons[after.inputs]
