@@ -23,11 +23,12 @@ def listed(*runs: str) -> dict[str, str]:
 
 
 ALL_RUNS = {"runs": "book/executed-runs.html#every-run"}
+FINDINGS = ("index", "dense", "feedback", "budgets", "robustness", "choices", "paper_scale")
 # What figures are drawn from, by page and name; under "" those that are not named here. All others are drawn from what
 # their page computes.
 DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
     "notebooks/costs": {"": {"measured": "notebooks/costs.html#benchmark"}},
-    "notebooks/results": {"": ALL_RUNS},
+    **{f"book/{name}": {"": ALL_RUNS} for name in FINDINGS},
     "notebooks/set_results": {
         "": {"runs": "book/set_runs.html#runs-set"},
         "scaling": {"measured": "notebooks/set_results.html#set-benchmark"},

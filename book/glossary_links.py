@@ -1,4 +1,4 @@
-"""A Sphinx extension that links each glossary term where a page first uses it."""
+"""A Sphinx extension that links each glossary term where a page first uses it, and shows its meaning on hovering."""
 
 import re
 from collections.abc import Iterator
@@ -19,6 +19,26 @@ def pattern(terms: list[str]) -> re.Pattern[str]:
     ordered = sorted(terms, key=len, reverse=True)
     words = [re.escape(term) if term[1:] != term[1:].lower() else f"(?i:{re.escape(term)})" for term in ordered]
     return re.compile(rf"(?<![\w-])(?P<term>{'|'.join(words)})s?(?![\w-])")
+
+
+def note_meanings(app: Sphinx, doctree: nodes.document) -> None:
+    """Note the first sentence of each definition."""
+    if app.env.docname == GLOSSARY:
+        app.env.glossary_meanings = {  # type: ignore[attr-defined]
+            identity: re.split(r"(?<=[.:]) ", item.next_node(nodes.definition).astext().replace("\n", " "))[0]
+            for item in doctree.findall(nodes.definition_list_item)
+            for term in item.findall(nodes.term)
+            for identity in term["ids"]
+        }
+
+
+def show_meanings(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Give each link to a term the term's meaning as its title."""
+    meanings = getattr(app.env, "glossary_meanings", {})
+    for link in doctree.findall(nodes.reference):
+        page, _, anchor = link.get("refuri", "").rpartition("#")
+        if page.endswith("glossary.html") and anchor in meanings:
+            link["reftitle"] = meanings[anchor]
 
 
 def link_first_uses(app: Sphinx, doctree: nodes.document, docname: str) -> None:
@@ -64,5 +84,7 @@ def _is_prose(node: nodes.Node) -> bool:
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    app.connect("doctree-read", note_meanings)
     app.connect("doctree-resolved", link_first_uses)
-    return {"parallel_read_safe": True, "parallel_write_safe": True}
+    app.connect("doctree-resolved", show_meanings)
+    return {"parallel_read_safe": False, "parallel_write_safe": True}  # meanings are noted in one process

@@ -1,8 +1,12 @@
-"""A Sphinx extension that mends what is left on the pages: scripts that fail, buttons and lists without a meaning."""
+"""A Sphinx extension for what pages lack or have too much: scripts, records to link to, buttons without a name."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+
+from sparsecycle.runs.records import find_records
 
 
 def without_thebe(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
@@ -46,9 +50,25 @@ def with_playground(app: Sphinx, name: str, template: str, context: dict[str, An
             app.add_js_file(f"playground/{script}.js")
 
 
+def with_run_filter(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    """The script that filters lists of runs, on the pages that have them."""
+    if name in ("book/executed-runs", "book/set_runs"):
+        app.add_js_file("run_filter.js")
+
+
+def with_records(app: Sphinx, exception: Exception | None) -> None:
+    """Copy every record to where the list of runs links to."""
+    for folder, _, name in find_records():
+        target = Path(app.outdir) / "records" / f"{name}.json"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(folder / "record.json", target)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", without_thebe, priority=900)
     app.connect("html-page-context", with_named_toggles, priority=900)
     app.connect("html-page-context", without_false_lists, priority=900)
     app.connect("html-page-context", with_playground)
+    app.connect("html-page-context", with_run_filter)
+    app.connect("build-finished", with_records)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -21,6 +21,7 @@ from pypdf import PdfWriter
 from pypdf.generic import NameObject, TextStringObject
 
 import browser
+from table_of_contents import entries
 
 ROOT = Path(__file__).parents[1]
 BUILT = ROOT / "_build" / "html"
@@ -51,9 +52,8 @@ table td, table th, .bd-content table.dataframe td { white-space: normal !import
 def pages() -> list[str]:
     """The names of the pages in the PDF, in the order of the contents."""
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    chapters = [chapter for part in contents["parts"] for chapter in part["chapters"]]
-    files = [entry["file"] for chapter in chapters for entry in (chapter, *chapter.get("sections", []))]
-    return [name for name in (contents["root"], *files) if name not in LEFT_OUT]
+    files = [contents["root"], *(entry["file"] for entry in entries(contents))]
+    return [name for name in files if name not in LEFT_OUT]
 
 
 def place(name: str, anchor: str = "") -> str:

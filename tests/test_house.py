@@ -194,7 +194,7 @@ def test_the_parser_reads_every_command_on_a_page(page: Path) -> None:
 
 
 def test_the_makefile_and_the_readme_have_commands_for_the_parser() -> None:
-    assert all(len(lines_of_sparsecycle(Path(name))) > 2 for name in ("Makefile", "README.md", "book/reference.md"))
+    assert all(len(lines_of_sparsecycle(Path(name))) > 1 for name in ("Makefile", "README.md", "book/reference.md"))
 
 
 @pytest.fixture(scope="module")

@@ -33,11 +33,11 @@ def can_capture(config: RunConfig, device: str) -> bool:
     """Return whether a step of this configuration can be a graph.
 
     It needs a GPU with Triton, because the reference waits for the GPU within a step. A gradient scaler decides on the
-    processor, and dropout and the selection at random draw from a generator that a graph would freeze.
+    processor, and dropout, the selection at random and augmentation draw from a generator that a graph would freeze.
     """
     if os.environ.get(CAPTURED) == "0":
         return False
-    random = config.dropout > 0 or config.selection != "largest"
+    random = config.dropout > 0 or config.selection != "largest" or config.augment
     as_published = config.scope == "sample" and config.rounding == "down"
     if device != "cuda" or config.precision == "float16" or random or not as_published:
         return False

@@ -20,7 +20,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_controller
 from sparsecycle.errors import InputError, sentence, shown
-from sparsecycle.variants import Reading, Rounding, Selection, check_reading
+from sparsecycle.variants import Reading, Rounding, Selection, Shortcut, check_reading
 
 PRESETS = ("smoke", "quick", "classroom", "paper100", "paper")
 
@@ -83,11 +83,28 @@ class RunConfig(BaseModel):
     subset: Literal["first", "by_seed"] = Field(
         default="first", description="which training images: the same for all seeds, or a part for each seed"
     )
+    wrong_labels: float = Field(
+        default=0.0,
+        ge=0,
+        lt=1,
+        description="share of the fitted images that get the label of another class, drawn by the seed",
+        json_schema_extra=_script(0.0),
+    )
+
+    augment: bool = Field(
+        default=False, description="shift and mirror the training images", json_schema_extra=_script(False)
+    )
 
     # Network.
     depth: int = Field(le=LARGEST, json_schema_extra=_script(28))
     width: Count = Field(json_schema_extra=_script(4))
     norm_eps: float = Field(default=1e-8, gt=0, json_schema_extra=_script(1e-8))
+    norm_bias: bool = Field(default=True, json_schema_extra=_script(True))
+    shortcut: Shortcut = Field(
+        default="raw",
+        description="what a shortcut with a convolution takes: the block's input, or that after norm and constraint",
+        json_schema_extra=_script("raw"),
+    )
     scope: Reading = Field(default="sample", json_schema_extra=_script("sample"))
     selection: Selection = Field(
         default="largest",
@@ -103,6 +120,9 @@ class RunConfig(BaseModel):
     epochs: Count = Field(json_schema_extra=_script(500))
     batch_size: Count = Field(default=128, json_schema_extra=_script(128))
     learning_rate: float = Field(default=0.1, gt=0, description="of the first epoch", json_schema_extra=_script(0.1))
+    warmup_epochs: CountOrNone = Field(
+        default=0, description="first epochs, in which the rate rises", json_schema_extra=_script(0)
+    )
     momentum: float = Field(default=0.9, ge=0, lt=1, description="Nesterov", json_schema_extra=_script(0.9))
     weight_decay: float = Field(
         default=0.0, ge=0, description="not on gains and biases", json_schema_extra=_script(0.0)
@@ -257,15 +277,25 @@ class RunConfig(BaseModel):
         return self.overrides() | {key: getattr(self, key) for key in _NEEDED.get(self.method, ())}
 
     def digest(self) -> str:
-        """SHA-256 of the configuration as canonical JSON."""
-        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+        """See `configuration_digest`."""
+        return configuration_digest(self.model_dump(mode="json"))
 
 
+# Fields that came after the first recorded run, with what was done before: such a run is identified without them.
+LATER: Mapping[str, Any] = MappingProxyType(
+    {"wrong_labels": 0.0, "augment": False, "norm_bias": True, "shortcut": "raw", "warmup_epochs": 0}
+)
 CONTROLLER_FIELDS = frozenset(
     {"decision_steps", "tighten", "tolerance", "smoothing", "relax", "cooldown", "floor"}
     | {"keep_ratio", "path_from", "shuffled"}
 )
 _NEEDED = {"fixed": ("keep_ratio",), "replay": ("path_from", "shuffled")}  # no preset can know these
+
+
+def configuration_digest(values: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of a configuration's JSON values as canonical JSON, those left out that `LATER` has."""
+    kept = {name: value for name, value in values.items() if name not in LATER or LATER[name] != value}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
 @cache

@@ -92,7 +92,7 @@ class WideResNet(nn.Module):
         num_classes: size of the output.
         norm_eps: the normalization's epsilon.
         dropout: share of the activations of each block that dropout sets to zero in training, in [0, 1).
-        constraint: makes the layer that follows each norm; `GlobalTopK` unless given (see `variants.py`).
+        constraint, block: make the layer that follows each norm, and a block, where `variants.py` has others.
 
     Raises:
         ValueError: depth not of the form 6n + 4 with n >= 1, width < 1, dropout outside [0, 1).
@@ -108,7 +108,8 @@ class WideResNet(nn.Module):
         num_classes: int = 10,
         norm_eps: float = 1e-8,
         dropout: float = 0.0,
-        constraint: Callable[[], nn.Module] | None = None,
+        constraint: Callable[[], nn.Module] = GlobalTopK,
+        block: Callable[..., nn.Module] = Block,
     ) -> None:
         super().__init__()
         if depth < 10 or (depth - 4) % 6:
@@ -117,13 +118,12 @@ class WideResNet(nn.Module):
             raise ValueError(f"width is {width}, but must be a whole number from 1")
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"dropout is {dropout}, but must lie in [0, 1)")
-        constraint = constraint or GlobalTopK
         blocks: list[nn.Module] = []
         channels = 16
         for group, outputs in enumerate((16 * width, 32 * width, 64 * width)):
             for index in range((depth - 4) // 6):
                 stride = 2 if group > 0 and index == 0 else 1
-                blocks.append(Block(channels, outputs, stride, norm_eps, dropout, constraint))
+                blocks.append(block(channels, outputs, stride, norm_eps, dropout, constraint))
                 channels = outputs
         self.stem = nn.Conv2d(3, 16, 3, padding=1, bias=False)
         self.blocks = nn.Sequential(*blocks)

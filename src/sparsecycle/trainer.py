@@ -22,7 +22,7 @@ from sparsecycle.config import RunConfig
 from sparsecycle.controllers import Controller, Decision, make_controller
 from sparsecycle.layer import set_keep_ratio
 from sparsecycle.network import WideResNet
-from sparsecycle.variants import constraint_factory
+from sparsecycle.variants import BLOCKS, augmented, constraint_factory, without_norm_bias
 
 MEAN = (0.4914, 0.4822, 0.4465)  # of CIFAR-10's channels, as in the author's script
 DEVIATION = (0.2470, 0.2435, 0.2616)
@@ -60,16 +60,17 @@ def _constants(device: torch.device) -> tuple[Tensor, Tensor]:
 
 def make_network(config: RunConfig) -> WideResNet:
     """Return the network of a configuration, initialized from torch's generator, on the CPU."""
+    given: dict[str, Any] = {"norm_eps": config.norm_eps, "dropout": config.dropout, "block": BLOCKS[config.shortcut]}
     constraint = constraint_factory(config.scope, config.selection, config.rounding)
-    return WideResNet(
-        config.depth, config.width, norm_eps=config.norm_eps, dropout=config.dropout, constraint=constraint
-    )
+    model = WideResNet(config.depth, config.width, constraint=constraint, **given)
+    return model if config.norm_bias else without_norm_bias(model)
 
 
 def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.SGD:
     """Return SGD with Nesterov momentum; gains and biases, the parameters of one dimension, are never decayed."""
-    decayed = [parameter for parameter in model.parameters() if parameter.dim() > 1]
-    free = [parameter for parameter in model.parameters() if parameter.dim() == 1]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    decayed = [parameter for parameter in trained if parameter.dim() > 1]
+    free = [parameter for parameter in trained if parameter.dim() == 1]
     groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": free, "weight_decay": 0.0}]
     nesterov = config.momentum > 0
     fused = config.precision != "float16"  # a first step that the scaler skips leaves fused momentum uninitialized
@@ -78,7 +79,8 @@ def make_optimizer(model: nn.Module, config: RunConfig) -> torch.optim.SGD:
 
 def learning_rate(config: RunConfig, epoch: int) -> float:
     """Return the rate of an epoch, counted from 0: a cosine over the run, the same throughout the epoch."""
-    return config.learning_rate * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
+    rise = min(1.0, (epoch + 1) / (config.warmup_epochs + 1))
+    return rise * config.learning_rate * (1 + math.cos(math.pi * epoch / config.epochs)) / 2
 
 
 def epoch_order(config: RunConfig, epoch: int) -> Tensor:
@@ -181,8 +183,10 @@ class Trainer:
         self.train_step(*self._batch(chosen))
 
     def _batch(self, chosen: Tensor) -> tuple[Tensor, Tensor]:
-        images = normalize(self.images[chosen]).contiguous(memory_format=torch.channels_last)
-        return images, self.labels[chosen]
+        images = self.images[chosen]
+        if self.config.augment:
+            images = augmented(images, seed=self.config.seed * 1_000_003 + self.step)
+        return normalize(images).contiguous(memory_format=torch.channels_last), self.labels[chosen]
 
     def _compute(self, images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Update the network once; return loss, accuracy and gradient norm. Nothing here waits for a GPU."""

@@ -1,4 +1,4 @@
-"""Other readings of the constraint, for ablations and controls: layers that stand in for `GlobalTopK`.
+"""What the published recipe does not do, for ablations and controls: other constraints, blocks, norms and images.
 
 None is the library's default, and none has a kernel of its own.
 """
@@ -13,11 +13,14 @@ from torch import Tensor, nn
 from sparsecycle.kernels import autocast_dtype
 from sparsecycle.kernels.operators import topk_mask
 from sparsecycle.layer import GlobalTopK
+from sparsecycle.network import Block, RMSNorm2d, WideResNet, normed_topk
 from sparsecycle.topk import check_activations, group_size
 
 Reading = Literal["sample", "batch", "channel", "position", "network"]  # the last: one budget over all layers
 Selection = Literal["largest", "random"]
 Rounding = Literal["down", "up", "nearest"]
+Shortcut = Literal["raw", "activated"]
+SHIFT = 4  # pixels, the largest shift of an augmented image
 
 
 def check_reading(scope: str, selection: str, rounding: str) -> None:
@@ -166,3 +169,51 @@ class NetworkTopK(GlobalTopK):
 
     def extra_repr(self) -> str:
         return f"keep_ratio={self.keep_ratio:g}, scope='network'"
+
+
+class ActivatedShortcutBlock(Block):
+    """A block whose shortcut, where it has a convolution, takes the normalized and constrained input.
+
+    So it is in the wide ResNet of Zagoruyko and Komodakis (arXiv 1605.07146); the author's script takes the raw input.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        active = normed_topk(self.norm1, self.topk1, x)
+        inner = self.conv1(active)
+        if self.dropout is not None:
+            inner = self.dropout(inner)
+        inner = self.conv2(normed_topk(self.norm2, self.topk2, inner))
+        joined: Tensor = inner + (x if self.shortcut is None else self.shortcut(active))
+        return joined
+
+
+BLOCKS: dict[Shortcut, type[Block]] = {"raw": Block, "activated": ActivatedShortcutBlock}
+
+
+def without_norm_bias(model: WideResNet) -> WideResNet:
+    """Return the same network, the biases of its norms fixed at zero, as in RMSNorm as it was published."""
+    for module in model.modules():
+        if isinstance(module, RMSNorm2d):
+            module.bias.requires_grad_(False)
+    return model
+
+
+def augmented(images: Tensor, seed: int) -> Tensor:
+    """Return images (N, C, H, W) shifted by up to `SHIFT` pixels, black coming in, half of them mirrored.
+
+    The usual augmentation of CIFAR-10, which the published recipe leaves out. The draw depends on `seed` alone.
+    """
+    count, channels, height, width = images.shape
+    generator = torch.Generator().manual_seed(seed)
+    down, right = torch.randint(0, 2 * SHIFT + 1, (2, count, 1), generator=generator)
+    mirrored = torch.rand(count, 1, generator=generator) < 0.5
+    rows = down + torch.arange(height)
+    columns = right + torch.where(mirrored, torch.arange(width).flip(0), torch.arange(width))
+    places = (
+        torch.arange(count).view(-1, 1, 1, 1),
+        torch.arange(channels).view(1, -1, 1, 1),
+        rows.view(count, 1, -1, 1),
+        columns.view(count, 1, 1, -1),
+    )
+    padded = F.pad(images, (SHIFT,) * 4)
+    return padded[tuple(place.to(images.device) for place in places)]

@@ -72,6 +72,11 @@ class show:  # noqa: N801 (reads as the verb that it is in a notebook)
         }
 
 
+def refer(name: str) -> str:
+    """What a figure of the same page becomes in text that code makes, as {fignum}`name` does elsewhere."""
+    return f'<a class="figure-reference" data-name="{html.escape(name)}"></a>'
+
+
 def alternative_text(figure: Figure) -> str:
     """The figure's label.
 
@@ -140,15 +145,23 @@ class linked_table:  # noqa: N801 (reads as what it puts on the page)
         addresses: where labels lead; one that has none is no link.
         under: a column whose texts are code, shown below the labels and not beside them.
         ids: whether each label is also the id of its row's head, so that other pages can lead there.
+        wraps: whether cells may take several lines; otherwise a wide table scrolls.
     """
 
     def __init__(
-        self, frame: pd.DataFrame, addresses: Mapping[str, str], under: str | None = None, *, ids: bool = False
+        self,
+        frame: pd.DataFrame,
+        addresses: Mapping[str, str],
+        under: str | None = None,
+        *,
+        ids: bool = False,
+        wraps: bool = False,
     ) -> None:
         self.frame = frame
         self.addresses = addresses
         self.under = under
         self.ids = ids
+        self.wraps = wraps
 
     def _repr_html_(self) -> str:
         shown = self.frame.map(lambda value: html.escape(str(value)))
@@ -158,7 +171,7 @@ class linked_table:  # noqa: N801 (reads as what it puts on the page)
         shown.index = pd.Index(labels)
         # The name of the labels as that of the columns: pandas gives it a row of its own otherwise.
         shown.columns.name = self.frame.index.name
-        return shown.to_html(escape=False)
+        return shown.to_html(escape=False, classes="wraps" if self.wraps else None)
 
     def _linked(self, label: str) -> str:
         text = html.escape(label)

@@ -7,7 +7,7 @@ with panels one below the other, so that their text can still be read on a phone
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from itertools import cycle
-from typing import Any, NamedTuple, ParamSpec
+from typing import Any, Literal, NamedTuple, ParamSpec
 
 import matplotlib as mpl
 import numpy as np
@@ -166,7 +166,7 @@ def learning_curves(epochs: pd.DataFrame) -> Figure:
             ends.append(f"{method} {mean.iloc[-1]:.2f} ({ACCURACIES[column]})")
         axes.set_title(ACCURACIES[column], loc="left")
         axes.set_ylabel("accuracy")
-        _accuracy_axis(axes)
+        accuracy_axis(axes)
     panels[-1].set_xlabel("epoch")
     _method_legend(figure, epochs)
     figure.set_label("Accuracy against epoch. Mean at the last look: " + ", ".join(ends) + ".")
@@ -198,7 +198,7 @@ def keep_ratio_path(decisions: pd.DataFrame, steps_per_epoch: "int | pd.Series[i
         run = runs[runs["seed"] == runs["seed"].min()].sort_values("step")
         _draw_path(axes, run, METHODS[run["method"].iloc[0]].colour, frame["keep_ratio"].min())
         axes.set_title(str(title), loc="left", pad=3)
-        least, resets = run["keep_ratio"].min(), int(_resets(run).sum())
+        least, resets = run["keep_ratio"].min(), int(resets_of(run).sum())
         told.append(f"{title} goes down to {least:.2g}, resets: {resets}")
     panels[-1].set_xlabel("epoch (triangles: resets)")
     figure.supylabel("keep-ratio", fontsize=11)
@@ -211,7 +211,7 @@ def _draw_path(axes: Axes, run: pd.DataFrame, colour: str, least: float) -> None
     epochs, keep_ratios = run["epoch"].to_numpy(), run["keep_ratio"].to_numpy()
     ends = [0.0, *epochs, np.ceil(epochs[-1])]  # a run ends with an epoch
     axes.stairs([1.0, *keep_ratios], ends, color=colour, linewidth=2, baseline=None)
-    resets = _resets(run)
+    resets = resets_of(run)
     axes.plot(epochs[resets], keep_ratios[resets], "v", color=colour, markersize=6)
     marks = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01] if least > 0.008 else [10.0**-power for power in range(12)]
     _budget_axis(axes.yaxis, axes.set_yscale, [mark for mark in marks if mark >= 0.9 * least or mark >= 0.5])
@@ -240,7 +240,7 @@ def decisions(run: pd.DataFrame, steps_per_epoch: int, tolerance: float) -> Figu
     above.plot(epochs, rows["average"], color=colour, linewidth=1.2, label="average")
     above.plot(epochs, rows["best"], color=ink, linewidth=1, label="best")
     above.plot(epochs, rows["best"] - tolerance, color=ink, linewidth=1, linestyle=":", label="reset below")
-    resets = _resets(rows)
+    resets = resets_of(rows)
     above.plot(epochs[resets], rows["average"][resets], "v", color=colour, markersize=6)
     above.set_ylabel("training accuracy")
     above.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
@@ -280,7 +280,7 @@ def accuracy_by_budget(runs: pd.DataFrame, budgets: Sequence[float]) -> Figure:
     axes.set_xlim(1.15 * max(budgets), min(budgets) / 1.15)
     axes.set_xlabel("keep-ratio at which accuracy is measured")
     axes.set_ylabel("test accuracy")
-    _accuracy_axis(axes)
+    accuracy_axis(axes)
     _method_legend(figure, runs)
     figure.set_label("Test accuracy against the keep-ratio at evaluation, means: " + "; ".join(sentences) + ".")
     return figure
@@ -351,7 +351,7 @@ def feature_maps(image: NDArray[Any], maps: Mapping[float, NDArray[Any]], title:
     return figure
 
 
-def _resets(run: pd.DataFrame) -> NDArray[np.bool_]:
+def resets_of(run: pd.DataFrame) -> NDArray[np.bool_]:
     """Where a run's keep-ratio was reset: as in the records, not where it stood at 1 already."""
     below = run["keep_ratio"].shift(fill_value=1.0) < 1
     resets: NDArray[np.bool_] = (run["reset"] & below).to_numpy(dtype=bool)
@@ -371,10 +371,11 @@ def _method_legend(figure: Figure, frame: pd.DataFrame) -> None:
     figure.legend(handles=handles, loc="outside upper center", ncols=min(3, len(handles)))
 
 
-def _accuracy_axis(axes: Axes) -> None:
-    """In percent, with a line for guessing among ten classes."""
+def accuracy_axis(axes: Axes, word_at: Literal["left", "right"] = "right") -> None:
+    """In percent, with a line for guessing among ten classes, whose word stands at one of its ends."""
     axes.axhline(CHANCE, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":")
-    axes.annotate("chance", (1, CHANCE), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=10)
+    place = (float(word_at == "right"), CHANCE)
+    axes.annotate("chance", place, xycoords=("axes fraction", "data"), ha=word_at, va="bottom", fontsize=10)
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(bottom=0)
 

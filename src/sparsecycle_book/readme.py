@@ -1,31 +1,54 @@
-"""`python -m sparsecycle_book.readme`: the parts of README.md that come from records."""
+"""`python -m sparsecycle_book.readme`: the parts of README.md that come from records, and its figure."""
 
 import re
 from pathlib import Path
 
+import pandas as pd
+from matplotlib.figure import Figure
+
+from sparsecycle.analysis.selection import shown_tier
+from sparsecycle.analysis.verdicts import verdict_table
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import load_runs
 from sparsecycle.set_mlp.records import load_set_runs
 from sparsecycle_book.benchmarks.record import BenchmarkRecord, load_benchmarks
-from sparsecycle_book.report.answers import question, recorded_sentence, short_answer
-from sparsecycle_book.report.tables import results_table
+from sparsecycle_book.display import alternative_text, inline_svg
+from sparsecycle_book.figures import effects
+from sparsecycle_book.report.answers import LARGE, compared, question, recorded_sentence, short_answer
+from sparsecycle_book.report.tables import presets_table, results_table
 from sparsecycle_book.set_mlp.report import set_answer
 
 BEGIN, END = "<!-- begin: {part}, made from records by `make readme` -->", "<!-- end -->"
 
 
+FIGURE = "book/static/answer.svg"
+GREY = "#7d8590"  # ink that can be read on white and on black, because a picture in a README knows no theme
+
+
 def update_readme(root: Path = CHECKOUT) -> None:
-    """Write the README's parts between their markers."""
+    """Write the README's parts between their markers, and its figure where there is an answer to draw."""
     (root / "README.md").write_text(current_readme(root), encoding="utf-8")
+    figure = answer_figure(load_runs(root / "data" / "runs"))
+    if figure is not None:
+        (root / FIGURE).write_text(inline_svg(figure, GREY), encoding="utf-8")
+
+
+def answer_figure(runs: pd.DataFrame) -> Figure | None:
+    """What each strategy gains over its baseline, as on the first page; None where no preset judges."""
+    preset = shown_tier(runs)
+    return effects(compared(verdict_table(runs, preset))) if preset in LARGE else None
 
 
 def current_readme(root: Path = CHECKOUT) -> str:
     """The README's text with its parts made anew."""
     runs = load_runs(root / "data" / "runs")
+    figure = answer_figure(runs)
+    shown = [] if figure is None else [f"![{alternative_text(figure)}]({FIGURE})"]
     benchmark: BenchmarkRecord | None = next(iter(load_benchmarks(root / "data" / "benchmarks" / "set")), None)
     parts = {
-        "answer": f"{short_answer(runs)}\n\n{question()}",
+        "answer": "\n\n".join([short_answer(runs), *shown, question()]),
         "results": f"{recorded_sentence(runs)}\n\n{results_table(runs)}",
+        "presets": presets_table(runs),
         "companion": set_answer(load_set_runs(root / "data" / "runs"), benchmark),
     }
     text = (root / "README.md").read_text(encoding="utf-8")

@@ -34,7 +34,8 @@ KINDS = (
     "book/playground",
     "book/reference",
     "notebooks/layer",
-    "notebooks/results",
+    "book/dense",
+    "book/reviewers",
     "course/lesson1_layer",
     "search",
 )
@@ -339,6 +340,21 @@ def test_the_budget_slider_moves_by_keyboard_and_by_mouse(engine: Browser, watch
     assert watch.faults == []
 
 
+def test_a_list_of_runs_is_filtered_by_words(engine: Browser, watch: Watch) -> None:
+    page = opened(engine, watch, (BUILT / "book/executed-runs.html").as_uri())
+    rows, told = page.locator("tbody tr:has(th span[id]):visible"), page.locator(".run-filter output")
+    every = rows.count()
+    assert told.inner_text() == f"{every} of {every}"
+    page.locator(".run-filter input").fill("quick Dense")
+    names = page.locator("tbody tr:has(th span[id]):visible th span[id]").evaluate_all("all => all.map(one => one.id)")
+    assert sorted(names) == [f"quick/dense-seed{seed}" for seed in range(3)]
+    assert told.inner_text() == f"3 of {every}"
+    page.locator(".run-filter input").fill("")
+    assert rows.count() == every
+    close(page)
+    assert watch.faults == []
+
+
 CONTROLLERS = '.playground[data-play="controllers"]'
 
 
@@ -382,6 +398,13 @@ def test_the_published_rule_runs_in_the_page_itself(engine: Browser, watch: Watc
     page.keyboard.press("ArrowDown")
     lower = drawing.get_attribute("aria-valuetext") or ""
     assert drawn.split(":")[0] == lower.split(":")[0] and drawn != lower
+    # The path before the last change stays in sight, until everything is as it was at first.
+    ghost = board.locator(".play-keep polyline[opacity='0.35']")
+    assert ghost.count() == 1
+    board.get_by_role("button", name="Start over").click()
+    assert ghost.count() == 0
+    assert board.locator("select[name=curve]").input_value() == next(iter(data["curves"]))
+    assert board.locator("select[name=preset]").input_value() == next(iter(data["presets"]))
     close(page)
     assert watch.faults == []
 

@@ -11,7 +11,7 @@ from conftest import ROOT
 from sparsecycle import RunConfig
 from sparsecycle.errors import InputError
 from sparsecycle.runs.ladder import Rung
-from sparsecycle.runs.rental import Looked, describe, network_name
+from sparsecycle.runs.rental_report import Looked, describe, network_name
 from sparsecycle_book.benchmarks import record as records_module
 from sparsecycle_book.benchmarks import targets
 from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement, load_rentals

@@ -13,7 +13,7 @@ from sparsecycle import make_controller
 from sparsecycle.analysis.verdicts import CLAIMS
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.runs.metrics import decision_table
-from sparsecycle_book import figures
+from sparsecycle_book import figures, finding_figures
 from sparsecycle_book.display import INK, alternative_text, inline_svg, linked_table, markdown_table, png, show
 from sparsecycle_book.schematic import block_schematic
 
@@ -50,7 +50,7 @@ def made_up_decisions() -> pd.DataFrame:
     for method in ("accuracy_gated", "epoch_gated"):
         rule = make_controller(method, decision_steps=5, tighten=0.1)
         made = rule.update([0.5] * 40 + [0.9] * 40 + [0.2] * 10 + [0.9] * 30)
-        frames.append(decision_table(made).assign(method=method, seed=0))
+        frames.append(decision_table(made).assign(method=method, seed=0, run=f"{method}-seed0"))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -64,6 +64,25 @@ def made_up_verdicts(pairs: int = 3) -> pd.DataFrame:
         | {"treatment": one.treatment, "baseline": one.baseline, "measure": one.measure}
         | {"paper": 0.0107 if one.rule == "gain" else np.nan}
         for one in CLAIMS
+    )
+
+
+def with_runs(epochs: pd.DataFrame) -> pd.DataFrame:
+    return epochs.assign(preset="quick", run=epochs["method"] + epochs["seed"].astype(str))
+
+
+def made_up_looks() -> pd.DataFrame:
+    rows = ({"method": method, "looks": n} for method in ("dense", "accuracy_gated") for n in (1, 4, 16))
+    return pd.DataFrame(row | {"seed": seed, "above_clean": row["looks"] / 1000} for row in rows for seed in range(2))
+
+
+def made_up_measures() -> pd.DataFrame:
+    return pd.DataFrame(
+        {"method": method, "kind": kind, "strength": strength, "accuracy": 0.6 - strength / 2 + seed / 100}
+        for method in ("dense", "replay")
+        for kind in finding_figures.KINDS
+        for strength in (0.25, 0.5)
+        for seed in range(2)
     )
 
 
@@ -83,6 +102,14 @@ def every_figure() -> dict[str, Figure]:
         "accuracy_by_budget": figures.accuracy_by_budget(runs, BUDGETS),
         "layer_activity": figures.layer_activity(activity),
         "feature_maps": figures.feature_maps(np.zeros((4, 4, 3), np.uint8), maps, "cat"),
+        "reset_places": finding_figures.reset_places(decided),
+        "reset_response": finding_figures.reset_response(decided),
+        "best_by_looks": finding_figures.best_by_looks(made_up_looks()),
+        "your_runs": finding_figures.your_runs(
+            with_runs(epochs[epochs["method"] == "dense"]).assign(test_accuracy=0.5), with_runs(epochs)
+        ),
+        "compressed": finding_figures.conditions(made_up_measures(), ["pruning"]),
+        "disturbed": finding_figures.conditions(made_up_measures(), list(finding_figures.KINDS)),
         "block_schematic": block_schematic(),
     }
 
@@ -91,7 +118,9 @@ FIGURES = every_figure()
 
 
 def test_every_public_figure_is_drawn_here() -> None:
-    assert set(FIGURES) - {"block_schematic"} == {name for name in figures.__all__ if name.islower()}
+    found = {"reset_places", "reset_response", "best_by_looks", "your_runs", "compressed", "disturbed"}
+    drawn = {"block_schematic"} | found | {name for name in figures.__all__ if name.islower()}
+    assert set(FIGURES) == drawn - {"accuracy_axis", "resets_of", "styled"}
 
 
 def test_every_controller_has_a_look_of_its_own() -> None:
@@ -165,6 +194,19 @@ def test_alternative_text_states_the_plotted_numbers() -> None:
     )
 
 
+def test_alternative_text_of_the_findings_states_the_plotted_numbers() -> None:
+    text = alternative_text(FIGURES["reset_places"])
+    assert "Keep-ratios at which 2 resets came: 0% at 0.57 or more" in text
+    found = made_up_decisions()["keep_ratio"][15]  # the reset is decision 17 of each: the one before set what it found
+    assert f"the median is {found:.2g}" in text
+    assert "others 0.22 at the reset and 0.90 at the end" in alternative_text(FIGURES["reset_response"])
+    assert "dense +0.10 points with 1 and +1.60 with 16" in alternative_text(FIGURES["best_by_looks"])
+    assert "dense 0.50, recorded 0.48" in alternative_text(FIGURES["your_runs"])
+    text = alternative_text(FIGURES["disturbed"])
+    assert "noise on the image, 0.5: dense 0.35" in text
+    assert "less contrast, 0.25: dense 0.48" in text, "where less is left the disturbance is stronger"
+
+
 def test_ratios_are_no_gains() -> None:
     assert "training time" not in alternative_text(FIGURES["effects"])
 
@@ -191,6 +233,9 @@ def test_small_keep_ratios_stay_in_the_picture() -> None:
         lambda: figures.keep_ratio_path(made_up_decisions().iloc[:0], 10),
         lambda: figures.decisions(made_up_decisions().assign(average=np.nan), 10, 0.12),
         lambda: figures.learning_curves(made_up_epochs()[["method", "seed", "epoch"]]),
+        lambda: finding_figures.reset_places(made_up_decisions().assign(reset=False)),
+        lambda: finding_figures.reset_response(made_up_decisions().assign(reset=False)),
+        lambda: finding_figures.conditions(made_up_measures().iloc[:0], ["noise"]),
     ],
 )
 def test_nothing_to_draw_is_said(draw: object) -> None:

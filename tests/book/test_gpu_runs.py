@@ -2,11 +2,11 @@
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
@@ -40,16 +40,16 @@ def recorded(data: Path, preset: str, pairs: int) -> Path:
     return data
 
 
-def executed(notebook: str) -> tuple[str, list[Any]]:
-    """What the code of a notebook shows: its words, and its figures."""
+def executed(page: str) -> tuple[str, list[Any]]:
+    """What the code of a page of the book shows: its words, and its figures."""
     shown: list[Any] = []
     shell = InteractiveShell()
     shell.user_ns["display"] = shown.append
-    for cell in nbformat.read(ROOT / "notebooks" / notebook, as_version=4).cells:
-        if cell.cell_type == "code":
-            done = shell.run_cell(cell.source)
-            done.raise_error()
-            shown.append(done.result)
+    text = (ROOT / "book" / page).read_text(encoding="utf-8")
+    for code in re.findall(r"```\{code-cell\} ipython3\n(?::tags:[^\n]*\n)?(.*?)```", text, re.DOTALL):
+        done = shell.run_cell(code)
+        done.raise_error()
+        shown.append(done.result)
     words = " ".join(str(getattr(one, "data", None) or one) for one in shown if one is not None)
     return words, [one for one in shown if hasattr(one, "figure")]
 
@@ -70,7 +70,7 @@ def test_runs_of_a_gpu_are_described_or_from_four_pairs_on_judged(preset: str, p
 
 
 @pytest.mark.parametrize("preset, pairs", [("paper100", 2), ("paper", 4)])
-def test_the_readme_and_the_page_of_results_show_them(
+def test_the_readme_and_the_chapter_on_dense_training_show_them(
     preset: str, pairs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = recorded(tmp_path / "data", preset, pairs)
@@ -80,7 +80,7 @@ def test_the_readme_and_the_page_of_results_show_them(
     assert f"| `{preset}` | `accuracy_gated` | {pairs} | 0.87" in readme
     assert f"{2 * pairs} of `{preset}`" in readme and f"At the `{preset}` scale" in readme
     monkeypatch.setattr(folders, "CHECKOUT", tmp_path)
-    words, drawn = executed("results.ipynb")
+    words, drawn = executed("dense.md")
     assert f"At the `{preset}` scale" in words and f"{2 * pairs} of `{preset}`" in words
     captions = " ".join(one.caption for one in drawn)
     assert (f"few runs of {preset}" in captions) is (pairs < 4)

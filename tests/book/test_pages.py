@@ -17,16 +17,16 @@ from conftest import ROOT
 from page_checks import dead_links, failed_outputs, parsed, pictures_without_words, sources_outside, tags
 from sparsecycle import load_runs
 from sparsecycle.set_mlp.records import load_set_runs
+from sparsecycle_book.course.checks import OPEN, RIGHT
 from sparsecycle_book.report.answers import short_answer
+from table_of_contents import entries
 
 BUILT = ROOT / "_build" / "html"
 
 
 def contents() -> list[str]:
     toc = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
-    chapters = [chapter for part in toc["parts"] for chapter in part["chapters"]]
-    sections = [section for chapter in chapters for section in chapter.get("sections", [])]
-    return [toc["root"], *(entry["file"] for entry in [*chapters, *sections])]
+    return [toc["root"], *(entry["file"] for entry in entries(toc))]
 
 
 PAGES = contents()
@@ -104,6 +104,11 @@ def test_each_term_is_linked_where_a_page_uses_it(name: str) -> None:
             assert {term, f"{term}s"} & linked, f"{name} uses {term!r} without a link to the glossary"
 
 
+def test_a_link_to_a_term_says_what_the_term_means() -> None:
+    links = [link for name in ("book/method", "book/dense") for link in tags(built(name), "a:has(.std-term)")]
+    assert len(links) > 5 and all(str(link.get("title", "")).endswith((".", ":")) for link in links)
+
+
 def test_a_term_that_is_an_everyday_word_too_is_linked_by_hand_somewhere() -> None:
     pages = [name for name in PAGES if name not in glossary_links.WITHOUT]
     links = {str(tag["href"]).partition("#term-")[2] for name in pages for tag in tags(built(name), "a:has(.std-term)")}
@@ -132,14 +137,24 @@ def test_the_first_page_leads_to_the_pdf_once_it_is_made() -> None:
     assert pdf.with_link(linked) == linked
 
 
-def test_results_hold_every_claim_and_its_number_leads_to_where_it_is_shown_or_explained() -> None:
+def test_the_table_of_verdicts_holds_every_claim_and_its_number_leads_to_where_it_is_shown_or_explained() -> None:
     for claim in ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"):
-        [link] = {str(tag["href"]) for tag in tags(built("notebooks/results"), "th a") if tag.get_text() == claim}
+        [link] = {str(tag["href"]) for tag in tags(built("book/reviewers"), "th a") if tag.get_text() == claim}
         page, _, anchor = link.rpartition("#")
-        target = built(f"notebooks/{page.removesuffix('.html') or 'results'}").find(id=anchor)
+        target = built(page.removesuffix(".html").removeprefix("../") if "/" in page else f"book/{page[:-5]}").find(
+            id=anchor
+        )
         assert target
         section = target if target.name == "section" else target.find_parent("section") or target.find_next("section")
         assert isinstance(section, Tag) and claim in section.get_text()
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "course").glob("lesson*.ipynb")), ids=lambda path: path.stem)
+def test_every_solution_of_a_lesson_is_right(path: Path) -> None:
+    """The page runs each solution and its check, as the teacher's form does."""
+    printed = "\n".join(output.get_text() for output in tags(built(f"course/{path.stem}"), ".cell_output pre"))
+    told = [line for line in printed.splitlines() if line.startswith((RIGHT, OPEN, "Not yet."))]
+    assert len(told) >= 5 and set(told) == {RIGHT}
 
 
 def listed(name: str) -> dict[str, str]:
@@ -163,12 +178,18 @@ def test_every_recorded_run_of_the_companion_is_listed_with_its_command() -> Non
         assert f"--dataset {run.dataset} --method {run.method} --seed {run.seed}" in lines[str(run.run)]
 
 
-def test_a_recorded_run_with_a_page_is_linked_from_the_list_and_says_what_its_record_says() -> None:
+def test_a_recorded_run_leads_to_its_page_or_else_to_its_record() -> None:
     links = {link.get_text(): str(link["href"]) for link in tags(built("book/executed-runs"), "tbody th a")}
-    assert set(links) == {name.replace("book/runs/", "quick/") for name in EXECUTED}
-    accuracies = load_runs().set_index("run")["best_accuracy"]
+    runs = load_runs().set_index("run")
+    assert set(links) == set(runs.index)
+    with_page = {run for run, address in links.items() if address.endswith(".html")}
+    assert with_page == {name.replace("book/runs/", "quick/") for name in EXECUTED}
     for run, address in links.items():
-        assert f"{accuracies[run]:.4f}" in parsed(BUILT / "book" / address).get_text()
+        target = BUILT / "book" / address
+        if run in with_page:
+            assert f"{runs['best_accuracy'][run]:.4f}" in parsed(target).get_text()
+        else:
+            assert json.loads(target.read_text(encoding="utf-8"))["identity"] == runs["identity"][run]
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -185,9 +206,9 @@ def test_figures_are_numbered_and_lead_to_the_code_that_drew_them(name: str) -> 
 
 @pytest.mark.parametrize("name", [*figure_numbers.DRAWN_FROM, *EXECUTED])
 def test_a_figure_drawn_from_records_leads_to_them(name: str) -> None:
-    """And to a place that there is: the test of links looks."""
+    """And to a place that there is: the test of links looks. Chapters of findings may wait for their runs."""
     figures = list(tags(built(name), "article figure.drawn"))
-    assert figures
+    assert figures or name.removeprefix("book/") in figure_numbers.FINDINGS
     for figure in figures:
         assert [link for link in tags(figure, ".figure-links a") if link.get_text() != "code"], figure["id"]
 

@@ -7,15 +7,17 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from xml.etree import ElementTree
 
 import nbformat
 import pytest
 import yaml
 
 from conftest import ROOT
-from sparsecycle import RunConfig
+from sparsecycle import RunConfig, load_runs
+from sparsecycle_book.display import alternative_text
 from sparsecycle_book.ledger import GROUPS, ledger_sentence, ledger_table, read_ledger
-from sparsecycle_book.readme import current_readme, with_part
+from sparsecycle_book.readme import FIGURE, answer_figure, current_readme, with_part
 
 LEDGER = ROOT / "book" / "ledger.yaml"
 
@@ -23,9 +25,24 @@ LEDGER = ROOT / "book" / "ledger.yaml"
 def test_the_readme_says_what_the_records_say() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert current_readme() == readme, "run `make readme`"
-    for part in ("answer", "results", "companion"):
+    for part in ("answer", "results", "presets", "companion"):
         changed = with_part(readme, part, "something else")
         assert changed != readme and "something else" in changed
+
+
+def test_the_readme_s_figure_is_the_one_that_its_words_describe() -> None:
+    """There is one where there is an answer to draw."""
+    figure, path = answer_figure(load_runs()), ROOT / FIGURE
+    assert path.exists() is (figure is not None)
+    if figure is not None:
+        drawn = ElementTree.parse(path).getroot()
+        assert drawn.attrib["aria-label"] == alternative_text(figure), "run `make readme`"
+        assert f"![{alternative_text(figure)}]({FIGURE})" in (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_is_short() -> None:
+    text = re.sub(r"<!-- begin.*?<!-- end -->", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    assert len(text.split()) < 900
 
 
 def test_the_readme_s_code_runs() -> None:
@@ -46,7 +63,7 @@ def test_ledger_rows_are_whole() -> None:
 def test_every_choice_that_makes_up_the_method_is_in_the_ledger() -> None:
     named = {field for row in read_ledger(LEDGER) for field in row["fields"]}
     controls = {"keep_ratio", "path_from", "shuffled"}
-    places = {"preset", "seed", "dataset", "test_images", "holdout_images", "subset", "budgets"}
+    places = {"preset", "seed", "dataset", "test_images", "holdout_images", "subset", "wrong_labels", "budgets"}
     assert named == set(RunConfig.model_fields) - controls - places
 
 

@@ -10,11 +10,13 @@ import pytest
 
 from conftest import ROOT
 from sparsecycle import RunConfig
-from sparsecycle.analysis.verdicts import CLAIMS, FEWEST_PAIRS, PAPER_ACCURACY, verdict_table
+from sparsecycle.analysis.verdicts import CLAIMS, FEWEST_PAIRS, PAPER_ACCURACY, compare_arms, verdict_table
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.runs.studies import Studies
 from sparsecycle_book.report import rule
 from sparsecycle_book.report.answers import question, recorded_sentence, short_answer, verdict_note, verdicts_shown
+from sparsecycle_book.report.choices import TOLERANCES, ablation_arms, tolerance_sentence, tuning_sentence, tuning_table
+from sparsecycle_book.report.findings import ARMS_IN_WORDS, NOTHING, finding, idle_sentence, idle_table
 from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
 from sparsecycle_book.report.plan import RULES, claims_table, differences_table, rule_table, study_table
 from sparsecycle_book.report.retired import FILE, retired_paragraph
@@ -85,14 +87,15 @@ def test_the_table_of_verdicts_has_the_verdict_first_and_no_interval_where_none_
     assert row["95 % interval"] == "+1.58 to +3.42" and "p (Holm)" in judged
 
 
-def test_the_results_table_has_the_paper_and_a_line_for_each_method_with_its_command() -> None:
-    table = results_table(pd.concat([runs(GAINS), runs({"dense": [math.nan]}, preset="quick", status="diverged")]))
+def test_the_results_table_has_the_paper_and_a_line_for_each_method_of_presets_that_judge() -> None:
+    fallen = runs({"dense": [math.nan]}, preset="quick", status="diverged")
+    table = results_table(pd.concat([runs(GAINS), fallen]))
     assert [line for line in table.splitlines() if "paper's report" in line] == [
-        f"| the paper's report | {name} | 1 | {accuracy:g} | | | | |" for name, accuracy in PAPER_ACCURACY.items()
+        f"| the paper's report | {name} | 1 | {accuracy:g} | | |" for name, accuracy in PAPER_ACCURACY.items()
     ]
-    command = "`.venv/bin/sparsecycle run --preset classroom --method accuracy_gated --seed 0`"
-    assert f"| `classroom` | `accuracy_gated` | 4 | 0.5400 | 0.5400 | 0.5400 | 2.0 | {command} |" in table
-    assert "| `quick` | `dense` | 1 (1 diverged) | 0.1000" in table, "it counts as chance"
+    assert "| `classroom` | `accuracy_gated` | 4 | 0.5400 | 0.5400 | 0.5400 |" in table
+    assert "`quick`" not in table
+    assert "| `quick` | `dense` | 1 (1 diverged) | 0.1000" in results_table(fallen), "it counts as chance"
     assert results_table(NONE).count("\n") == 1 + len(PAPER_ACCURACY)
 
 
@@ -229,3 +232,72 @@ def test_the_retired_guesses_have_one_paragraph_with_the_file_s_numbers() -> Non
         for against in ("vs_dense", "vs_dense_dropout", "vs_dense_half_length"):
             assert f"{100 * found['classroom'][name][against]['mean']:+.1f} (" in text
     assert f"These {sum(found['runs'].values())} runs" in text and "\n" not in text
+
+
+def test_every_arm_of_a_claim_has_words() -> None:
+    assert {arm for claim in CLAIMS for arm in (claim.treatment, claim.baseline)} <= set(ARMS_IN_WORDS)
+
+
+def test_a_finding_has_verdict_gain_interval_and_pairs_of_each_comparison_that_was_measured() -> None:
+    found = verdict_table(runs(GAINS | {"replay": GAINS["accuracy_gated"]}), "classroom")
+    assert finding(found, "C8") == (
+        "*Preliminary: equivalent*: the published rule gains +0.00 points (95 % interval +0.00 to +0.00, 4 pairs) over "
+        "a path that another seed took, measured by clean test accuracy."
+    )
+    assert finding(found, "C2") == finding(verdict_table(NONE), "C8") == NOTHING
+    few = verdict_table(runs({name: values[:1] for name, values in GAINS.items()}), "classroom")
+    assert finding(few, "C1").startswith(
+        "*Too few pairs to judge*: the published rule gains +2.00 points (1 pair) over"
+    )
+
+
+def test_idle_resets_above_one_half_are_called_noise() -> None:
+    few, many = runs(GAINS), runs(GAINS, idle_resets=3.0)
+    assert idle_sentence(few).startswith("25% of the 16 resets in 4 runs") and "most resets answer" in idle_sentence(
+        few
+    )
+    assert "75% of the 16 resets" in idle_sentence(many) and "noise of batches" in idle_sentence(many)
+    assert idle_sentence(NONE) == "No run of the published rule with a reset is recorded."
+    [row] = idle_table({"these": few, "none": NONE}).to_dict("records")
+    assert (row["number of runs"], row["resets"], row["idle"], row["share"]) == (4, 16, 4, "25%")
+
+
+def test_tolerances_are_compared_with_dense_training_once_all_of_them_have_runs() -> None:
+    some = runs(GAINS)
+    others = [
+        runs({"accuracy_gated": [0.52, 0.53, 0.55, 0.55]}, variant=f"tolerance={value}")
+        for value in ("0.06", "0.24", "1")
+    ]
+    assert "not known yet" in tolerance_sentence(compare_arms(some, "classroom", TOLERANCES))
+    compared = compare_arms(pd.concat([some, *others], ignore_index=True), "classroom", TOLERANCES)
+    assert list(compared["treatment"]) == list(TOLERANCES) and set(compared["pairs"]) == {4}
+    text = tolerance_sentence(compared)
+    assert (
+        "gains +2.25 to +2.50 points over dense training" in text
+        and "Without any reset it gains +2.25 points (" in text
+    )
+
+
+def test_the_best_of_the_search_is_the_one_that_held_out_images_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    searched = pd.concat(
+        [
+            runs({"dense": [0.50, 0.52]}, variant="holdout_images=5000, train_images=10000"),
+            runs({"dense": [0.54, 0.55]}, variant="dropout=0.2, holdout_images=5000, train_images=10000"),
+        ],
+        ignore_index=True,
+    )
+    monkeypatch.setattr("sparsecycle_book.report.choices.load_runs", lambda folder: searched)
+    assert tuning_table(ROOT)["setting"].tolist() == ["dropout 0.2", "as published"]
+    assert tuning_sentence(ROOT).startswith("The best of 2 settings is *dropout 0.2*, with an accuracy of 0.5450")
+    assert "not made yet" in tuning_sentence(ROOT / "nowhere")
+
+
+def test_an_ablation_of_the_recipe_is_compared_with_dense_training_under_the_same_change() -> None:
+    arms = ablation_arms()
+    assert arms["accuracy_gated norm_bias=false"] == "dense norm_bias=false"
+    assert arms["accuracy_gated norm_eps=1e-05"] == "dense norm_eps=1e-05"
+    assert arms["accuracy_gated cooldown=0"] == "dense"
+    changed = {"accuracy_gated": [0.55, 0.56], "dense": [0.53, 0.55]}
+    found = pd.concat([runs(GAINS), runs(changed, variant="norm_bias=false")], ignore_index=True)
+    [row] = compare_arms(found, "classroom", arms).to_dict("records")
+    assert row["mean"] == pytest.approx(0.015) and row["pairs"] == 2

@@ -1,5 +1,6 @@
 """Presets, overrides, where values come from, and one clear sentence for every mistake."""
 
+import hashlib
 import json
 import math
 from typing import Any
@@ -7,7 +8,15 @@ from typing import Any
 import pytest
 
 from sparsecycle import RunConfig
-from sparsecycle.config import PRESETS, check_notebook_parameters, configure, load_preset, parse_setting, read_overrides
+from sparsecycle.config import (
+    LATER,
+    PRESETS,
+    check_notebook_parameters,
+    configure,
+    load_preset,
+    parse_setting,
+    read_overrides,
+)
 from sparsecycle.controllers import CONTROLLERS, controller_parameters, make_controller
 from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.config import SetConfig, configure_set
@@ -48,6 +57,16 @@ def test_the_paper_preset_is_the_published_configuration() -> None:
     assert ours == {
         "preset", "seed", "holdout_images", "subset", "keep_ratio", "path_from", "shuffled", "evaluate_last", "budgets",
     }  # fmt: skip
+
+
+def test_a_field_that_came_later_leaves_the_identity_of_earlier_runs_alone() -> None:
+    """The digest of a configuration as it was before `LATER` had a field."""
+    plain = RunConfig(preset="smoke", method="dense")
+    before = {name: value for name, value in plain.model_dump(mode="json").items() if name not in LATER}
+    assert plain.digest() == hashlib.sha256(json.dumps(before, sort_keys=True).encode()).hexdigest()
+    for name, value in LATER.items():
+        assert RunConfig.model_fields[name].default == value, "what was done before is the default"
+    assert RunConfig(preset="smoke", method="dense", wrong_labels=0.2).digest() != plain.digest()
 
 
 def test_preset_values_are_taken_and_overridden() -> None:

@@ -8,8 +8,16 @@ from torch import Tensor, nn
 
 from sparsecycle import GlobalTopK, RunConfig, WideResNet, global_topk, set_keep_ratio
 from sparsecycle.topk import kept_values
-from sparsecycle.trainer import make_network
-from sparsecycle.variants import NetworkThreshold, NetworkTopK, RandomK, RoundedTopK, constraint_factory
+from sparsecycle.trainer import Trainer, learning_rate, make_network
+from sparsecycle.variants import (
+    SHIFT,
+    NetworkThreshold,
+    NetworkTopK,
+    RandomK,
+    RoundedTopK,
+    augmented,
+    constraint_factory,
+)
 
 COUNTS = "blocks.0.topk1.threshold.counts"
 READINGS = [{"scope": "network"}, {"selection": "random"}, {"rounding": "up"}, {"rounding": "nearest"}]
@@ -194,3 +202,83 @@ def test_the_configuration_makes_each_reading() -> None:
 def test_global_topk_has_no_scope_network() -> None:
     with pytest.raises(ValueError, match="scope is 'network'"):
         global_topk(torch.ones(1, 2), 0.5, scope="network")
+
+
+def small(**fields: object) -> RunConfig:
+    return RunConfig(preset="smoke", method="fixed", keep_ratio=0.3, **fields)  # type: ignore[arg-type]
+
+
+def test_an_activated_shortcut_takes_what_its_block_s_first_convolution_takes() -> None:
+    torch.manual_seed(0)
+    model = make_network(small(shortcut="activated"))
+    set_keep_ratio(model, 0.3)
+    x = torch.randn(2, 16, 8, 8)
+    for block in model.blocks:
+        active = block.topk1(block.norm1(x))
+        inner = block.conv2(block.topk2(block.norm2(block.conv1(active))))
+        expected = inner + (x if block.shortcut is None else block.shortcut(active))
+        torch.testing.assert_close(block(x), expected)
+        x = expected.detach()
+    published = make_network(small())
+    published.load_state_dict(model.state_dict())  # the same parameters, another place of the shortcut
+    images = torch.randn(2, 3, 32, 32)
+    assert not torch.equal(published(images), model(images))
+
+
+def test_without_a_bias_the_norms_stay_at_zero_and_a_run_goes_on_after_a_pause() -> None:
+    images = torch.randint(0, 256, (60, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    config = small(norm_bias=False, train_images=60, batch_size=20, epochs=2)
+
+    def made() -> Trainer:
+        return Trainer(config, images, torch.arange(60) % 10)
+
+    whole = made()
+    whole.train(6)
+    biases = [value for name, value in whole.model.state_dict().items() if "norm" in name and "bias" in name]
+    assert biases and not torch.cat(biases).any()
+    paused, resumed = made(), made()
+    paused.train(3)
+    resumed.restore(*paused.state())
+    resumed.train(6)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(resumed.model.state_dict()[name], value), name
+
+
+def test_the_rate_rises_through_the_warm_up_to_the_cosine() -> None:
+    warm, plain = small(epochs=10, warmup_epochs=4), small(epochs=10)
+    shares = [learning_rate(warm, epoch) / learning_rate(plain, epoch) for epoch in range(10)]
+    assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8] + [1.0] * 6)
+
+
+def test_an_augmented_image_is_shifted_and_perhaps_mirrored_and_the_seed_decides() -> None:
+    images = torch.randint(1, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    seen = augmented(images, seed=3)
+    assert torch.equal(seen, augmented(images, seed=3)) and not torch.equal(seen, augmented(images, seed=4))
+    padded = nn.functional.pad(images, (SHIFT,) * 4)
+    mirrored, shifts = 0, set()
+    for number in range(40):
+        found = [
+            (down, right, flipped)
+            for down in range(2 * SHIFT + 1)
+            for right in range(2 * SHIFT + 1)
+            for flipped in (False, True)
+            if torch.equal(seen[number], _window(padded[number], down, right, flipped))
+        ]
+        assert len(found) == 1
+        shifts.add(found[0][:2])
+        mirrored += found[0][2]
+    assert 10 < mirrored < 30 and len(shifts) > 20
+
+
+def _window(padded: Tensor, down: int, right: int, flipped: bool) -> Tensor:
+    window = padded[:, down : down + 32, right : right + 32]
+    return window.flip(-1) if flipped else window
+
+
+def test_training_on_augmented_images_draws_anew_at_each_step() -> None:
+    images = torch.randint(0, 256, (20, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    trainer = Trainer(small(augment=True, train_images=20, batch_size=20), images, torch.arange(20) % 10)
+    first, _ = trainer._batch(torch.arange(20))
+    trainer.step = 1
+    second, _ = trainer._batch(torch.arange(20))
+    assert not torch.equal(first, second)

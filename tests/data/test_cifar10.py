@@ -179,6 +179,32 @@ def test_a_run_gets_the_images_that_its_configuration_names(mini):
     assert images(seed=3, subset="by_seed") == mini.take(1000, 50, part=3).digest
     assert images(test_images=0) == mini.take(1000, 0).digest
     assert images(holdout_images=100) == mini.take(1000, 50).hold_out(100).digest
+    assert images(wrong_labels=0.2, seed=3) == mini.take(1000, 50).mislabel(0.2, 3).digest
+
+
+def test_wrong_labels_are_of_other_classes_on_exactly_the_share_asked_for_and_drawn_by_the_seed(mini):
+    small = mini.take(1000, 50)
+    wrong = small.mislabel(0.2, 3)
+    changed = wrong.train_labels != small.train_labels
+    assert int(changed.sum()) == 200  # so none was given its own class again
+    shifts = torch.bincount((wrong.train_labels - small.train_labels)[changed] % 10, minlength=10)
+    assert shifts[0] == 0 and shifts[1:].min() > 0
+    assert torch.equal(wrong.test_labels, small.test_labels) and torch.equal(wrong.train_images, small.train_images)
+    assert torch.equal(small.mislabel(0.2, 3).train_labels, wrong.train_labels)
+    assert not torch.equal(small.mislabel(0.2, 4).train_labels, wrong.train_labels)
+    assert torch.equal(small.mislabel(0.0, 3).train_labels, small.train_labels)
+    with pytest.raises(InputError, match=r"share is 1.5, but must lie in \[0, 1\]"):
+        small.mislabel(1.5, 3)
+
+
+def test_held_out_images_keep_their_labels_when_those_of_the_fitted_ones_are_made_wrong(mini):
+    config = RunConfig(
+        preset="smoke", method="dense", dataset="cifar10-mini", train_images=1000, holdout_images=200, wrong_labels=0.5
+    )
+    held = mini.take(1000).hold_out(200)
+    found = load_images(config)
+    assert torch.equal(found.test_labels, held.test_labels)
+    assert int((found.train_labels != held.train_labels).sum()) == 400
 
 
 def test_a_configuration_for_more_images_than_there_are_is_refused():

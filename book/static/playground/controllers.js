@@ -18,15 +18,22 @@ document.addEventListener("DOMContentLoaded", () => {
     let python = null; // once it is there
     let missing = null; // or why it is not
     let own = null; // the accuracies that the reader drew
-    let title = Object.keys(data.curves)[0]; // of the curve picked last
+    let title = null; // of the curve picked last
     let cursor = 0; // the part of the curve that the arrow keys change
     let seen = null; // what is shown
+    let ghost = null; // what was shown before the reader began to change something
     let chart = null;
     let waiting = 0; // the frame in which the rule runs next
 
-    preset.value = Object.keys(data.presets)[0];
-    curve.value = title;
-    noise.value = "1";
+    /* Everything as it is at first. */
+    function begin() {
+      title = Object.keys(data.curves)[0];
+      own = null;
+      preset.value = Object.keys(data.presets)[0];
+      curve.value = title;
+      noise.value = "1";
+      toPreset();
+    }
     const accuracies = () => own ?? data.curves[title];
     const value = (name) => data.knobs[name][knobs[name].value];
     const short = (number) => String(Number(number.toPrecision(3)));
@@ -101,6 +108,15 @@ document.addEventListener("DOMContentLoaded", () => {
       );
     }
 
+    /* A path of keep-ratios as the corners of its stair. */
+    function stairs(run, low) {
+      const corners = run.steps.flatMap((step, one) => [
+        [epoch(step), Math.max(one ? run.keep_ratios[one - 1] : 1, low)],
+        [epoch(step), Math.max(run.keep_ratios[one], low)],
+      ]);
+      return [[0, 1], ...corners, [data.epochs, Math.max(run.keep_ratios.at(-1), low)]];
+    }
+
     function draw() {
       const x = { from: 0, to: data.epochs, ticks: play.ticks(0, data.epochs, 5) };
       chart = play.chart(drawing, 220, x, { from: 0, to: 1.12, ticks: [0, 0.25, 0.5, 0.75, 1] });
@@ -139,14 +155,11 @@ document.addEventListener("DOMContentLoaded", () => {
       seenDecision.textContent = seen?.steps.length ? words(number) : "";
       if (!seen?.steps.length) return;
       decision.setAttribute("aria-valuetext", words(number));
-      const low = Math.max(Math.min(0.1, ...seen.keep_ratios), 1e-3);
+      const low = Math.max(Math.min(0.1, ...seen.keep_ratios, ...(ghost?.keep_ratios ?? [])), 1e-3);
       const marks = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01, 0.005, 0.002, 0.001].filter((mark) => mark >= low * 0.99);
       const below = play.chart(keep, 190, x, { from: low * 0.9, to: 1.3, log: true, ticks: marks });
-      const path = seen.steps.flatMap((step, one) => [
-        [epoch(step), Math.max(before(one), low)],
-        [epoch(step), Math.max(seen.keep_ratios[one], low)],
-      ]);
-      below.line([[0, 1], ...path, [data.epochs, Math.max(seen.keep_ratios.at(-1), low)]], { stroke: data.colour });
+      if (ghost?.steps.length) below.line(stairs(ghost, low), { stroke: "currentColor", opacity: 0.35, "stroke-width": 1.5 });
+      below.line(stairs(seen, low), { stroke: data.colour });
       seen.steps.forEach((step, one) => {
         const end = seen.steps[one + 1] ?? step;
         if (seen.cooldowns[one]) below.line([[epoch(step), 1.15], [epoch(end), 1.15]], { stroke: "currentColor", "stroke-width": 5, opacity: 0.3 });
@@ -190,17 +203,26 @@ document.addEventListener("DOMContentLoaded", () => {
 
     board.addEventListener("pointerdown", wake);
     board.addEventListener("focusin", wake);
-    preset.addEventListener("change", () => { if (preset.value) toPreset(); update(); });
-    noise.addEventListener("change", update);
+    const remember = () => { ghost = seen; };
+    preset.addEventListener("change", () => { remember(); if (preset.value) toPreset(); update(); });
+    noise.addEventListener("change", () => { remember(); update(); });
     curve.addEventListener("change", () => {
+      remember();
       title = curve.value || title;
       own = curve.value ? null : [...accuracies()];
       update();
     });
     for (const knob of Object.values(knobs)) {
+      knob.addEventListener("pointerdown", remember);
+      knob.addEventListener("keydown", remember);
       knob.addEventListener("input", () => { preset.value = ""; soon(); });
     }
     decision.addEventListener("input", draw);
+    board.querySelector("button.play-again").addEventListener("click", () => {
+      begin();
+      ghost = null;
+      update();
+    });
 
     function change(part, accuracy) {
       own ??= [...accuracies()];
@@ -213,6 +235,7 @@ document.addEventListener("DOMContentLoaded", () => {
     drawing.addEventListener("pointerdown", (event) => {
       if (event.button !== 0) return;
       last = null;
+      remember();
       trace(event);
       drawing.setPointerCapture(event.pointerId);
     });
@@ -234,7 +257,7 @@ document.addEventListener("DOMContentLoaded", () => {
       const sideways = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
       const upwards = { ArrowDown: -0.05, ArrowUp: 0.05 }[event.key];
       if (sideways) cursor = Math.min(Math.max(cursor + sideways, 0), parts - 1);
-      else if (upwards) change(cursor, Math.min(Math.max(accuracies()[cursor] + upwards, 0), 1));
+      else if (upwards) remember(), change(cursor, Math.min(Math.max(accuracies()[cursor] + upwards, 0), 1));
       else return;
       event.preventDefault();
       update();
@@ -242,7 +265,7 @@ document.addEventListener("DOMContentLoaded", () => {
     drawing.addEventListener("focus", draw);
     drawing.addEventListener("blur", draw);
 
-    toPreset();
+    begin();
     update();
     play.onWidth(board, draw);
   }

@@ -30,12 +30,12 @@ PAPER_EFFECT = round(PAPER_ACCURACY["first strategy"] - PAPER_ACCURACY["dense"],
 
 ARMS: Mapping[str, str | None] = {
     "shuffled": "replay shuffled=true",
+    "dense, 20 % wrong labels": "dense wrong_labels=0.2",
+    "accuracy_gated, 20 % wrong labels": "accuracy_gated wrong_labels=0.2",
     # Chosen on held-out training images and written here once they are; None until then.
     "dense, tuned": None,
     "dense with dropout": None,
     "accuracy_gated with dropout": None,
-    "dense, 20 % wrong labels": None,
-    "accuracy_gated, 20 % wrong labels": None,
 }
 """What `selection.arms` calls an arm, where it is not what the claims call it."""
 
@@ -261,6 +261,28 @@ def _compare(counted: pd.DataFrame, claim: Claim) -> Comparison:
         ("low", "high", "low_90", "high_90", "p_value", "smallest_detectable_effect"), math.nan
     )
     return replace(one, differences=tuple(map(math.exp, one.differences)), mean=math.exp(one.mean), **nothing)
+
+
+def compare_arms(runs: pd.DataFrame, preset: str, treatments: Mapping[str, str], measure: str = CLEAN) -> pd.DataFrame:
+    """Return what arms gain over others, for comparisons that no claim is judged by: one row each that has a pair.
+
+    Columns: as in `verdict_table`, without the claim and what judges it.
+
+    Args:
+        runs: of `load_runs`; may be empty.
+        preset: whose runs are compared.
+        treatments: baselines by treatment; both as `selection.arms` or `ARMS` call them.
+        measure: a column of `load_runs` of which more is better.
+    """
+    counted = arms(runs, preset)
+    rows = []
+    for treatment, baseline in treatments.items():
+        one = _compare(counted, Claim("", "", treatment, baseline, measure, "shown"))
+        if one.pairs:
+            shown = ("treatment", "baseline", "measure", "differences", "mean", "low", "high", "low_90", "high_90")
+            row = {name: getattr(one, name) for name in shown}
+            rows.append({"preset": preset, "paper": math.nan, "pairs": len(one.pairs), "seeds": one.pairs, **row})
+    return pd.DataFrame(rows)
 
 
 def effects(runs: pd.DataFrame, preset: str | None = None) -> pd.DataFrame:

@@ -4,8 +4,6 @@ A run's record is recomputed from the bits that say which test images were right
 decisions and its looks; the decisions from the rule of its controller; the tables of claims from the recomputed runs.
 """
 
-import hashlib
-import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from sparsecycle.analysis.verdicts import verdict_table
-from sparsecycle.config import RunConfig
+from sparsecycle.config import RunConfig, configuration_digest
 from sparsecycle.controllers import make_controller
 from sparsecycle.errors import InputError
 from sparsecycle.runs import measures as measured
@@ -223,6 +221,7 @@ def wrong_identity(identity: str, config: Mapping[str, Any], provenance: Provena
     """Return what is wrong with a recorded identity, if anything."""
     if set(provenance.changed) - set(HARMLESS):
         return []  # it began with another source or configuration than it ended with
-    configuration = hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
-    made = identity_of(configuration, provenance.source_sha256, provenance.data_sha256, provenance.path_sha256)
+    made = identity_of(
+        configuration_digest(config), provenance.source_sha256, provenance.data_sha256, provenance.path_sha256
+    )
     return [] if made == identity else ["its identity is not that of its configuration, source and images"]

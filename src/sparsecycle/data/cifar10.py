@@ -92,6 +92,25 @@ class Cifar10:
         images, labels = self.train_images, self.train_labels
         return Cifar10(images[rest], labels[rest], images[held], labels[held])
 
+    def mislabel(self, share: float, seed: int) -> "Cifar10":
+        """Return the same with wrong labels on a `share` of the training images, rounded to whole images.
+
+        Which images, and which of the nine other classes each gets, is drawn uniformly and depends on `seed` alone. The
+        test split stays as it is.
+
+        Raises:
+            InputError: `share` lies outside [0, 1].
+        """
+        if not 0 <= share <= 1:
+            raise InputError(f"share is {shown(share)}, but must lie in [0, 1]")
+        generator = torch.Generator().manual_seed(seed)
+        count = len(self.train_labels)
+        chosen = torch.randperm(count, generator=generator)[: round(share * count)]
+        shifts = torch.randint(1, len(CLASSES), (len(chosen),), generator=generator)
+        labels = self.train_labels.clone()
+        labels[chosen] = (labels[chosen] + shifts) % len(CLASSES)
+        return replace(self, train_labels=labels)
+
 
 def load_cifar10(name: str = MINI, data_dir: str | Path | None = None) -> Cifar10:
     """Return CIFAR-10 with every pixel and label verified.
@@ -124,7 +143,9 @@ def load_images(config: RunConfig, data_dir: str | Path | None = None) -> Cifar1
     data = load_cifar10(config.dataset, data_dir)
     part = config.seed if config.subset == "by_seed" else 0
     data = data.take(config.train_images, config.test_images, part)
-    return data.hold_out(config.holdout_images) if config.holdout_images else data
+    if config.holdout_images:
+        data = data.hold_out(config.holdout_images)
+    return data.mislabel(config.wrong_labels, config.seed) if config.wrong_labels else data
 
 
 def _balanced(labels: Tensor, size: int, what: str, *, part: int = 0, least: int = 10, spare: int = 0) -> Tensor:

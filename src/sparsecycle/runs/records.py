@@ -28,7 +28,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from sparsecycle.config import RunConfig
+from sparsecycle.config import LATER, RunConfig
 from sparsecycle.errors import InputError
 from sparsecycle.files import write_atomically
 from sparsecycle.runs.folders import files_below, plain
@@ -176,7 +176,7 @@ def finished_record(
         return None
     record = RunRecord.read(folder)
     made, now = record.provenance, config.model_dump(mode="json")
-    differ = [name for name in now if now[name] != record.config.get(name)]
+    differ = [name for name in now if now[name] != record.config.get(name, LATER.get(name))]
     differ += [] if same_source(made.source_sha256, source_digest()) else ["source"]
     differ += [] if made.data_sha256 == data_digest else ["images"]
     differ += [] if made.path_sha256 == path_digest else ["the path that is followed"]

@@ -5,6 +5,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from sparsecycle.config import LATER
+
 
 class RunState(BaseModel):
     """What changes while a run goes on, but tensors. Times as in `Provenance`; base of the states of both studies.
@@ -39,9 +41,9 @@ class RunState(BaseModel):
     def differences(self, conditions: dict[str, Any]) -> dict[str, tuple[str, str]]:
         """Return for each condition that is another one in `conditions` what it is here, and there."""
         return {
-            name: (_short(self.conditions.get(name)), _short(value))
+            name: (_short(before), _short(value))
             for name, value in conditions.items()
-            if value != self.conditions.get(name)
+            if value != (before := self.conditions.get(name, LATER.get(name)))
         }
 
     def resumed(self, conditions: dict[str, Any]) -> Self:

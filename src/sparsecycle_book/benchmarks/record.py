@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sparsecycle.errors import InputError
 from sparsecycle.files import write_atomically
 from sparsecycle.runs.provenance import CHECKOUT
-from sparsecycle.runs.rental import Looked
+from sparsecycle.runs.rental_report import Looked
 
 SCHEMA_VERSION = 1
 FOLDER = CHECKOUT / "data" / "benchmarks"

@@ -8,7 +8,7 @@ import pandas as pd
 
 from sparsecycle.config import PRESETS, RunConfig
 from sparsecycle.runs.folders import run_name
-from sparsecycle.runs.rental import EXPECTED, Looked, network_name
+from sparsecycle.runs.rental_report import EXPECTED, Looked, network_name
 from sparsecycle_book.benchmarks.record import BenchmarkRecord
 from sparsecycle_book.benchmarks.steps import Step, work
 

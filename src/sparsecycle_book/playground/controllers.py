@@ -91,14 +91,15 @@ class controller_board(Board):  # noqa: N801 (reads as what it puts on the page)
             + choice("Parameters", "preset", presets | {"": "your own, set below"})
             + choice("Training accuracy", "curve", titles | {"": "your own, drawn below"})
             + choice("Noise", "noise", {"1": "of batches of 128 images", "": "none"})
-            + f'</div><div class="play-knobs">{knobs}</div>'
+            + f'<button type="button" class="play-again">Start over</button></div><div class="play-knobs">{knobs}</div>'
             '<div class="play-panel"><span>Training accuracy: draw into it, or use the arrow keys</span>'
             '<svg class="play-drawing" style="touch-action: none; user-select: none; cursor: crosshair" tabindex="0" '
             'role="slider" aria-label="training accuracy by epoch"></svg></div>'
             '<div class="play-panel"><span>Keep-ratio</span>'
             '<svg class="play-keep" role="img" aria-label="keep-ratio by epoch"></svg></div>'
-            '<div class="play-control"><label>Look at one decision <input type="range" name="decision" min="1" max="1" '
-            'step="1" value="1"></label></div>'
+            + _legend()
+            + '<div class="play-control"><label>Look at one decision '
+            '<input type="range" name="decision" min="1" max="1" step="1" value="1"></label></div>'
             '<p class="play-decision" role="status"></p>'
             '<p class="play-told" role="status">This board needs JavaScript.</p>' + data_element(self.data()) + "</div>"
         )
@@ -127,3 +128,20 @@ class controller_board(Board):  # noqa: N801 (reads as what it puts on the page)
         for values in (made.averages, made.bests, made.keep_ratios):
             values[:] = [float(f"{value:.4g}") for value in values]
         return made
+
+
+def _legend() -> str:
+    """Return what each line of the drawings is, beside a piece of it."""
+    colour = METHODS[RULE].colour
+    lines = {
+        "training accuracy as given": "2px solid currentColor; opacity: 0.45",
+        "its average, and the keep-ratio": f"2px solid {colour}",
+        "best average so far": "2px dashed currentColor",
+        "best less the tolerance: below it the rule resets": "2px dotted currentColor",
+        "the path before your last change": "2px solid currentColor; opacity: 0.35",
+    }
+    pieces = "".join(
+        f'<span><span class="play-line" style="border-top: {style}"></span> {name}</span>'
+        for name, style in lines.items()
+    )
+    return f'<p class="play-legend">{pieces}<span>▾ reset</span></p>'

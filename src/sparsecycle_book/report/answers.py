@@ -112,6 +112,11 @@ def _claim(rows: pd.DataFrame) -> str:
     return f"{first['claim']} is *{word}*: `{first['treatment']}` gains {effects} over {first['pairs']} pairs."
 
 
+def compared(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the verdict table that answer the question: strategies and controls that were compared."""
+    return table[table["rule"].isin(["gain", "control"]) & (table["pairs"] > 0)]
+
+
 def recorded_sentence(runs: pd.DataFrame) -> str:
     """Which runs are recorded, by preset, and which presets judge nothing."""
     counts = {preset: len(tier(runs, preset)) for preset in TIERS}

@@ -10,7 +10,7 @@ import pandas as pd
 
 from sparsecycle import controllers, layer, topk
 from sparsecycle.config import RunConfig
-from sparsecycle.runs.rental import Looked, expectations, rungs_table
+from sparsecycle.runs.rental_report import Looked, expectations, rungs_table
 from sparsecycle_book.benchmarks.record import BenchmarkRecord, ratio
 from sparsecycle_book.benchmarks.run_times import SPARSE, cpu_hours, cpu_record, gain_of_two, gpu_minutes, gpu_runs
 from sparsecycle_book.display import folded, markdown_table

@@ -1,0 +1,240 @@
+"""Figures of what was measured on finished runs: where resets came, what looking often gives, what networks bear."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullFormatter
+
+from sparsecycle.runs.metrics import ACTIVE
+from sparsecycle_book.figures import METHODS, WIDTH, accuracy_axis, resets_of, styled
+
+BIN = 0.05  # width of a bar, in powers of ten
+KINDS = {  # of `Condition`: what a panel is called, and its axis
+    "pruning": ("the smallest weights set to zero", "share of the weights"),
+    "noise": ("noise on the image", "standard deviation (pixels reach from 0 to 1)"),
+    "blur": ("blurred image", "standard deviation (pixels)"),
+    "contrast": ("less contrast", "share of the contrast that is left"),
+    "removal": ("channels removed", "share of each layer's channels"),
+}
+
+
+@styled
+def reset_places(decisions: pd.DataFrame) -> Figure:
+    """At which keep-ratio resets came; above `ACTIVE`, which is shaded, the constraint removes almost nothing.
+
+    Args:
+        decisions: rows of `load_decisions` of rules with feedback.
+
+    Raises:
+        ValueError: no run was reset.
+    """
+    runs = [run.sort_values("step") for _, run in decisions.groupby("run")]
+    found = pd.concat([run.assign(found=run["keep_ratio"].shift(fill_value=1.0))[resets_of(run)] for run in runs])
+    if found.empty:
+        raise ValueError("no run was reset: there is nothing to draw")
+    figure = Figure(figsize=(WIDTH, 3.2))
+    axes = figure.subplots()
+    methods, palette = _palette(found)
+    least = math.floor(math.log10(found["found"].min()) / BIN) * BIN
+    sns.histplot(
+        found, x="found", hue="method", hue_order=methods, palette=palette, multiple="stack", log_scale=True,
+        binwidth=BIN, binrange=(least, 0.0), legend=False, ax=axes,
+    )  # fmt: skip
+    axes.axvspan(ACTIVE, 1.0, color=mpl.rcParams["text.color"], alpha=0.08, linewidth=0)
+    axes.annotate("idle", (ACTIVE**0.5, 0.98), xycoords=("data", "axes fraction"), ha="center", va="top")
+    marks = [mark for mark in (0.001, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1) if mark >= axes.get_xlim()[0]]
+    axes.set_xticks(marks, [f"{mark:g}" for mark in marks])
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="keep-ratio that the reset found", ylabel="resets")
+    _legend(figure, methods)
+    idle = (found["found"] >= ACTIVE).mean()
+    figure.set_label(
+        f"Keep-ratios at which {len(found)} resets came: {idle:.0%} at {ACTIVE:g} or more, where the constraint "
+        f"removes almost nothing; the median is {found['found'].median():.2g}."
+    )
+    return figure
+
+
+@styled
+def reset_response(decisions: pd.DataFrame, before: int = 10, after: int = 20) -> Figure:
+    """The average that the rule follows around its resets, idle ones apart; bands hold the middle half.
+
+    Args:
+        decisions: rows of `load_decisions` of rules with feedback.
+        before, after: decisions shown on either side of a reset.
+
+    Raises:
+        ValueError: no run was reset.
+    """
+    rows = []
+    for name, run in decisions.groupby("run"):
+        averages = run.sort_values("step").assign(found=lambda own: own["keep_ratio"].shift(fill_value=1.0))
+        for place in np.flatnonzero(resets_of(averages)).tolist():
+            kind = "idle" if averages["found"].iloc[place] >= ACTIVE else "others"
+            around = averages["average"].iloc[max(0, place - before) : place + after + 1]
+            rows += [
+                {"reset": f"{name} {place}", "kind": kind, "decision": number, "accuracy": accuracy}
+                for number, accuracy in enumerate(around, start=-min(place, before))
+            ]
+    if not rows:
+        raise ValueError("no run was reset: there is nothing to draw")
+    frame = pd.DataFrame(rows)
+    looks = {"others": METHODS["accuracy_gated"], "idle": METHODS["dense"]}
+    kinds = [kind for kind in looks if (frame["kind"] == kind).any()]
+    figure = Figure(figsize=(WIDTH, 3.4))
+    axes = figure.subplots()
+    sns.lineplot(
+        frame, x="decision", y="accuracy", hue="kind", hue_order=kinds, style="kind", style_order=kinds,
+        palette={kind: looks[kind].colour for kind in kinds}, errorbar=("pi", 50), legend=False, ax=axes,
+    )  # fmt: skip
+    axes.axvline(0, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":")
+    axes.set(xlabel="decisions after the reset", ylabel="training accuracy (average)")
+    accuracy_axis(axes)
+    counts = frame.groupby("kind")["reset"].nunique()
+    styles: list[Any] = ["-", "--"]
+    lines = [
+        Line2D([], [], color=looks[kind].colour, linestyle=style, label=f"{kind} ({counts[kind]})")
+        for kind, style in zip(kinds, styles, strict=False)
+    ]
+    figure.legend(handles=lines, loc="outside upper center", ncols=2)
+    means = frame.groupby(["kind", "decision"])["accuracy"].mean()
+    told = [f"{kind} {means[kind, 0]:.2f} at the reset and {means[kind].iloc[-1]:.2f} at the end" for kind in kinds]
+    figure.set_label("Training accuracy around resets, means: " + "; ".join(told) + ".")
+    return figure
+
+
+@styled
+def best_by_looks(table: pd.DataFrame) -> Figure:
+    """How far the best accuracy lies above the clean one, by the number of looks: dots are runs, lines are means.
+
+    Args:
+        table: of `placebo.best_by_looks`.
+    """
+    figure = Figure(figsize=(WIDTH, 3.2))
+    axes = figure.subplots()
+    points = table.assign(points=100 * table["above_clean"])
+    methods, palette = _palette(points)
+    sns.lineplot(
+        points, x="looks", y="points", hue="method", hue_order=methods, style="method", style_order=methods,
+        palette=palette, markers=[METHODS[name].marker for name in methods], dashes=False, errorbar=None,
+        legend=False, ax=axes,
+    )  # fmt: skip
+    for name in methods:
+        own = points[points["method"] == name]
+        axes.plot(own["looks"], own["points"], ".", color=palette[name], markersize=4, alpha=0.5)
+    axes.axhline(0, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":")
+    axes.set_xscale("log", base=2)
+    counts = sorted(points["looks"].unique())
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.set(xlabel="looks at the test images, evenly spaced", ylabel="best above clean (points)")
+    _legend(figure, methods)
+    means = points.groupby(["method", "looks"], sort=False)["points"].mean()
+    few, many = counts[0], counts[-1]
+    told = [
+        f"{name} {means[name, few]:+.2f} points with {few} and {means[name, many]:+.2f} with {many}" for name in methods
+    ]
+    figure.set_label("Best test accuracy above the clean one by the number of looks, means: " + "; ".join(told) + ".")
+    return figure
+
+
+@styled
+def your_runs(own: pd.DataFrame, recorded: pd.DataFrame) -> Figure:
+    """Test accuracy at keep-ratio 1 of your runs among the recorded ones of the same preset: a panel a method.
+
+    Args:
+        own: rows of `load_epochs` of your runs, of one preset.
+        recorded: rows of `load_epochs`.
+
+    Raises:
+        ValueError: there is no run of yours.
+    """
+    methods, palette = _palette(own)
+    if not methods:
+        raise ValueError("there is no run of yours: there is nothing to draw")
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.0 * len(methods)))
+    told = []
+    for axes, method in zip(figure.subplots(len(methods), 1, sharex=True, squeeze=False)[:, 0], methods, strict=True):
+        others = recorded[recorded["preset"].isin(own["preset"]) & (recorded["method"] == method)]
+        for _, run in others.groupby("run"):
+            axes.plot(run["epoch"], run["test_accuracy"], color=mpl.rcParams["text.color"], linewidth=0.8, alpha=0.45)
+        mine = own[own["method"] == method]
+        for _, run in mine.groupby("run"):
+            axes.plot(run["epoch"], run["test_accuracy"], color=palette[method], linewidth=2.2)
+        axes.set_title(f"{method} (grey: {others['run'].nunique()} recorded)", loc="left")
+        axes.set_ylabel("test accuracy")
+        accuracy_axis(axes)
+        lasts = [frame.groupby("run")["test_accuracy"].last().mean() for frame in (mine, others)]
+        told.append(f"{method} {lasts[0]:.2f}" + (f", recorded {lasts[1]:.2f}" if len(others) else ""))
+    axes.set_xlabel("epoch")
+    figure.set_label("Your runs among the recorded ones, mean test accuracy at the end: " + "; ".join(told) + ".")
+    return figure
+
+
+@styled
+def conditions(measures: pd.DataFrame, kinds: Sequence[str]) -> Figure:
+    """Test accuracy under one disturbance or compression after the other, a panel each; bands are one deviation.
+
+    Args:
+        measures: rows of `load_measures`.
+        kinds: keys of `KINDS`.
+
+    Raises:
+        ValueError: none of these was measured.
+    """
+    shown = [kind for kind in kinds if (measures["kind"] == kind).any()]
+    if not shown:
+        raise ValueError("none of these conditions was measured: there is nothing to draw")
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.2 * len(shown)))
+    methods, palette = _palette(measures)
+    told = []
+    for axes, kind in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
+        own = measures[measures["kind"] == kind]
+        _condition(axes, own, methods, palette)
+        title, strength = KINDS[kind]
+        axes.set_title(title, loc="left")
+        axes.set_xlabel(strength)
+        if kind == "contrast":
+            axes.invert_xaxis()  # the stronger disturbance is on the right of each panel
+        worst = own["strength"].min() if kind == "contrast" else own["strength"].max()
+        means = own[own["strength"] == worst].groupby("method")["accuracy"].mean()
+        told.append(f"{title}, {worst:g}: " + ", ".join(f"{name} {means[name]:.2f}" for name in methods))
+    _legend(figure, methods)
+    figure.set_label("Test accuracy of the final networks, means at the strongest: " + "; ".join(told) + ".")
+    return figure
+
+
+def _condition(axes: Axes, own: pd.DataFrame, methods: list[str], palette: dict[str, str]) -> None:
+    sns.lineplot(
+        own, x="strength", y="accuracy", hue="method", hue_order=methods, style="method", style_order=methods,
+        palette=palette, markers=[METHODS[name].marker for name in methods],
+        dashes=[_dashes(METHODS[name].line) for name in methods], errorbar="sd", legend=False, ax=axes,
+    )  # fmt: skip
+    axes.set_ylabel("test accuracy")
+    accuracy_axis(axes, "left")
+
+
+def _dashes(line: str) -> Any:
+    return {"-": "", "--": (4, 1.5), ":": (1, 1), "-.": (3, 1, 1, 1)}[line]
+
+
+def _palette(frame: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
+    """The methods of a frame in the book's order, and their colours."""
+    methods = [name for name in METHODS if (frame["method"] == name).any()]
+    return methods, {name: METHODS[name].colour for name in methods}
+
+
+def _legend(figure: Figure, methods: list[str]) -> None:
+    looks = [(name, METHODS[name]) for name in methods]
+    handles = [
+        Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, label=name) for name, look in looks
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=min(3, len(handles)))
