@@ -19,13 +19,11 @@ logger = logging.getLogger(__name__)
 
 def listed(*runs: str) -> dict[str, str]:
     """Links to runs in the lists of runs: "quick/dense-seed0" by what it is called there."""
-    page = {True: "book/set_runs", False: "book/executed-runs"}
-    return {run.rpartition("/")[2]: f"{page[run.startswith('set/')]}.html#{run}" for run in runs}
+    return {run.rpartition("/")[2]: f"book/executed-runs.html#{run}" for run in runs}
 
 
 ALL_RUNS = {"runs": "book/executed-runs.html#every-run"}
 FINDINGS = ("index", "dense", "feedback", "budgets", "robustness", "choices", "paper_scale")
-YALE = [f"set/Yale/{method}-seed0" for method in ("dense", "static", "set", "set_pruned")]
 # What figures are drawn from, by page and name; under "" those that are not named here. All others are drawn from what
 # their page computes.
 DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
@@ -33,10 +31,6 @@ DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
     **{f"book/{name}": {"": ALL_RUNS} for name in FINDINGS},
     "notebooks/set_results": {
         "": {"runs": "book/set_runs.html#runs-set"},
-        "training": listed(*YALE),
-        "neurons": listed(*YALE[1:]),
-        "degrees": listed(YALE[3]),
-        "features": listed(YALE[2]),
         "scaling": {"measured": "notebooks/set_results.html#set-benchmark"},
     },
 }

@@ -1,16 +1,11 @@
-"""The ledgers: choices from YAML, values from the configurations.
+"""The ledger of the method: choices from YAML, values from the configurations."""
 
-`ledger_table` is the book's ledger of the method; what follows it serves the companion's ledger, too.
-"""
-
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from sparsecycle.analysis.selection import varied
 from sparsecycle.config import RunConfig
 
 GROUPS = ("confirmed", "corrected", "open", "departs")
@@ -75,37 +70,3 @@ def _plain(value: Any) -> str:
 def one_line(value: str) -> str:
     """Folded YAML text without its line breaks."""
     return " ".join(str(value).split())
-
-
-def item_markdown(row: dict[str, Any], values: Iterable[str], ablation: Iterable[str]) -> str:
-    """A row of a ledger as an item with what is known, why ours, and what else is possible.
-
-    Args:
-        values: what each of its fields is.
-        ablation: what varying it changed, the first line with the word for it.
-    """
-    first, *others = ablation
-    lines = [f"- **{row['choice']}**"]
-    lines += [f"  - {value}" for value in values]
-    lines.append(f"  - *Known:* {one_line(row['known'])}")
-    lines.append(f"  - *Why ours:* {one_line(row['why'])}")
-    lines.append(f"  - *Also possible:* {'; '.join(row['alternatives'])}")
-    return "\n".join([*lines, f"  - {first}", *(f"    - {line}" for line in others)])
-
-
-def effects_of(row: dict[str, Any], ablations: pd.DataFrame) -> pd.DataFrame:
-    """The rows of an ablation table that speak for a choice: those whose "variant" varies its fields alone."""
-    if ablations.empty:
-        return ablations
-    shown_by = row.get("shown_by", [])
-    mine = [
-        variant in shown_by or (bool(varied(variant)) and varied(variant).keys() <= set(row["fields"]))
-        for variant in ablations["variant"]
-    ]
-    return ablations[mine]
-
-
-def not_ablated(row: dict[str, Any]) -> str:
-    """Why a choice has no ablation."""
-    reason = "not run yet" if row["fields"] else "no field of the configuration, so it was not varied"
-    return f"*Ablation:* {one_line(row.get('not_varied', reason))}"

@@ -204,7 +204,7 @@ def test_a_mistake_gets_one_sentence(fields: dict[str, Any], message: str) -> No
 def test_a_seed_may_be_the_text_of_a_number() -> None:
     """papermill's `-r seed 3` gives one."""
     assert configure("smoke", "dense", "3", {}) == configure("smoke", "dense", 3, {})
-    assert configure_set("digits", "set", "3", {}) == configure_set("digits", "set", 3, {})
+    assert configure_set("digits", "set", "tuned", "3", {}) == configure_set("digits", "set", "tuned", 3, {})
     for seed in ("three", "3.5", "true", ""):
         with pytest.raises(InputError, match="seed is"):
             configure("smoke", "dense", seed, {})

@@ -1,40 +1,30 @@
 """The plain baseline of the benchmark makes the same steps; how fast either is, is not tested."""
 
 import numpy as np
-import torch
 
-from sparsecycle.set_mlp import sparse_mlp
-from sparsecycle_book.benchmarks.set_mlp import (
-    DECAY,
-    MOMENTUM,
-    RATE,
-    measure_shape,
-    measure_size_apart,
-    sgd,
-    train_step,
-)
+from sparsecycle.set_mlp import sparse_network
+from sparsecycle_book.benchmarks.set_mlp import SGD, measure_shape, measure_size_apart
 from sparsecycle_book.benchmarks.set_scipy import ScipyMLP
 
 
 def test_the_baseline_trains_the_same_network() -> None:
     rng = np.random.default_rng(0)
-    network = sparse_mlp((12, 30, 20, 4), 2.0, rng)
-    plain = ScipyMLP(network, RATE, MOMENTUM, DECAY)
-    optimizer = sgd(network)
+    network = sparse_network((12, 30, 20, 4), 2.0, rng)
+    plain = ScipyMLP(network, *SGD.tolist())
     x, labels = rng.normal(size=(40, 12)).astype(np.float32), rng.integers(4, size=40)
     for start in range(0, 40, 2):
         batch = slice(start, start + 2)
-        train_step(network, optimizer, torch.from_numpy(x[batch]), torch.from_numpy(labels[batch]))
+        network.train(x[batch], labels[batch], SGD, rng)
         plain.step(x[batch], labels[batch])
     for layer, matrix, bias in zip(network.sparse_layers(), plain.weights, plain.biases, strict=True):
-        np.testing.assert_allclose(matrix.toarray().T, layer.dense_weight(), atol=1e-5)
-        np.testing.assert_allclose(bias, layer.bias.detach(), atol=1e-5)
+        np.testing.assert_allclose(matrix.toarray().T, layer.matrix(), atol=1e-5)
+        np.testing.assert_allclose(bias, layer.bias, atol=1e-5)
 
 
 def test_the_baseline_evolves_by_the_same_rule() -> None:
     rng = np.random.default_rng(0)
-    network = sparse_mlp((12, 30, 4), 2.0, rng)
-    plain = ScipyMLP(network, RATE, MOMENTUM, DECAY)
+    network = sparse_network((12, 30, 4), 2.0, rng)
+    plain = ScipyMLP(network, *SGD.tolist())
     before = [matrix.toarray() for matrix in plain.weights]
     counts = [matrix.nnz for matrix in plain.weights]
     plain.velocities = [np.ones_like(velocity) for velocity in plain.velocities]

@@ -1,190 +1,175 @@
-"""Sentences on the companion study say what its rows say."""
+"""Sentences, tables and figures on the companion study say what its rows say."""
 
+import re
 import shlex
+from typing import Any
 
+import numpy as np
 import pandas as pd
+import pytest
 
-from conftest import ROOT
+from set_mlp.frames import fallen, made_up, none
 from sparsecycle.config import parse_setting
-from sparsecycle.set_mlp.ablations import set_ablation_table
-from sparsecycle.set_mlp.claims import CLAIMS, LINEAR, set_verdict_table
-from sparsecycle.set_mlp.config import METHODS, configure_set
+from sparsecycle.set_mlp import SparseLayer
+from sparsecycle.set_mlp.claims import set_verdict_table, study_runs
+from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
 from sparsecycle.set_mlp.datasets import study_datasets
-from sparsecycle.set_mlp.search import load_search
-from sparsecycle.set_mlp.study import SetStudies
+from sparsecycle.set_mlp.records import SetRecord
+from sparsecycle.set_mlp.training import train_set
 from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement
-from sparsecycle_book.set_mlp.report import (
-    SLOWER,
-    SPLITS,
-    ablations_sentence,
-    as_they_stand,
-    divergence_sentence,
-    exponent_rule,
-    exponent_sentence,
-    readable_set_ablations,
-    readable_set_verdicts,
-    set_answer,
-    set_run_command,
-    set_run_list,
-    slower_sentence,
-    speed_sentences,
-    study_sentence,
-)
+from sparsecycle_book.display import alternative_text, inline_svg
+from sparsecycle_book.set_mlp import report, run_figures, study_figures
 
 
-def runs(seeds: int = SPLITS, **gains: float) -> pd.DataFrame:
-    """All methods on all datasets; a method's accuracy is 0.8 plus its gain, alternating by a hundredth."""
-    return pd.DataFrame(
-        {
-            "dataset": name,
-            "method": method,
-            "seed": seed,
-            "variant": "",
-            "status": "complete",
-            "test_accuracy": 0.8 + gains.get(method, 0.0) + (0.01 if place % 2 and method != "dense" else 0.0),
-            "gap": 0.2 - gains.get(method, 0.0),
-            "neurons_left": 0.5 if method == "set_pruned" else 1.0,
-        }
-        for place, name in enumerate(study_datasets())
-        for method in METHODS
-        for seed in range(seeds)
-    )
+def study() -> pd.DataFrame:
+    """SET is two points better in both arms and diverges on colon; pruning costs half a point."""
+    found = []
+    for arm in ("authors", "tuned"):
+        found += [fallen(made_up("set", arm, gain=0.02), "colon"), made_up("set_pruned", arm, gain=0.015)]
+        found.append(made_up("dense", arm))
+    found.append(made_up("set_pruned", gain=-0.03, variant="prune_score=random"))
+    return pd.concat(found)
 
 
-def benchmark() -> BenchmarkRecord:
+def benchmark(**sides: float) -> BenchmarkRecord:
     def one(suite: str, case: str, side: str, value: float, unit: str = "ms") -> Measurement:
-        return Measurement.model_validate(
-            {"suite": suite, "case": case, "side": side}
-            | ({"milliseconds": [value]} if unit == "ms" else {"value": value, "unit": unit})
-        )
+        amount: dict[str, Any] = {"milliseconds": [value]} if unit == "ms" else {"value": value, "unit": unit}
+        return Measurement.model_validate({"suite": suite, "case": case, "side": side} | amount)
 
     measurements = []
-    for neurons in (10_000, 100_000, 1_000_000):
+    for neurons, counted in ((10_000, 396_639.0), (1_000_000, 37_686_639.0)):
         case = f"{neurons} neurons"
         measurements += [
-            one("set scaling", case, "parameters", 100.0 * neurons, "parameters"),
+            one("set scaling", case, "parameters", sides.get("parameters", counted), "parameters"),
             one("set scaling", case, "peak memory", 2048.0, "MiB"),
             one("set scaling", case, "step", 1500.0),
+            one("set scaling", case, "evolution", 2500.0),
         ]
     for suite, plain in (("set epoch", 6000.0), ("set evolution", 9000.0)):
         measurements += [one(suite, "3-4-2", "kernels", 500.0), one(suite, "3-4-2", "scipy", plain)]
     return BenchmarkRecord(started="", ended="", environment={}, left_out=[], measurements=measurements)
 
 
-def test_the_number_of_planned_runs_is_that_of_the_study() -> None:
-    declared = SetStudies.read(ROOT / "workflow" / "set.yaml").configurations("study")
-    assert len(declared) == len(study_datasets()) * len(METHODS) * SPLITS
+def test_nothing_recorded_is_said_in_one_sentence_and_d3_needs_no_run() -> None:
+    nothing = none()
+    assert report.set_answer(nothing, None) == report.NOTHING == report.study_sentence(nothing)
+    told = report.set_answer(nothing, benchmark())
+    assert "- **D3**, parameters are linear in neurons: true by construction. With 1,000,000 hidden neurons" in told
+    assert report.sensitivity_table(nothing).empty and report.set_ablation_table(nothing).empty
+    assert "No choice" in report.choice_sentence(nothing)
 
 
-def test_missing_and_diverged_runs_are_told() -> None:
-    frame = runs(seeds=2)
-    frame.loc[0, "status"] = "diverged"
-    text = study_sentence(frame)
-    assert text.startswith("120 recorded runs on 15 datasets. Diverged: `dense` 1.")
-    assert "180 of its 300 runs are not recorded yet" in text
-    assert "under way" not in study_sentence(runs())
-    assert "No run" in study_sentence(frame.iloc[:0])
-
-
-def test_runs_with_overrides_or_on_other_datasets_do_not_speak_for_the_claims() -> None:
-    frame = pd.concat([runs(), runs().assign(variant="zeta=0.1"), runs().assign(dataset="digits")])
-    assert len(as_they_stand(frame)) == len(runs())
-
-
-def test_the_answer_names_each_claim_with_its_interval() -> None:
-    text = set_answer(runs(set=0.05, set_pruned=0.02), benchmark())
-    assert (
-        "**D1**, SET generalizes better than fully connected: `set` against `dense`, test accuracy: +5.5 points" in text
+def test_findings_come_with_their_numbers_and_divergence_is_told() -> None:
+    told = report.set_answer(study(), benchmark())
+    assert re.match(
+        r"210 runs on 15 datasets are recorded. The study is under way: \d+ of its \d+ runs are missing.", told
     )
-    assert "train-test gap: +5.0 points (95 % interval +5.0 to +5.0, 15 datasets) (a smaller gap is positive)" in text
-    assert "`set_pruned` with 50% of the hidden neurons left against `set`, test accuracy: -3.0 points" in text
-    assert text.count("*replicated*") == 3
-    assert "*reversed*" in text
+    [line] = [one for one in told.splitlines() if one.startswith("- **D2**, tuned")]
+    assert "*undecided: rests on divergence*. SET with pruning against SET, last test accuracy: " in line
+    assert "`set` in arm `authors` in 2 of 30 runs, on 1 of 15 datasets" in told
+    assert told.count("- **D1**") == 5, "the tenth of the rate is not recorded"
 
 
-def test_what_diverged_runs_do_to_a_claim_is_told_beside_it() -> None:
-    frame = runs(set=0.05, set_pruned=0.05)
-    frame.loc[(frame["dataset"] == study_datasets()[0]) & frame["method"].isin(["set", "set_pruned"]), "status"] = (
-        "diverged"
+def test_tables_for_people() -> None:
+    runs = study()
+    table = report.readable_set_verdicts(set_verdict_table(runs))
+    assert list(table.loc["D1", "arm"])[-1] == "tuned" and "not measured" in set(table["verdict"])
+    sensitivity = report.sensitivity_table(runs)
+    first = sensitivity.loc["D1"].iloc[0]
+    amounts = [float(first[name].split()[0]) for name in ("most frequent class", "zero", "left out")]
+    assert amounts[1] < amounts[0] < amounts[2] and first["left out"].endswith("(14)")
+    assert set(sensitivity["measure"]) == {"last test accuracy", "maximum test accuracy"}
+    ablations = report.set_ablation_table(runs)
+    assert ablations[["method", "variant", "datasets"]].values.tolist() == [["set_pruned", "prune_score=random", 15]]
+    assert ablations["mean"].item() == pytest.approx(-0.045, abs=0.002)
+    assert report.readable_set_ablations(ablations)["neurons left"].item() == "50%"
+    means = report.readable_means(
+        report_means := pd.DataFrame({"dense": [0.5, 0.7], "splits": [2, 3]}, index=["a", "b"])
     )
-    told = [divergence_sentence(frame, claim) for claim in CLAIMS]
-    lost = f"`set` on {study_datasets()[0]}. Over the other 14 datasets the difference is +5.5 points"
-    assert lost in told[0] and told[1] == "", "the gap leaves such runs out anyway"
-    assert f"`set_pruned` and `set` on {study_datasets()[0]}." in told[2] and "+0.0 points" in told[2]
-    assert set_answer(frame, None).count("count as zero") == 2
-    assert "count as zero" not in set_answer(runs(), None)
+    assert means.loc["mean", "dense"] == 60 and means.loc["mean", "splits"] == "" and len(report_means) == 2
 
 
-def test_the_arm_with_the_smaller_rate_is_compared_with_dense_as_it_stands() -> None:
-    slower = runs(seeds=2, set=0.03).query("method == 'set'").assign(variant=SLOWER)
-    assert [slower_sentence(runs(), claim) for claim in CLAIMS] == ["", "", ""]
-    told = [slower_sentence(pd.concat([runs(), slower]), claim) for claim in CLAIMS]
-    assert f"With `{SLOWER}`" in told[0] and "it is +3.5 points" in told[0] and "0 of 30 runs with it" in told[0]
-    assert told[0] in set_answer(pd.concat([runs(), slower]), None) and told[1] == "", "the claim, not the gap"
+def test_choices_at_the_ends_of_the_grid_are_counted() -> None:
+    low = made_up("set", "tuned", learning_rate=0.0001)
+    told = report.choice_sentence(pd.concat([low, made_up("dense", "tuned", learning_rate=0.0016)]))
+    assert "`set` 0.0001 (30 at the lower and 0 at the upper end)" in told
+    assert "`dense` 0.0016 (0 at the lower and 0 at the upper end)" in told and told.startswith("Of 60 choices")
 
 
-def test_pruning_at_the_smaller_rate_is_compared_with_set_at_that_rate() -> None:
-    slower = runs(set=0.03, set_pruned=0.02).query("method in ['set', 'set_pruned']").assign(variant=SLOWER)
-    told = slower_sentence(pd.concat([runs(set=0.09), slower]), CLAIMS[2])
-    assert "it is -1.0 points (-1.0 to -1.0, 15 datasets; 0 of 150 runs with it diverged)" in told
+def test_each_run_has_the_command_that_repeats_it() -> None:
+    command = report.set_run_command("my data.mat", "tuned", "set_pruned", 3, "hidden=[30,20], prune_score=random")
+    words = shlex.split(command)[3:]
+    given = dict(zip(words[::2], words[1::2], strict=True))
+    settings = [words[place + 1] for place, word in enumerate(words) if word == "--set"]
+    overrides = dict(parse_setting(text) for text in settings)
+    config = configure_set(given["--dataset"], given["--method"], given["--arm"], int(given["--seed"]), overrides)
+    assert config.overrides() == {"hidden": [30, 20], "prune_score": "random"} and config.dataset == "my data.mat"
 
 
-def test_changes_are_shown_over_all_datasets_and_over_those_where_no_run_diverged() -> None:
-    frame = runs(seeds=1).query("method == 'set'").assign(parameters=100)
-    varied = frame.assign(variant="zeta=0.1", test_accuracy=frame["test_accuracy"] - 0.0004)
-    frame.loc[frame["dataset"] == study_datasets()[0], "status"] = "diverged"
-    table = set_ablation_table(pd.concat([frame, varied]))
-    [row] = readable_set_ablations(table).to_dict("records")
-    assert (row["elsewhere"], row["on"]) == ("+0.0 (+0.0 to +0.0)", 14)
-    assert row["change"].startswith("+5.3 (") and row["diverged"] == "0 / 1"
-    told = ablations_sentence(table)
-    assert told.startswith("1 variants. ") and "above zero for none, below for 1 (`set` with `zeta=0.1`)." in told
-    assert "less often than as the method stands with 1 of them, more often with 0." in told
+def test_the_retired_study_is_told_from_its_record() -> None:
+    told = report.retired_sentences()
+    for number in ("16 of 75 runs diverged", "-19.0 (-39.2 to -2.9)", "-0.3 (-0.9 to +0.2)", "0 of 30", "1,850 runs"):
+        assert number in told
 
 
-def test_the_smaller_rate_is_that_of_the_search_below_the_one_that_it_chose() -> None:
-    rates = sorted(set(load_search(ROOT / "data/search/set")["learning_rate"]))
-    chosen = {configure_set("digits", method, 0, {}).learning_rate for method in ("set", "set_pruned")}
-    assert chosen == {rates[rates.index(float(SLOWER.split("=")[1])) + 1]}
-
-
-def test_the_rule_for_the_exponent_is_told_with_the_bounds_of_the_code() -> None:
-    assert f"within {LINEAR[0]:g} and {LINEAR[1]:g}, else *not replicated*" in exponent_rule()
-
-
-def test_the_exponent_and_the_largest_network_are_told() -> None:
-    text = exponent_sentence(benchmark())
-    assert text.startswith("the exponent is 1.000 (1.000 to 1.000, 3 networks): *replicated*.")
-    assert "1,000,000 hidden neurons a network has 100,000,000 parameters and trains in 2.0 GiB, 1.5 s a step" in text
-
-
-def test_speed_is_told_as_ratios() -> None:
-    assert speed_sentences(benchmark()) == [
-        "`3-4-2`: an epoch 15 times as fast (1.00 s), training 12 times as fast (0.50 s), "
-        "evolution 18 times as fast (0.50 s)."
+def test_d3_is_the_formula_checked_against_what_was_measured() -> None:
+    table = report.scaling_table(benchmark())
+    assert table["parameters"].tolist() == [396_639, 37_686_639] and table.at[10_000, "memory (GiB)"] == 2
+    assert report.readable_scaling(benchmark()).at["1,000,000", "fully connected"] == "222,559,444,117"
+    with pytest.raises(ValueError, match="the formula does not give the parameters"):
+        report.scaling_table(benchmark(parameters=5.0))
+    assert report.speed_sentences(benchmark()) == [
+        "`3-4-2`: an epoch of training 12 times as fast (0.50 s), a step of evolution 18 times as fast (0.50 s)."
     ]
 
 
-def test_the_readable_table_keeps_every_claim() -> None:
-    table = readable_set_verdicts(set_verdict_table(runs(set=0.05)))
-    assert list(table.index) == ["D1", "D1", "D2"]
-    assert table.iloc[0]["ours"] == "+5.5"
-    assert table.iloc[2]["neurons left"] == "50%"
+def check(figure: Any) -> str:
+    """It can be put on a page, and its text is there."""
+    assert "<svg" in inline_svg(figure)
+    return alternative_text(figure)
 
 
-def test_without_runs_nothing_is_claimed() -> None:
-    table = readable_set_verdicts(set_verdict_table(runs().iloc[:0]))
-    assert (table["verdict"] == "not measured").all()
-    assert (table["ours"] == "").all() and (table["p (Wilcoxon)"] == "").all()
+@pytest.fixture(scope="module")
+def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SetRecord]:
+    output = tmp_path_factory.mktemp("runs")
+    small: dict[str, Any] = {"dataset": "digits", "hidden": (30, 20), "epochs": 4, "batch_size": 64}
+    return {
+        method: train_set(SetConfig(method=method, **small), output_dir=output, progress=False) for method in METHODS
+    }
 
 
-def test_a_run_is_listed_with_the_command_that_makes_it() -> None:
-    made = {"train_accuracy": 1.0, "wall_seconds": 12.34, "git_revision": "0123456789abcdef"}
-    two = runs(seeds=1).assign(**made).head(2).assign(variant=["", "hidden=[30,30,30]"], run=["set/a", "set/b"])
-    listed = set_run_list(two)
-    assert listed.index.tolist() == ["set/a", "set/b"]
-    assert listed["seconds"].tolist() == ["12", "12"]
-    words = shlex.split(listed["command"].iloc[1])
-    settings = dict(parse_setting(text) for text in words[words.index("--set") + 1 :])
-    assert configure_set(study_datasets()[0], METHODS[1], 0, settings).hidden == (30, 30, 30)
-    assert set_run_command("Yale", "set", 3) == ".venv/bin/sparsecycle set run --dataset Yale --method set --seed 3"
+def test_curves_say_where_each_method_ends(records: dict[str, SetRecord]) -> None:
+    text = check(run_figures.run_curves(list(records.values())))
+    for method, record in records.items():
+        end = f"{record.metrics['last_accuracy']:.2f} with {sum(record.connections)} connections"
+        assert f"{method} test accuracy {end}" in text
+    assert "and 25 hidden neurons" in text
+
+
+def test_connections_of_features_and_rewiring() -> None:
+    layer = SparseLayer(4, 2, np.array([0, 1, 3, 4]), np.array([1.0, 2.0, -1.0, 0.5]))
+    assert "Connections of 4 input features after training: from 0 to 2, mean 1." in check(
+        run_figures.feature_connections(layer, (2, 2))
+    )
+    after = SparseLayer(4, 2, np.array([0, 1, 3, 6]), np.array([1.0, 2.0, -1.0, 0.5]))
+    assert "before with 4 connections and after with 4: 1 went, 1 are new" in check(run_figures.rewiring(layer, after))
+
+
+def test_figures_of_the_study() -> None:
+    runs = study()
+    table = set_verdict_table(runs)
+    shown = table[(table["measure"] == "last_accuracy") & (table["datasets"] > 0)]
+    figure = study_figures.gains_by_dataset(shown)
+    assert len(figure.axes) == len(shown) == 4
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == sorted(
+        study_datasets(), key=str.lower, reverse=True
+    )
+    assert "tuned, set_pruned - set: " in check(figure)
+    with pytest.raises(ValueError, match="there is nothing to draw"):
+        study_figures.gains_by_dataset(set_verdict_table(none()))
+    own = study_runs(runs)
+    text = check(
+        study_figures.accuracy_against_parameters(own[(own["arm"] == "tuned") & (own["status"] == "complete")])
+    )
+    assert re.search(r"dense 0.80 with 1,000 parameters; set 0.82", text)
+    assert "at 1,000,000: parameters 3.77e+07, step 1.5 s, evolution 2.5 s" in check(study_figures.scaling(benchmark()))

@@ -1,17 +1,16 @@
-"""Studies of the companion and its command line: declared, made side by side, compared."""
+"""Studies of the companion and its command line: declared, made side by side, compared; files of the user's own."""
 
-from collections import Counter
-from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from scipy.io import savemat
 
 from conftest import ROOT
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
-from sparsecycle.set_mlp.datasets import search_datasets, study_datasets
-from sparsecycle.set_mlp.record import set_run_name
-from sparsecycle.set_mlp.records import FILE, load_set_runs, read_records, write_records
+from sparsecycle.set_mlp.datasets import study_datasets
+from sparsecycle.set_mlp.records import add_record, find_record, load_set_runs, set_run_name
 from sparsecycle.set_mlp.study import SetStudies, missing_runs
 from sparsecycle.set_mlp.training import train_set
 
@@ -20,13 +19,18 @@ tiny:
   about: three runs of a second
   runs:
     - datasets: [breast_cancer]
+      arms: [authors]
       methods: [dense, static, set]
       seeds: 0
       variants: [{hidden: [20, 20], epochs: 2, batch_size: 64}]
 broken:
   about: data that are not there
   runs:
-    - {datasets: [colon, breast_cancer], methods: [static], seeds: 0, variants: [{hidden: [9], epochs: 1}]}
+    - datasets: [colon, breast_cancer]
+      arms: [authors]
+      methods: [static]
+      seeds: 0
+      variants: [{hidden: [9], epochs: 1}]
 """
 
 
@@ -37,48 +41,44 @@ def grid(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_project_s_studies_can_be_made() -> None:
+def test_the_projects_studies_are_the_plan_of_record() -> None:
     studies = SetStudies.read(ROOT / "workflow" / "set.yaml")
-    study = studies.configurations("study")
-    assert len(study) == 15 * 4 * 5 and {config.dataset for config in study} == set(study_datasets())
-    assert not any(config.overrides() for config in study)
-    search = studies.configurations("search")
-    counts = Counter(config.method for config in search)
-    assert len(counts) == 4 and len(set(counts.values())) == 1, "every method gets the same effort"
-    assert {config.dataset for config in search} == set(search_datasets())
-    assert "study" in studies.describe()
+    authors = studies.configurations("authors")
+    for arm, method in (("authors", "set"), ("authors", "set_pruned"), ("authors_2018", "set")):
+        own = [config for config in authors if (config.arm, config.method) == (arm, method)]
+        assert {config.dataset for config in own} == set(study_datasets()) and len(own) == 15 * 5
+    assert not any(config.overrides() for config in authors)
+    dense = studies.configurations("authors_dense")
+    assert {config.dataset for config in dense} == set(study_datasets())
+    assert {tuple(config.overrides().items()) for config in dense} == {(), (("learning_rate", 0.001),)}
+    tuned = studies.configurations("tuned")
+    assert {config.method for config in tuned} == {"dense", "set", "set_pruned"}
+    assert all(config.is_tuned and not config.overrides() for config in tuned)
+    assert len(tuned) == 3 * len({(config.dataset, config.seed) for config in tuned}), "the same splits for each method"
+    assert "ablation" in studies.describe()
 
 
-def test_a_study_is_made_once_two_at_a_time_and_compared(
-    grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_study_is_made_once_two_at_a_time(grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = str(tmp_path / "runs")
     command = ["set", "study", "tiny", "--file", str(grid), "--output-dir", output, "--jobs", "2"]
     assert main(command) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[-1] == "tiny: 3 runs, 3 made" and len(lines) == 4
-    before = load_set_runs(output)
-    assert len(before) == 3 and set(before["variant"]) == {"batch_size=64, epochs=2, hidden=[20,20]"}
+    assert set(load_set_runs(output)["variant"]) == {"batch_size=64, epochs=2, hidden=[20,20]"}
     assert main(command) == 0
     assert capsys.readouterr().out.splitlines() == ["tiny: 3 runs, 3 there before, 0 made"]
-    assert main(["set", "compare", output]) == 2
-    assert "every run in these folders has overrides: make one without" in capsys.readouterr().err
+    assert main(["set", "compare", output]) == 0
+    assert "Claims (11 comparisons not measured)" in capsys.readouterr().out
 
 
 def test_a_record_of_another_configuration_is_told_and_left_alone(grid: Path, tmp_path: Path) -> None:
     config, *others = SetStudies.read(grid).configurations("tiny")
-    output = tmp_path / "runs"
-    record = train_set(config, output_dir=output, progress=False)
-    other = replace(record, config=record.config | {"momentum": 0.5})
-    write_records(output / record.name() / FILE, [other])
-    jobs, taken = missing_runs([config, *others], output)
+    record = train_set(config, output_dir=tmp_path, progress=False)
+    other = record.model_copy(update={"config": record.config | {"momentum": 0.5}})
+    add_record(tmp_path, other)
+    jobs, taken = missing_runs([config, *others], tmp_path)
     assert taken == [record.name()] and {job.name for job in jobs} == {set_run_name(one) for one in others}
-    assert read_records(output / record.name() / FILE) == [other]
-
-
-def test_records_count_whatever_source_made_them() -> None:
-    configurations = SetStudies.read(ROOT / "workflow" / "set.yaml").configurations("study")
-    assert missing_runs(configurations, ROOT / "data" / "runs") == ([], [])
+    assert find_record(tmp_path, record.name()) == other
 
 
 def test_what_cannot_be_made_is_left_out_and_told(
@@ -88,31 +88,35 @@ def test_what_cannot_be_made_is_left_out_and_told(
     command = ["set", "study", "broken", "--file", str(grid), "--output-dir", str(tmp_path / "runs")]
     assert main([*command, "--data-dir", str(tmp_path / "data")]) == 1
     printed = capsys.readouterr().out
-    assert "set/colon/static-seed0-epochs=1-hidden=[9] failed: dataset colon cannot be read" in printed
+    assert "set/colon/authors-static-seed0-epochs=1-hidden=[9] failed: dataset colon cannot be read" in printed
     assert printed.splitlines()[-1] == "broken: 2 runs, 1 made, 1 failed"
-    assert len(load_set_runs(tmp_path / "runs")) == 1
 
 
-def test_run_and_compare_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    run = ["set", "run", "--dataset", "breast_cancer", "--no-progress", "--output-dir", str(tmp_path)]
-    quick = ["--set", "epochs=4", "--set", "hidden=[12, 12]"]
-    assert main([*run, "--method", "set", *quick]) == 0
-    assert "breast_cancer set seed 0: test accuracy" in capsys.readouterr().out
-    assert main([*run, "--method", "set", *quick]) == 0
+def test_a_file_of_the_users_own_runs_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rng, labels = np.random.default_rng(0), np.arange(60) % 3
+    path, output = tmp_path / "my data.mat", tmp_path / "runs"
+    savemat(path, {"X": rng.normal(size=(60, 10)) + 3 * labels[:, None], "Y": labels[:, None] + 1})
+    run = ["set", "run", "--dataset", str(path), "--no-progress", "--output-dir", str(output)]
+    run += ["--set", "epochs=4", "--set", "hidden=[12, 12]"]
+    assert main([*run, "--method", "set"]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("my data.mat authors set seed 0: test accuracy") and "my data.mat/set.parquet" in told
+    assert main([*run, "--method", "set"]) == 0
     assert "already finished, read from" in capsys.readouterr().out
     assert main([*run, "--method", "fast"]) == 2
-    assert capsys.readouterr().err.startswith(
-        "sparsecycle: method is 'fast', but should be 'dense', 'static', 'set' or"
-    )
+    assert capsys.readouterr().err.startswith("sparsecycle: method is 'fast', but should be 'dense', 'static'")
+    assert main(["set", "compare", str(output)]) == 0 == main(["verify", str(output)])
 
 
 def test_wrong_studies_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"file of studies .*none.yaml cannot be read"):
         SetStudies.read(tmp_path / "none.yaml")
     path = tmp_path / "set.yaml"
-    path.write_text("one: {about: x, runs: [{datasets: all, seeds: 0}]}", encoding="utf-8")
+    path.write_text(
+        "one: {about: x, runs: [{datasets: all, arms: [tuned], methods: [set], seeds: 0}]}", encoding="utf-8"
+    )
     with pytest.raises(InputError, match=r"file of studies .*set.yaml: one.runs.0.datasets"):
         SetStudies.read(path)
-    path.write_text("one: {about: x, runs: [{datasets: study, seeds: 0}]}", encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace("all", "study"), encoding="utf-8")
     with pytest.raises(InputError, match="study is 'two', but must be one of one"):
         SetStudies.read(path).configurations("two")

@@ -176,9 +176,7 @@ def parser() -> argparse.ArgumentParser:
     compare.set_defaults(command=_compare)
 
     verify = commands.add_parser("verify", help="recompute recorded numbers from what the runs stored")
-    verify.add_argument(
-        "folders", nargs="*", help="folders of runs (default: data/runs and data/search of the checkout)"
-    )
+    verify.add_argument("folders", nargs="*", help="folders of runs (default: data/runs of the checkout)")
     _add_data_dir(verify)
     verify.set_defaults(command=_verify)
 
@@ -410,7 +408,7 @@ def _verify(options: argparse.Namespace) -> int:
     from sparsecycle.analysis.verification import verify_claims, verify_runs
     from sparsecycle.runs.folders import files_below, recorded
 
-    folders = options.folders or recorded("runs", "search")
+    folders = options.folders or recorded("runs")
     runs, faults = [], 0
     for run in verify_runs(*folders):
         runs.append(run)

@@ -1,4 +1,4 @@
-"""`sparsecycle set run / study / collect / compare / fetch`: the command line of the companion study, thin."""
+"""`sparsecycle set run / study / compare / fetch`: the command line of the companion study, thin."""
 
 import argparse
 import sys
@@ -37,12 +37,15 @@ def add_commands(commands: Any) -> None:
 
     run = actions.add_parser("run", help="train one network")
     run.add_argument(
-        "--dataset", required=True, help="digits, breast_cancer, or one of the collection (see `set fetch`)"
+        "--dataset",
+        required=True,
+        help="digits, breast_cancer, one of the collection (see `set fetch`), or a .mat file with X and Y",
     )
     run.add_argument("--method", required=True, help="dense, static, set or set_pruned")
+    run.add_argument("--arm", default="authors", help="authors (default), authors_2018 or tuned: whose settings")
     run.add_argument("--seed", type=whole, default=0, help="default: 0")
     run.add_argument(
-        "--set", action="append", default=[], dest="settings", metavar="FIELD=VALUE", help="override a constant"
+        "--set", action="append", default=[], dest="settings", metavar="FIELD=VALUE", help="override a setting"
     )
     run.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
     run.add_argument("--no-progress", action="store_true", help="no progress bar")
@@ -58,17 +61,12 @@ def add_commands(commands: Any) -> None:
     _add_data_dir(study)
     study.set_defaults(command=_needs_packages(_study))
 
-    collect = actions.add_parser("collect", help="move finished runs into one file a dataset, a tenth of the space")
-    collect.add_argument("folder", nargs="?", default="runs", help="folder of runs (default: runs)")
-    collect.add_argument("--into", help="folder of runs that gets them (default: the same)")
-    collect.set_defaults(command=_needs_packages(_collect))
-
-    compare = actions.add_parser("compare", help="mean accuracy by dataset and method, ranks, and the verdicts")
+    compare = actions.add_parser("compare", help="mean accuracy by dataset and method, and the verdicts")
     compare.add_argument("folders", nargs="*", help="folders of runs (default: data/runs of the checkout)")
     compare.set_defaults(command=_needs_packages(_compare))
 
     fetch = actions.add_parser("fetch", help="download datasets of the collection once, checked")
-    fetch.add_argument("names", nargs="*", help="default: the 15 of the study and those that constants are chosen on")
+    fetch.add_argument("names", nargs="*", help="default: the 15 of the study")
     _add_data_dir(fetch)
     fetch.set_defaults(command=_needs_packages(_fetch))
 
@@ -81,19 +79,21 @@ def _add_data_dir(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     from sparsecycle.config import parse_setting
+    from sparsecycle.data.tabular import load_dataset
     from sparsecycle.runs.folders import folder_of
     from sparsecycle.set_mlp.config import configure_set
-    from sparsecycle.set_mlp.record import set_run_name
-    from sparsecycle.set_mlp.records import find_record
+    from sparsecycle.set_mlp.records import FILE, find_record, set_run_name
     from sparsecycle.set_mlp.training import train_set
 
     overrides = dict(parse_setting(text) for text in options.settings)
-    config = configure_set(options.dataset, options.method, options.seed, overrides)
+    config = configure_set(options.dataset, options.method, options.arm, options.seed, overrides)
+    dataset = load_dataset(options.dataset, options.data_dir)
     output_dir = folder_of("output_dir", options.output_dir)
     finished = find_record(output_dir, set_run_name(config)) is not None
-    record = train_set(config, data_dir=options.data_dir, output_dir=output_dir, progress=not options.no_progress)
+    record = train_set(config, dataset=dataset, output_dir=output_dir, progress=not options.no_progress)
     print(record.summary())
-    print(f"{'already finished, read from' if finished else 'written:'} {output_dir / record.name()}")
+    place = (output_dir / record.name()).parent / FILE
+    print(f"{'already finished, read from' if finished else 'written to'} {place}")
     return 0
 
 
@@ -122,50 +122,33 @@ def _study(options: argparse.Namespace) -> int:
     return launched.status or int(bool(taken))
 
 
-def _collect(options: argparse.Namespace) -> int:
-    from sparsecycle.runs.folders import folder_of
-    from sparsecycle.set_mlp.records import collect
-
-    folder = folder_of("folder", options.folder)
-    moved = collect(folder, folder_of("into", options.into) if options.into else folder)
-    for path, count in moved.items():
-        print(f"{count} runs moved into {path}")
-    if not moved:
-        print(f"no finished run has a folder of its own below {folder}: nothing to collect")
-    return 0
-
-
 def _compare(options: argparse.Namespace) -> int:
-    from sparsecycle.set_mlp.claims import average_ranks, by_dataset, set_verdict_table
+    from sparsecycle.set_mlp.claims import mean_accuracies, set_verdict_table
     from sparsecycle.set_mlp.records import load_set_runs
 
-    found = load_set_runs(*options.folders)
-    runs = found[found["variant"] == ""]
-    if runs.empty and not found.empty:
-        raise InputError("every run in these folders has overrides: make one without, which is what is compared here")
+    runs = load_set_runs(*options.folders)
     if runs.empty:
         raise InputError("no finished run in these folders: make one with `sparsecycle set run`")
-    means = by_dataset(runs, "test_accuracy")
-    print("Mean test accuracy over the seeds that all methods have:")
-    print(means.to_string(float_format="{:.4f}".format))
-    try:
-        ranks = average_ranks(runs)
-    except InputError as error:
-        print(error, file=sys.stderr)
-    else:
-        best_first = sorted(ranks.average.items(), key=lambda item: item[1])
-        told = ", ".join(f"{method} {rank:.2f}" for method, rank in best_first)
-        print(f"\nAverage ranks: {told}; critical difference {ranks.critical_difference:.2f}")
-    columns = ["claim", "comparison", "measure", "mean", "low", "high", "datasets", "verdict"]
-    print()
-    print(set_verdict_table(runs)[columns].to_string(index=False, float_format="{:.4f}".format))
+    columns = ["dataset", "arm", "method", "seed", "variant", "status", "last_accuracy", "best_accuracy"]
+    print(runs[[*columns, "train_accuracy", "neurons_left"]].to_string(index=False, float_format="{:.4f}".format))
+    for arm in dict.fromkeys(runs["arm"]):
+        means = mean_accuracies(runs, arm, "last_accuracy")
+        if not means.empty:
+            print(f"\nMean test accuracy in arm {arm}, over the splits that all methods have:")
+            print(means.to_string(float_format="{:.4f}".format))
+    table = set_verdict_table(runs)
+    shown = table[table["verdict"] != "not measured"]
+    print(f"\nClaims ({len(table) - len(shown)} comparisons not measured):")
+    columns = ["claim", "arm", "treatment", "baseline", "measure", "mean", "low", "high", "datasets", "verdict"]
+    if not shown.empty:
+        print(shown[columns].to_string(index=False, float_format="{:.4f}".format))
     return 0
 
 
 def _fetch(options: argparse.Namespace) -> int:
-    from sparsecycle.set_mlp.datasets import EMBEDDED, fetch_datasets, search_datasets, study_datasets
+    from sparsecycle.data.tabular import fetch_datasets
+    from sparsecycle.set_mlp.datasets import study_datasets
 
-    names = options.names or [name for name in (*study_datasets(), *search_datasets()) if name not in EMBEDDED]
-    for path in fetch_datasets(names, options.data_dir):
+    for path in fetch_datasets(options.names or study_datasets(), options.data_dir):
         print(path)
     return 0

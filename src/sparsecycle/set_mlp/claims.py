@@ -1,192 +1,188 @@
-"""The claims on SET and neuron pruning, their statistics over datasets, and the rule for verdicts.
+"""The claims of the companion study, and what the runs say of them by the rules of the main study.
 
-All of this was fixed before any result. The unit is the dataset: the runs of a method on one dataset, one a seed, are
-averaged, and methods are compared over the datasets, as is usual for many small datasets (Demsar, "Statistical
-comparisons of classifiers over multiple data sets", Journal of Machine Learning Research 7, 2006). Runs of one seed
-share the split, and the sparse methods also the network that they start from.
+The unit is the dataset: on each, treatment and baseline are compared over the splits that both have, and these means
+are compared over the datasets, as is usual for many small datasets (Demsar, "Statistical comparisons of classifiers
+over multiple data sets", Journal of Machine Learning Research 7, 2006). Runs of one seed share the split.
+
+A run that diverged scores what guessing the most frequent class of its training part scores. `SCORINGS` has two other
+ways to count it. A verdict that runs without divergence alone would not give is none: it `RESTS` on divergence.
 """
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from scipy import stats
 
-from sparsecycle.analysis.statistics import Comparison, holm
+from sparsecycle.analysis.selection import why_left_out
+from sparsecycle.analysis.statistics import Comparison, compare_pairs, holm
+from sparsecycle.analysis.verdicts import (
+    FEWEST_PAIRS,
+    FIRM_PAIRS,
+    NOT_JUDGED,
+    NOT_MEASURED,
+    control_verdict,
+    property_verdict,
+)
 from sparsecycle.errors import InputError
-from sparsecycle.set_mlp.comparison import compare_pairs, sign_flip_test, verdict
+from sparsecycle.set_mlp.config import METHODS
+from sparsecycle.set_mlp.datasets import study_datasets
+from sparsecycle.set_mlp.evolution import connections_at_start
 
 COMPETITIVE = 0.01  # of test accuracy: pruning is competitive where it costs less than one point
-ABOUT_HALF = (0.4, 0.6)  # share of hidden neurons left
-LINEAR = (0.95, 1.05)  # exponent of parameters against neurons
+RESTS = "undecided: rests on divergence"
+SLOWER = "dense learning_rate=0.001"  # a tenth of the authors' rate, at which fully connected networks train
+Scoring = Literal["majority", "zero", "complete"]
+SCORINGS: tuple[Scoring, ...] = ("majority", "zero", "complete")
+ACCURACIES = ("last_accuracy", "best_accuracy")
 
 
 @dataclass(frozen=True)
 class SetClaim:
-    """A claim on a measure of two methods; `margin` is what the treatment may be worse by and still be competitive."""
+    """One claim and one measure of it, in one arm.
+
+    Treatment and baseline are methods, followed by what is overridden if anything is. The rule is `property_verdict`,
+    or `control_verdict` within `COMPETITIVE`. `both_fail` says whether a split counts on which both diverged.
+    """
 
     id: str
     text: str
+    arm: str
     treatment: str
     baseline: str
-    metric: str
+    measure: str
+    rule: Literal["property", "control"] = "property"
     larger_is_better: bool = True
-    margin: float | None = None
+    both_fail: bool = True
 
 
-CLAIMS = (
-    SetClaim("D1", "SET generalizes better than fully connected", "set", "dense", "test_accuracy"),
-    SetClaim("D1", "SET generalizes better than fully connected", "set", "dense", "gap", larger_is_better=False),
-    SetClaim("D2", "Pruning half the neurons is competitive", "set_pruned", "set", "test_accuracy", margin=COMPETITIVE),
-)
-"""D3 is a count, see `exponent`. The paper's figures by dataset are not public to us, so none is compared with."""
+def _claims(arm: str, accuracies: Sequence[str], baselines: Sequence[str]) -> list[SetClaim]:
+    better, half = "SET generalizes better than fully connected", "Pruning half of the neurons is competitive"
+    found = []
+    for baseline in baselines:
+        found += [SetClaim("D1", better, arm, "set", baseline, name) for name in accuracies]
+        found.append(SetClaim("D1", better, arm, "set", baseline, "gap", larger_is_better=False))
+    return found + [
+        SetClaim("D2", half, arm, "set_pruned", "set", name, "control", both_fail=False) for name in accuracies
+    ]
 
 
-def by_dataset(runs: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Mean over seeds of a metric: a row a dataset, a column a method; NaN where the methods lack a common seed.
+CLAIMS = (*_claims("authors", ACCURACIES, ("dense", SLOWER)), *_claims("tuned", ("last_accuracy",), ("dense",)))
+"""D3 is arithmetic, see `parameters`. The paper's figures by dataset are not public to us: none is compared with."""
 
-    Only seeds count that every method of `runs` has on that dataset, so that all saw the same splits. The test accuracy
-    of a run that diverged is zero, as in the search for constants: nobody gets rid of a split by failing on it. For
-    other metrics such a seed is left out.
 
-    Raises:
-        InputError: runs of more than one variant, or two of one dataset, method and seed.
+def study_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of `load_set_runs` that count, and "group", the method with what is overridden.
+
+    They are on the datasets of the study and from a source without uncommitted changes.
     """
     if runs.empty:
-        return pd.DataFrame()
-    if runs.duplicated(["dataset", "method", "seed"]).any():
-        raise InputError("there are two runs of one dataset, method and seed: select one variant")
-    if metric == "test_accuracy":
-        runs = runs.assign(test_accuracy=runs[metric].where(runs["status"] == "complete", 0.0), status="complete")
-    complete = runs[runs["status"] == "complete"]
-    values = complete.pivot(index=["dataset", "seed"], columns="method", values=metric)
-    return values.reindex(columns=sorted(set(runs["method"]))).dropna().groupby(level="dataset").mean()
+        return runs.assign(group=pd.Series(dtype=object))
+    reasons = why_left_out(runs.assign(preset=runs["arm"], evaluated_on="test"), variants=True)
+    counted = runs[(reasons == "") & runs["dataset"].isin(study_datasets())]
+    return counted.assign(group=(counted["method"] + " " + counted["variant"]).str.strip())
 
 
-def compare_over_datasets(runs: pd.DataFrame, claim: SetClaim) -> tuple[Comparison, float]:
-    """Treatment against baseline over datasets, and the two-sided p-value of Wilcoxon's signed-rank test.
+def scored(runs: pd.DataFrame, scoring: Scoring = "majority") -> pd.DataFrame:
+    """Return the runs with scores for those that diverged: of the majority class, zero, or left out ("complete")."""
+    fallen = runs["status"] == "diverged"
+    if scoring == "complete" or runs.empty:
+        return runs[~fallen]
+    columns = {}
+    for name in (*ACCURACIES, "train_accuracy"):
+        guess = runs["majority_train_accuracy" if name == "train_accuracy" else "majority_accuracy"]
+        columns[name] = runs[name].mask(fallen, guess if scoring == "majority" else 0.0)
+    return runs.assign(**columns, gap=columns["train_accuracy"] - columns["last_accuracy"])
 
-    The differences are positive where the treatment is better, the interval is that of `mean_interval`.
-    The p-value is NaN for fewer than two datasets, or where all differences are zero.
+
+def paired(treated: pd.DataFrame, untreated: pd.DataFrame, claim: SetClaim) -> Comparison:
+    """Compare two groups of scored runs over datasets, by the splits that both have; of each split one run."""
+    keys, sign = ["dataset", "seed"], 1 if claim.larger_is_better else -1
+    for runs in (treated, untreated):
+        if runs.duplicated(keys).any():
+            raise InputError("there are two runs of one dataset, method and seed: select one arm and variant")
+    pairs = treated.merge(untreated, on=keys, suffixes=("", "_baseline"))
+    if not claim.both_fail:
+        pairs = pairs[(pairs["status"] != "diverged") | (pairs["status_baseline"] != "diverged")]
+    differences = sign * (pairs[claim.measure] - pairs[f"{claim.measure}_baseline"]).astype(float)
+    means = differences.groupby(pairs["dataset"]).mean().sort_index(key=lambda index: index.str.lower())
+    known = sorted(set(treated["dataset"]) | set(untreated["dataset"]))
+    reasons = {str(name): "no split counts that both have" for name in known if name not in means.index}
+    names = (claim.treatment, claim.baseline, claim.measure)
+    return compare_pairs(names, {str(name): float(value) for name, value in means.items()}, reasons)
+
+
+def compare_claim(runs: pd.DataFrame, claim: SetClaim, scoring: Scoring = "majority") -> Comparison:
+    """Return the comparison of a claim, from rows of `study_runs`."""
+    own = scored(runs[runs["arm"] == claim.arm], scoring)
+    return paired(own[own["group"] == claim.treatment], own[own["group"] == claim.baseline], claim)
+
+
+def _judge(runs: pd.DataFrame, scoring: Scoring) -> list[tuple[Comparison, float, str]]:
+    """For each claim its comparison, p by Holm (D1 in all arms as one family), and the verdict of its rule."""
+    compared = [(claim, compare_claim(runs, claim, scoring)) for claim in CLAIMS]
+    tested = [claim.rule == "property" and len(one.pairs) >= FEWEST_PAIRS for claim, one in compared]
+    family = holm([one.p_value if yes else math.nan for yes, (_, one) in zip(tested, compared, strict=True)])
+    found = []
+    for (claim, one), p_holm in zip(compared, family, strict=True):
+        word = property_verdict(one, p_holm) if claim.rule == "property" else control_verdict(one, COMPETITIVE)
+        found.append((one, p_holm, word if one.pairs else NOT_MEASURED))
+    return found
+
+
+def set_verdict_table(runs: pd.DataFrame, scoring: Scoring = "majority") -> pd.DataFrame:
+    """Return a row for each claim and measure, from the runs that count.
+
+    Columns: claim, text, arm, treatment, baseline, measure, mean, low, high (95 %), low_90, high_90, p_value, p_holm,
+    datasets, verdict, preliminary, differences (by dataset), excluded. A positive mean is an improvement. `runs` are of
+    `load_set_runs`; `scoring` is of runs that diverged.
     """
-    chosen = runs[runs["method"].isin([claim.treatment, claim.baseline])]
-    means = by_dataset(chosen, claim.metric)
-    if not {claim.treatment, claim.baseline} <= set(means.columns):
-        means = pd.DataFrame(columns=[claim.treatment, claim.baseline], dtype=float)
-    differences = means[claim.treatment] - means[claim.baseline]
-    if not claim.larger_is_better:
-        differences = -differences
-    left_out = {name: "no seed that both completed" for name in sorted(set(chosen["dataset"]) - set(means.index))}
-    names = (claim.treatment, claim.baseline, claim.metric)
-    comparison = compare_pairs(names, {str(name): float(value) for name, value in differences.items()}, left_out)
-    p_value = math.nan
-    if len(differences) > 1 and (differences != 0).any():
-        p_value = signed_rank_test(differences.to_numpy())
-    return comparison, p_value
-
-
-def signed_rank_test(differences: NDArray[np.float64]) -> float:
-    """The two-sided p-value of Wilcoxon's signed-rank test, without the differences of zero.
-
-    Exact for up to 16 differences also where some are equal, for which scipy's own is an approximation, or slow: it is
-    the sign-flip test of the signed ranks.
-    """
-    counted = differences[differences != 0]
-    return sign_flip_test(tuple(map(float, np.sign(counted) * stats.rankdata(np.abs(counted)))))
-
-
-def diverged_on(runs: pd.DataFrame, *methods: str) -> list[str]:
-    """The datasets on which a run of one of the methods diverged."""
-    return sorted(
-        set(runs.loc[runs["method"].isin(methods) & (runs["status"] == "diverged"), "dataset"]), key=str.lower
-    )
-
-
-def set_verdict(comparison: Comparison, claim: SetClaim) -> str:
-    """As `comparison.verdict`; where there is a margin, "replicated" means that the
-    interval lies above -margin, "reversed" that it lies below."""
-    if claim.margin is None or len(comparison.pairs) < 3:
-        return verdict(comparison)
-    if comparison.low > -claim.margin:
-        word = "replicated"
-    else:
-        word = "reversed" if comparison.high < -claim.margin else "inconclusive"
-    return f"preliminary: {word}" if len(comparison.pairs) <= 5 else word
-
-
-def set_verdict_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """A row for each claim on accuracy or gap, from the runs without overrides.
-
-    Columns: claim, text, comparison, measure, mean, low, high, p_value (Wilcoxon), p_holm, datasets, left_out,
-    neurons_left (share, of the treatment), verdict, differences (by dataset). A positive mean is an improvement.
-    """
-    if not runs.empty:
-        runs = runs[runs["variant"] == ""]
+    counted = study_runs(runs)
     rows = []
-    for claim in CLAIMS:
-        comparison, p_value = compare_over_datasets(runs, claim)
-        treated = runs[(runs["method"] == claim.treatment) & (runs["status"] == "complete")]
+    without = _judge(counted, "complete")
+    for claim, (one, p_holm, word), (_, _, other) in zip(CLAIMS, _judge(counted, scoring), without, strict=True):
+        judged = word not in (NOT_MEASURED, NOT_JUDGED)
         rows.append(
             {
                 "claim": claim.id,
-                "text": claim.text,
-                "comparison": f"{claim.treatment} - {claim.baseline}",
-                "measure": claim.metric,
-                "mean": comparison.mean,
-                "low": comparison.low,
-                "high": comparison.high,
-                "p_value": p_value,
-                "datasets": len(comparison.pairs),
-                "left_out": len(comparison.excluded),
-                "neurons_left": treated["neurons_left"].mean() if len(treated) else math.nan,
-                "verdict": set_verdict(comparison, claim) if comparison.pairs else "not measured",
-                "differences": dict(zip(comparison.pairs, comparison.differences, strict=True)),
+                **{name: getattr(claim, name) for name in ("text", "arm", "treatment", "baseline", "measure")},
+                **{name: getattr(one, name) for name in ("mean", "low", "high", "low_90", "high_90", "p_value")},
+                "p_holm": p_holm,
+                "datasets": len(one.pairs),
+                "verdict": RESTS if judged and word != other else word,
+                "preliminary": judged and len(one.pairs) < FIRM_PAIRS,
+                "differences": dict(zip(one.pairs, one.differences, strict=True)),
+                "excluded": one.excluded,
             }
         )
-    table = pd.DataFrame(rows)
-    return table.assign(p_holm=holm(table["p_value"].tolist()))
+    return pd.DataFrame(rows)
 
 
-@dataclass(frozen=True)
-class Ranks:
-    """Average ranks of methods over datasets, 1 the best; Friedman's p-value; the critical difference of Nemenyi's
-    test at 5 %: methods whose average ranks differ by less cannot be told apart."""
+def mean_accuracies(runs: pd.DataFrame, arm: str, measure: str, scoring: Scoring = "majority") -> pd.DataFrame:
+    """Return a row a dataset, a column a method: means over the splits that all methods have, and "splits", how many.
 
-    average: dict[str, float]
-    datasets: int
-    p_value: float
-    critical_difference: float
-
-
-def average_ranks(runs: pd.DataFrame, metric: str = "test_accuracy") -> Ranks:
-    """Rank all methods on each dataset, equal ones share their ranks, and average.
-
-    Raises:
-        InputError: fewer than three methods or two datasets with runs of all of them.
+    So all averages of the table are over the same datasets and splits. `runs` are of `load_set_runs`.
     """
-    means = by_dataset(runs, metric)
-    datasets, methods = means.shape
-    if methods < 3 or datasets < 2:
-        raise InputError(f"ranks need three methods and two datasets with runs of all, but there are {means.shape}")
-    ranks = stats.rankdata(-means.to_numpy(), axis=1)
-    # The studentized range over sqrt(2): the table that Demsar prints, for any number of methods.
-    critical = stats.studentized_range.ppf(0.95, methods, np.inf) / math.sqrt(2)
-    return Ranks(
-        average=dict(zip(means.columns, map(float, ranks.mean(axis=0)), strict=True)),
-        datasets=datasets,
-        p_value=float(stats.friedmanchisquare(*means.to_numpy().T).pvalue),
-        critical_difference=float(critical * math.sqrt(methods * (methods + 1) / (6 * datasets))),
+    counted = study_runs(runs)
+    own = scored(counted[(counted["arm"] == arm) & counted["group"].isin([*METHODS, SLOWER])], scoring)
+    if own.empty:
+        return pd.DataFrame()
+    wide = own.pivot(index=["dataset", "seed"], columns="group", values=measure).dropna()
+    wide = wide.reindex(columns=[name for name in ("dense", SLOWER, *METHODS[1:]) if name in wide.columns])
+    means = wide.groupby("dataset").mean().assign(splits=wide.groupby("dataset").size())
+    return means.sort_index(key=lambda index: index.str.lower())
+
+
+def parameters(sizes: Sequence[int], epsilon: float | None = None) -> int:
+    """Return the weights and biases of a network of these sizes, features to classes; fully connected without epsilon.
+
+    This is claim D3: a sparse layer has epsilon (n_in + n_out) weights, so that with hidden layers of n neurons each
+    the number is linear in n.
+    """
+    weights = (
+        before * after if epsilon is None else connections_at_start(before, after, epsilon)
+        for before, after in pairwise(sizes)
     )
-
-
-def exponent(neurons: Sequence[float], parameters: Sequence[float]) -> tuple[float, float, float]:
-    """Claim D3: the slope of log(parameters) against log(neurons), with its 95 % interval by least squares.
-
-    Linear is 1, and "replicated" is an interval within `LINEAR`. At least three networks.
-    """
-    fitted = stats.linregress(np.log(neurons), np.log(parameters))
-    half = stats.t.ppf(0.975, len(neurons) - 2) * fitted.stderr
-    return float(fitted.slope), float(fitted.slope - half), float(fitted.slope + half)
+    return sum(weights) + sum(sizes[1:])

@@ -1,7 +1,7 @@
 """Sparse Evolutionary Training (SET): where connections begin, which ones go, and where new ones grow.
 
-The steps follow the authors' public code for SET (Mocanu et al., 2018). How places are drawn is ours: uniformly and
-without rejection, so that a nearly full layer costs no more than an empty one.
+The steps follow what is known of the authors' public code. How places are drawn is ours: uniformly and without
+rejection, so that a nearly full layer costs no more than an empty one.
 """
 
 import math
@@ -9,14 +9,12 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from sparsecycle.errors import InputError
-from sparsecycle.set_mlp.layer import Places, SparseLinear
+from sparsecycle.set_mlp.layer import Floats, Mask, Places, SparseLayer
 
-Start = Literal["he", "he_inputs", "normal"]
-Growth = Literal["he", "he_inputs", "normal", "zero"]
-Mask = npt.NDArray[np.bool_]
+Start = Literal["normal", "he"]
+Growth = Literal["normal", "he_inputs"]
 
 
 def erdos_renyi(
@@ -25,60 +23,41 @@ def erdos_renyi(
     epsilon: float,
     rng: np.random.Generator,
     *,
-    start: Start = "he",
+    start: Start = "normal",
     dtype: npt.DTypeLike = np.float32,
-) -> SparseLinear:
+) -> SparseLayer:
     """A layer whose `epsilon * (in_features + out_features)` connections are at random places; all, where that is more.
 
     The number is exact (the authors' code draws with repetition, and so gets a few less).
-
-    Raises:
-        InputError: `epsilon` is not positive, or an unknown `start`.
     """
-    if not 0 < epsilon < math.inf:
-        raise InputError(f"epsilon is {epsilon}, but must be positive: connections for each neuron on either side")
-    size = in_features * out_features
-    count = min(size, max(1, round(epsilon * (in_features + out_features))))
-    places = np.sort(rng.choice(size, count, replace=False, shuffle=False))
-    weights = starting_weights(count, _fan_in(start, in_features, count / out_features), start, rng)
-    return SparseLinear(in_features, out_features, places, weights.astype(dtype))
+    count = connections_at_start(in_features, out_features, epsilon)
+    places = np.sort(rng.choice(in_features * out_features, count, replace=False, shuffle=False))
+    weights = starting_weights(count, count / out_features, start, rng)
+    return SparseLayer(in_features, out_features, places, weights.astype(dtype))
 
 
-def starting_weights(count: int, fan_in: float, start: Growth, rng: np.random.Generator) -> npt.NDArray[np.float64]:
-    """Weights for new connections: normal with standard deviation sqrt(2 / fan_in) or 0.1 ("normal"), or zero.
+def connections_at_start(in_features: int, out_features: int, epsilon: float) -> int:
+    """How many connections `erdos_renyi` makes."""
+    return min(in_features * out_features, max(1, round(epsilon * (in_features + out_features))))
+
+
+def starting_weights(count: int, fan_in: float, rule: Start | Growth, rng: np.random.Generator) -> Floats:
+    """Normal weights, float32, with standard deviation 0.1 ("normal", the authors'), or sqrt(2 / fan_in).
 
     `fan_in` is at least 1: for "he" (He et al., 2015) the mean number of connections into a neuron of the layer, for
-    "he_inputs" the number of neurons before the layer, connected or not, as in later versions of the authors' public
-    code for SET. "normal" is their first version, "zero" leaves what the network computes as it is.
-
-    Raises:
-        InputError: an unknown `start`.
+    "he_inputs" the number of neurons before the layer, connected or not.
     """
-    if start not in ("he", "he_inputs", "normal", "zero"):
-        raise InputError(f"start is {start!r}, but must be 'he', 'he_inputs', 'normal' or 'zero'")
-    if start == "zero":
-        return np.zeros(count)
-    return rng.normal(0.0, 0.1 if start == "normal" else math.sqrt(2 / max(1.0, fan_in)), count)
-
-
-def _fan_in(rule: Growth, in_features: int, connections_in: float) -> float:
-    return in_features if rule == "he_inputs" else connections_in
+    spread = 0.1 if rule == "normal" else math.sqrt(2 / max(1.0, fan_in))
+    weights = rng.standard_normal(count, np.float32)
+    weights *= np.float32(spread)
+    return weights
 
 
 def weakest_connections(weights: npt.NDArray[Any], zeta: float) -> Mask:
     """The share `zeta` of the positive weights that are smallest, and of the negative ones that are largest.
 
-    Both numbers are rounded down; of equal weights the first ones go; zero counts as positive.
-
-    Args:
-        weights: (connections,).
-        zeta: in [0, 1].
-
-    Returns:
-        (connections,) bool: the ones to remove.
-
-    Raises:
-        InputError: `zeta` outside [0, 1], or a weight that is NaN.
+    Both numbers are rounded down; of equal weights the first ones go; zero counts as positive. (connections,) to bool;
+    InputError for `zeta` outside [0, 1], or a weight that is NaN.
     """
     if not 0 <= zeta <= 1:
         raise InputError(f"zeta is {zeta}, but must be in [0, 1]: the share of connections that are replaced")
@@ -86,8 +65,13 @@ def weakest_connections(weights: npt.NDArray[Any], zeta: float) -> Mask:
         raise InputError("a weight is NaN: there is no weakest connection")
     removed = np.zeros(len(weights), dtype=bool)
     for sign in (np.flatnonzero(weights >= 0), np.flatnonzero(weights < 0)):
-        strength = np.abs(weights[sign])
-        removed[sign[np.argsort(strength, kind="stable")[: math.floor(zeta * len(sign))]]] = True
+        count = math.floor(zeta * len(sign))
+        if count:
+            strength = np.abs(weights[sign])
+            limit = np.partition(strength, count - 1)[count - 1]  # faster than to sort them all
+            removed[sign[strength < limit]] = True
+            ties = sign[strength == limit]
+            removed[ties[: count - int((strength < limit).sum())]] = True
     return removed
 
 
@@ -103,12 +87,7 @@ def free_places(
 ) -> Places:
     """`count` different places of a layer that are not taken, uniformly at random, ascending.
 
-    Args:
-        taken: int64, ascending.
-        inputs, outputs: neurons that may get connections, by default all.
-
-    Raises:
-        InputError: fewer than `count` places are free.
+    `inputs` and `outputs` are the neurons that may get connections, by default all. InputError if too few are free.
     """
     columns = np.arange(in_features) if inputs is None else np.flatnonzero(inputs)
     rows = np.arange(out_features) if outputs is None else np.flatnonzero(outputs)
@@ -128,13 +107,11 @@ def free_places(
 
 
 def evolve(
-    layer: SparseLinear,
+    layer: SparseLayer,
     zeta: float,
     rng: np.random.Generator,
     *,
-    growth: Growth = "he",
-    optimizer: torch.optim.Optimizer | None = None,
-    reset_momentum: bool = False,
+    growth: Growth = "normal",
     inputs: Mask | None = None,
     outputs: Mask | None = None,
 ) -> int:
@@ -145,50 +122,13 @@ def evolve(
 
     Args:
         zeta: share of the connections that are replaced, of each sign.
-        growth: how new weights are drawn, see `starting_weights`; its mean is over neurons that may get connections.
-        optimizer: that trains the layer.
-        reset_momentum: of the survivors, too.
-        inputs, outputs: neurons that may get connections, by default all.
+        growth: how new weights are drawn, see `starting_weights`.
+        inputs, outputs: as of `free_places`.
     """
-    removed = weakest_connections(layer.weight.detach().numpy(), zeta)
+    removed = weakest_connections(layer.weight, zeta)
     count = int(removed.sum())
-    _replace(layer, removed, count, rng, growth, optimizer, reset_momentum, inputs, outputs)
+    places = free_places(
+        *(layer.places()[~removed], layer.in_features, layer.out_features, count, rng), inputs=inputs, outputs=outputs
+    )
+    layer.rewire(~removed, places, starting_weights(count, layer.in_features, growth, rng))
     return count
-
-
-def grow(
-    layer: SparseLinear,
-    count: int,
-    rng: np.random.Generator,
-    *,
-    growth: Growth = "he",
-    optimizer: torch.optim.Optimizer | None = None,
-    inputs: Mask | None = None,
-    outputs: Mask | None = None,
-) -> None:
-    """Add `count` connections at random free places; arguments as of `evolve`.
-
-    Raises:
-        InputError: fewer than `count` places are free.
-    """
-    nothing = np.zeros(layer.connections, dtype=bool)
-    _replace(layer, nothing, count, rng, growth, optimizer, False, inputs, outputs)
-
-
-def _replace(
-    layer: SparseLinear,
-    removed: Mask,
-    count: int,
-    rng: np.random.Generator,
-    growth: Growth,
-    optimizer: torch.optim.Optimizer | None,
-    reset_momentum: bool,
-    inputs: Mask | None,
-    outputs: Mask | None,
-) -> None:
-    taken = layer.places()[~removed]
-    places = free_places(taken, layer.in_features, layer.out_features, count, rng, inputs=inputs, outputs=outputs)
-    neurons = layer.out_features if outputs is None else int(outputs.sum())
-    fan_in = _fan_in(growth, layer.in_features, (len(taken) + count) / max(1, neurons))
-    weights = starting_weights(count, fan_in, growth, rng)
-    layer.rewire(~removed, places, weights, optimizer, reset_momentum=reset_momentum)

@@ -1,117 +1,137 @@
-"""`MLP`: the multilayer perceptron of the study, of sparse or of fully connected layers."""
+"""`Network`: the multilayer perceptron of the study, its loss, its step, and how it is tested."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import torch
-from torch import Tensor, nn
+import numpy.typing as npt
 
 from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.evolution import Start, erdos_renyi, starting_weights
-from sparsecycle.set_mlp.layer import SparseLinear
+from sparsecycle.set_mlp.layer import DenseLayer, Floats, Labels, Layer, SparseLayer
 
-Activation = Literal["relu", "all_relu"]
-SLOPE = 0.6  # of All-ReLU on the negative side (Curci, Mocanu and Pechenizkiy, arXiv 2102.01732)
+Loss = Literal["cross_entropy", "squared_error"]
+Scaling = Literal["training", "testing"]
+CHUNK = 256  # samples that are tested at a time: their activations fit into the cache
 
 
-class MLP(nn.Module):
-    """Layers with an activation and, in training, dropout after each but the last: logits.
+class Network:
+    """Layers with ReLU and dropout between them.
 
     Args:
         layers: at least one; each takes as many features as the one before gives.
-        activation: "relu", or "all_relu", whose negative side has the slope -0.6 after even layers and 0.6 after odd
-            ones (counted from 1).
+        loss: "cross_entropy" of a softmax, or the "squared_error" of sigmoids, half its sum over the classes; both are
+            means over samples.
         dropout: share of hidden activations that are zeroed in training.
+        scaling: where dropout is made up for. "training": the activations that stay are divided by 1 - dropout.
+            "testing", as in the authors' code: the pre-activations of all layers but the first, biases included, are
+            multiplied by 1 - dropout when the network is tested.
 
-    Raises:
-        InputError: layers that do not fit together, or an unknown activation.
+    InputError for layers that do not fit together.
     """
 
     def __init__(
         self,
-        layers: Iterable[SparseLinear | nn.Linear],
-        activation: Activation = "relu",
+        layers: Iterable[Layer],
+        *,
+        loss: Loss = "cross_entropy",
         dropout: float = 0.0,
+        scaling: Scaling = "training",
     ) -> None:
-        super().__init__()
-        self.layers = nn.ModuleList(layers)
+        self.layers = list(layers)
         sizes = [(layer.in_features, layer.out_features) for layer in self.layers]
         if not sizes or any(before[1] != after[0] for before, after in pairwise(sizes)):
             raise InputError(f"layers are of sizes {sizes}, but each must take what the one before gives")
-        if activation not in ("relu", "all_relu"):
-            raise InputError(f"activation is {activation!r}, but must be 'relu' or 'all_relu'")
-        self.dropout = nn.Dropout(dropout)
-        self.activation = activation
+        self.loss, self.dropout, self.scaling = loss, dropout, scaling
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(samples, features) -> (samples, classes)."""
-        *hidden, last = list(self.layers)
-        for number, layer in enumerate(hidden, start=1):
-            x = layer(x)
-            if self.activation == "relu":
-                x = torch.relu(x)
-            else:
-                x = nn.functional.leaky_relu(x, SLOPE if number % 2 else -SLOPE)
-            x = self.dropout(x)
-        logits: Tensor = last(x)
-        return logits
+    def train(self, x: Floats, labels: Labels, sgd: Floats, rng: np.random.Generator) -> float:
+        """Take one step on a batch (samples, features) and return its mean loss before; `sgd` as of `Layer.descend`."""
+        taken = [np.ascontiguousarray(x.T)]  # what each layer takes in, (neurons, samples)
+        for layer in self.layers[:-1]:
+            taken.append(self._dropped(np.maximum(layer.forward(taken[-1]), 0), rng))
+        loss, slope = self._loss(self.layers[-1].forward(taken[-1]), labels)
+        for number in reversed(range(len(self.layers))):
+            passed = self.layers[number].descend(taken[number], slope, sgd, pass_on=number > 0)
+            if number:
+                slope = self._dropped_slope(passed, taken[number])
+        return loss
 
-    def sparse_layers(self) -> list[SparseLinear]:
-        """All layers of a sparse network.
+    def _dropped(self, active: Floats, rng: np.random.Generator) -> Floats:
+        if self.dropout:
+            np.copyto(active, 0, where=rng.random(active.shape, np.float32) < self.dropout)
+            if self.scaling == "training":
+                active /= active.dtype.type(1 - self.dropout)
+        return active
 
-        Raises:
-            InputError: a layer is fully connected.
-        """
-        layers = [layer for layer in self.layers if isinstance(layer, SparseLinear)]
+    def _dropped_slope(self, passed: Floats, active: Floats) -> Floats:
+        """Through dropout and ReLU: what is zero passes nothing on."""
+        passed *= active > 0
+        if self.dropout and self.scaling == "training":
+            passed /= passed.dtype.type(1 - self.dropout)
+        return passed
+
+    def _loss(self, outputs: Floats, labels: Labels) -> tuple[float, Floats]:
+        """The mean loss, and its slope along the outputs (classes, samples)."""
+        samples = np.arange(len(labels))
+        if self.loss == "squared_error":
+            sigmoid = np.tanh(outputs / 2) / 2 + outputs.dtype.type(0.5)  # without an overflow
+            error = sigmoid.copy()
+            error[labels, samples] -= 1
+            return float(np.square(error).sum() / 2 / len(labels)), error * sigmoid * (1 - sigmoid) / len(labels)
+        shifted = outputs - outputs.max(axis=0)
+        softmax = np.exp(shifted)
+        total = softmax.sum(axis=0)
+        loss = float((np.log(total) - shifted[labels, samples]).mean())
+        softmax /= total
+        softmax[labels, samples] -= 1
+        return loss, softmax / outputs.dtype.type(len(labels))
+
+    def outputs(self, x: Floats) -> Floats:
+        """What the last layer gives in testing, before the softmax: (samples, features) -> (samples, classes)."""
+        found = [self._outputs(x[begin : begin + CHUNK]) for begin in range(0, len(x), CHUNK)]
+        return np.concatenate(found)
+
+    def _outputs(self, x: Floats) -> Floats:
+        z = np.ascontiguousarray(x.T)
+        for number, layer in enumerate(self.layers):
+            z = layer.forward(np.maximum(z, 0) if number else z)
+            if number and self.scaling == "testing":
+                z *= z.dtype.type(1 - self.dropout)
+        return z.T
+
+    def test(self, x: Floats, labels: Labels) -> tuple[float, npt.NDArray[np.bool_]]:
+        """The mean loss, and which samples are classified rightly: none whose outputs are not finite."""
+        with np.errstate(over="ignore", invalid="ignore"):  # of a network that has diverged
+            outputs = self.outputs(x)
+            loss, _ = self._loss(outputs.T, labels)
+        return loss, (outputs.argmax(axis=1) == labels) & np.isfinite(outputs).all(axis=1)
+
+    def sparse_layers(self) -> list[SparseLayer]:
+        """All layers of a sparse network; InputError where one is fully connected."""
+        layers = [layer for layer in self.layers if isinstance(layer, SparseLayer)]
         if len(layers) < len(self.layers):
             raise InputError("the network has fully connected layers: connections can be changed in sparse ones only")
         return layers
 
     def connections(self) -> list[int]:
         """Number of weights of each layer."""
-        return [layer.get_parameter("weight").numel() for layer in self.layers]
-
-    def flops(self) -> int:
-        """Floating-point operations of training on one sample.
-
-        Two for each connection forward and four backward, of the first layer two, because no gradient of the features
-        is computed. Biases, activations, optimizer and evolution are left out.
-        """
-        connections = self.connections()
-        return 6 * sum(connections) - 2 * connections[0]
+        return [layer.weight.size for layer in self.layers]
 
 
-def sparse_mlp(
-    sizes: Iterable[int],
-    epsilon: float,
-    rng: np.random.Generator,
-    *,
-    start: Start = "he",
-    activation: Activation = "relu",
-    dropout: float = 0.0,
-) -> MLP:
-    """An MLP of `SparseLinear` layers; `sizes` are neurons from the features to the classes."""
-    layers = [erdos_renyi(before, after, epsilon, rng, start=start) for before, after in pairwise(sizes)]
-    return MLP(layers, activation, dropout)
+def sparse_network(
+    sizes: Sequence[int], epsilon: float, rng: np.random.Generator, *, start: Start = "normal", **options: Any
+) -> Network:
+    """A network of layers by `erdos_renyi`; `sizes` are neurons from the features to the classes."""
+    return Network((erdos_renyi(*pair, epsilon, rng, start=start) for pair in pairwise(sizes)), **options)
 
 
-def dense_mlp(
-    sizes: Iterable[int],
-    rng: np.random.Generator,
-    *,
-    start: Start = "he",
-    activation: Activation = "relu",
-    dropout: float = 0.0,
-) -> MLP:
-    """A fully connected MLP of the same sizes, its weights drawn by the same rule."""
+def dense_network(
+    sizes: Sequence[int], rng: np.random.Generator, *, start: Start = "normal", **options: Any
+) -> Network:
+    """A fully connected network of the same sizes, its weights drawn by the same rule."""
     layers = []
     for before, after in pairwise(sizes):
-        layer = nn.utils.skip_init(nn.Linear, before, after)  # type: ignore[no-untyped-call]
-        weights = starting_weights(before * after, before, start, rng).reshape(after, before)
-        with torch.no_grad():
-            layer.weight.copy_(torch.from_numpy(weights))
-            layer.bias.zero_()
-        layers.append(layer)
-    return MLP(layers, activation, dropout)
+        weights = starting_weights(before * after, before, start, rng)
+        layers.append(DenseLayer(weights.reshape(after, before)))
+    return Network(layers, **options)

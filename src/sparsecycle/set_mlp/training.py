@@ -1,4 +1,5 @@
-"""The training loop of the companion study: epochs of SGD, between which connections and neurons come and go.
+"""A run of the companion study from its start to its record: inner cross-validation where the arm asks for it, then
+epochs of SGD, between which connections and neurons come and go.
 
 Resumable: on one machine, a run that was killed and resumed ends with the same numbers as one left alone, bit for bit.
 """
@@ -7,153 +8,134 @@ import logging
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
+from pydantic import Field
 
+from sparsecycle.data.tabular import Dataset, load_dataset
 from sparsecycle.errors import InputError
 from sparsecycle.progress import progress_bar
-from sparsecycle.runs.checkpoints import (
-    Checkpoint,
-    CheckpointWriter,
-    generator_states,
-    load_newest,
-    remove_checkpoints,
-    restore_generators,
-)
-from sparsecycle.runs.execute import deterministic
+from sparsecycle.runs.checkpoints import Checkpoint, CheckpointWriter, load_newest, remove_checkpoints
 from sparsecycle.runs.folders import folder_of
-from sparsecycle.runs.provenance import HARMLESS, Provenance, now, peak_memory_mib
+from sparsecycle.runs.provenance import HARMLESS, Provenance, environment, now, peak_memory_mib
+from sparsecycle.runs.source import source_digest
+from sparsecycle.runs.state import RunState
 from sparsecycle.runs.stopping import Stopped, stop_requests
-from sparsecycle.runs.writing import sole_writer
+from sparsecycle.runs.writing import LOCK, sole_writer
 from sparsecycle.set_mlp.config import SetConfig
-from sparsecycle.set_mlp.connectivity import Connectivity
-from sparsecycle.set_mlp.datasets import Dataset, load_dataset, split_dataset
-from sparsecycle.set_mlp.layer import SparseLinear
-from sparsecycle.set_mlp.network import MLP, dense_mlp, sparse_mlp
-from sparsecycle.set_mlp.record import METRICS, SetRecord, set_identity, set_run_name
-from sparsecycle.set_mlp.records import FILE, find_record, write_records
-from sparsecycle.set_mlp.run_state import SetState, first_state, made_here
+from sparsecycle.set_mlp.datasets import split_dataset
+from sparsecycle.set_mlp.learner import Learner
+from sparsecycle.set_mlp.records import SOURCES, SetRecord, add_record, find_record, set_identity, set_run_name
+from sparsecycle.set_mlp.tuning import Trial, choose, inner_count, inner_runs
 
-CHECKPOINT_SECONDS = 20.0
-SNAPSHOTS = 5  # epochs at which degrees are noted, first and last among them
+CHECKPOINT_SECONDS = 120.0
+Progress = bool | Callable[[float], None]
 _log = logging.getLogger("sparsecycle")
+
+
+class SetState(RunState):
+    """As of the main study, with a row of history an epoch, the inner runs that are over, and the generator's state."""
+
+    trials: list[Trial] = Field(default_factory=list)
+    generator: dict[str, Any] = Field(default_factory=dict)
 
 
 def train_set(
     config: SetConfig,
     *,
+    dataset: Dataset | None = None,
     data_dir: str | Path | None = None,
     output_dir: str | Path = "runs",
-    progress: bool | Callable[[float], None] = True,
+    progress: Progress = True,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
 ) -> SetRecord:
     """Train one network as configured, or go on where an interrupted call stopped, or return the finished record.
 
-    Writes `<output_dir>/set/<dataset>/<method>-seed<k>/set.parquet`. Ctrl-C and SIGTERM end the epoch under way and
-    save where the run is before they end it. On the CPU.
+    The record is a row of `<output_dir>/set/<dataset>/set.parquet`. Ctrl-C and SIGTERM end the epoch under way and save
+    where the run is before they end it. On the CPU.
 
     Args:
-        config: what to do.
-        data_dir: folder that holds the folder `feature_selection`.
-        output_dir: folder of runs.
-        progress: show a bar with loss, accuracy, neurons left and the time left; or a function that is told the share
-            of the run that is done, after each epoch.
+        dataset: what to learn from, by default the one that is named by the configuration, below `data_dir`.
+        progress: show a bar; or a function that is told the share of the run that is done, after each epoch.
         checkpoint_seconds: the longest time without a checkpoint, which is written at the end of an epoch.
 
     Raises:
-        InputError: missing data, or a folder that cannot be written, that holds another run or that another process
-            is writing to.
+        InputError: missing data, or a folder that cannot be written, holds another run or is being written to.
         Stopped: by a signal, which makes it a KeyboardInterrupt.
     """
     root = folder_of("output_dir", output_dir)
-    dataset = load_dataset(config.dataset, data_dir)
+    dataset = load_dataset(config.dataset, data_dir) if dataset is None else dataset
     folder = root / set_run_name(config)
-    found = _finished(root, config, dataset)
-    if found:
-        return found
-    with sole_writer(folder, FILE), deterministic(), torch.random.fork_rng(devices=[]):
-        found = _finished(root, config, dataset)
-        if found:
-            remove_checkpoints(folder)  # of a process that was killed after it wrote the record
-            return found
-        run = _Training(config, dataset, folder)
-        run.resume()
-        run.train(progress, checkpoint_seconds)
-        record = run.record()
-        write_records(folder / FILE, [record])
+    if record := _finished(root, config, dataset):
+        return record
+    with sole_writer(folder):
+        record = _finished(root, config, dataset)
+        if not record:
+            run = SetTraining(config, dataset, folder)
+            run.resume()
+            run.train(progress, checkpoint_seconds)
+            record = run.record()
+            add_record(root, record)
         remove_checkpoints(folder)
+    with suppress(OSError):  # something else lies there, or another process is waiting
+        (folder / LOCK).unlink()
+        folder.rmdir()
     return record
 
 
 def _finished(root: Path, config: SetConfig, dataset: Dataset) -> SetRecord | None:
     record = find_record(root, set_run_name(config))
     if record and record.identity != set_identity(config, dataset.sha256):
-        conditions, made = first_state(config, dataset).conditions, record.provenance
-        then = record.config | {"source": made.source_sha256, "data": made.data_sha256}
-        differ = [name for name in conditions if name not in HARMLESS and conditions[name] != then.get(name)]
+        fields = config.model_dump(mode="json")
+        differ = [name for name in fields if fields[name] != record.config.get(name)] or ["source or data"]
         raise InputError(
-            f"{root / record.name()} holds the record of another run ({', '.join(differ) or 'identity'}): "
-            "choose another output_dir, or move that folder away"
+            f"{root / record.name()} is recorded by another run ({', '.join(differ)}): choose another output_dir"
         )
     return record
 
 
-class _Training:
-    """One run under way."""
+def _made_here() -> dict[str, Any]:
+    """The part of the provenance that is known before a run begins."""
+    import numba
+
+    made = environment("cpu", "float32", deterministic=True)
+    return made | {"source_sha256": source_digest(SOURCES), "backend": f"numba {numba.__version__}"}
+
+
+class SetTraining:
+    """One run under way, with checkpoints in `folder`; `learner` is None while rate and dropout are being chosen."""
 
     def __init__(self, config: SetConfig, dataset: Dataset, folder: Path) -> None:
-        torch.manual_seed(config.seed)
         self.config, self.dataset, self.folder = config, dataset, folder
-        self.split = split_dataset(dataset, config.seed)
-        self.rng = np.random.default_rng(config.seed)
-        sizes = (dataset.features.shape[1], *config.hidden, dataset.classes)
-        look: dict[str, Any] = {"start": config.start, "activation": config.activation, "dropout": config.dropout}
-        self.network: MLP = (
-            dense_mlp(sizes, self.rng, **look)
-            if config.method == "dense"
-            else sparse_mlp(sizes, config.epsilon, self.rng, **look)
+        self.split = split_dataset(
+            dataset, config.seed, stratified=config.stratified, added_to_scale=config.added_to_scale
         )
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=config.learning_rate,
-            momentum=config.momentum,
-            weight_decay=0.0 if config.decoupled_decay else config.weight_decay,
-            fused=True,  # one pass over the weights: the step of a large network several times as fast
-        )
-        self.connectivity = Connectivity(config, self.network, self.optimizer, self.rng)
-        self.state = first_state(config, dataset)
+        self.batch_size = config.batch(len(self.split.train_labels))
+        here = _made_here()
+        conditions = {name: here[name] for name in HARMLESS} | {"source": here["source_sha256"], "data": dataset.sha256}
+        self.state = SetState(conditions=conditions | config.model_dump(mode="json"), started=now())
+        self.learner: Learner | None = None
+        self.correct: list[bool] = []
         self.origin: Path | None = None
         self.begin = time.perf_counter()
 
-    @property
-    def diverged(self) -> bool:
-        history = self.state.history
-        return bool(history) and not math.isfinite(history[-1]["train_loss"])
-
-    def train(self, progress: bool | Callable[[float], None], checkpoint_seconds: float) -> None:
-        """All epochs that are left."""
-        config, history = self.config, self.state.history
-        title = f"{config.dataset} {config.method} seed {config.seed}"
-        bar = progress_bar(shown=progress is True, total=config.epochs, initial=len(history), desc=title, unit="epoch")
+    def train(self, progress: Progress = False, checkpoint_seconds: float = CHECKPOINT_SECONDS) -> None:
+        """Do all that is left: inner runs, then epochs."""
+        total = (inner_count(self.config) + 1) * self.config.epochs
+        title = f"{self.config.dataset} {self.config.arm} {self.config.method} seed {self.config.seed}"
+        bar = progress_bar(shown=progress is True, total=total, initial=self._done(), desc=title, unit="epoch")
         saved = time.monotonic()
         with bar, stop_requests() as stop, CheckpointWriter(self.folder, self.origin) as writer:
-            while len(history) < config.epochs and not self.diverged:
-                row = self._epoch()
-                history.append(row)
+
+            def after_epoch() -> None:
+                nonlocal saved
                 bar.update()
-                bar.set_postfix(
-                    loss=f"{row['train_loss']:.3f}",
-                    acc=f"{row['train_accuracy']:.3f}",
-                    neurons=row["neurons_left"],
-                    refresh=False,
-                )
                 if callable(progress):
-                    progress(len(history) / config.epochs)
+                    progress(min(1.0, bar.n / total))
                 stopped_by = stop.number
                 if stopped_by is not None or time.monotonic() - saved >= checkpoint_seconds:
                     writer.save(self._checkpoint())
@@ -162,161 +144,128 @@ class _Training:
                     writer.wait()
                     raise Stopped(stopped_by)
 
-    def _epoch(self) -> dict[str, float | int]:
-        """Train on every sample once and measure; then connections and neurons change as configured."""
-        config, epoch = self.config, len(self.state.history) + 1
-        begin = time.perf_counter()
-        samples = self._train_once(epoch)
-        seconds = time.perf_counter() - begin
-        train_loss, train_correct = evaluate(self.network, self.split.train_features, self.split.train_labels)
-        test_loss, test_correct = evaluate(self.network, self.split.test_features, self.split.test_labels)
+            trials, classes = self.state.trials, self.dataset.classes
+            for trial in inner_runs(self.config, self.split, classes, self.batch_size, len(trials)):
+                if trial:
+                    trials.append(trial)
+                else:
+                    after_epoch()
+            learner, history = self._learner(), self.state.history
+            while len(history) < self.config.epochs and not self.diverged:
+                history.append(self._epoch(learner))
+                bar.set_postfix(loss=f"{history[-1]['train_loss']:.3f}", refresh=False)
+                after_epoch()
+
+    @property
+    def diverged(self) -> bool:
+        """Whether the training loss has stopped being finite."""
+        history = self.state.history
+        return bool(history) and not math.isfinite(history[-1]["train_loss"])
+
+    def _done(self) -> int:
+        """Epochs that are over, inner ones among them."""
+        return len(self.state.trials) * self.config.epochs + len(self.state.history)
+
+    def _learner(self) -> Learner:
+        if self.learner is None:
+            chosen = choose(self.config, self.state.trials, self.dataset.classes)
+            self.learner = Learner(
+                *(self.config, self.split, self.dataset.classes),
+                **chosen._asdict(),
+                key=(self.config.seed,),
+                batch_size=self.batch_size,
+            )
+        return self.learner
+
+    def _epoch(self, learner: Learner) -> dict[str, float | int]:
+        """Train on every sample once and test; then connections and neurons change as configured."""
+        epoch, begin = len(self.state.history) + 1, time.perf_counter()
+        mean_loss = learner.learn(epoch)
+        train_loss, train_correct = learner.network.test(self.split.train_features, self.split.train_labels)
+        test_loss, test_correct = learner.test()
+        self.correct = test_correct.tolist()
         row: dict[str, float | int] = {
-            "epoch": epoch,
-            "train_loss": train_loss,
-            "train_accuracy": _share(train_correct),
-            "test_loss": test_loss,
-            "test_accuracy": _share(test_correct),
-            "connections": sum(self.network.connections()),
-            "neurons_left": sum(self.connectivity.neurons_left()),
-            "samples": samples,
-            "flops": samples * self.network.flops(),
-            "replaced": 0,
-            "adapted_loss": train_loss,
-            "seconds": round(seconds, 3),
+            # As the record holds it, so that a resumed run ends the same.
+            "train_loss": float(np.float32(train_loss if math.isfinite(mean_loss) else math.nan)),
+            "train_right": int(train_correct.sum()),
+            "test_loss": float(np.float32(test_loss)),
+            "test_right": int(test_correct.sum()),
+            "connections": sum(learner.network.connections()),
+            "neurons_left": sum(learner.neurons_left()),
         }
-        layers = zip(self.network.connections(), self.connectivity.weight_scales(), strict=True)
-        for number, (connections, scale) in enumerate(layers, start=1):
-            row |= {f"connections_{number}": connections, f"weight_scale_{number}": scale}
-        for number, neurons in enumerate(self.connectivity.neurons_left(), start=1):
-            row[f"neurons_left_{number}"] = neurons
-        if epoch in {round(part) for part in np.linspace(1, config.epochs, SNAPSHOTS)}:
-            self.state.degrees[epoch] = self.connectivity.degrees()
-        begin = time.perf_counter()
-        if math.isfinite(train_loss):
-            row["replaced"] = self.connectivity.adapt(epoch)
-        row["evolution_seconds"] = round(time.perf_counter() - begin, 3)
-        if sum(self.network.connections()) != row["connections"] or row["replaced"]:
-            row["adapted_loss"], _ = evaluate(self.network, self.split.train_features, self.split.train_labels)
-        return row
-
-    def _train_once(self, epoch: int) -> int:
-        """One epoch in whole batches; the rest of the shuffle is left out. Returns the samples that were used."""
-        features, labels = self.split.train_features, self.split.train_labels
-        size = self.config.batch(len(labels))
-        order = torch.from_numpy(np.random.default_rng([self.config.seed, epoch]).permutation(len(labels)))
-        batches = order[: len(order) // size * size].view(-1, size)
-        self.network.train()
-        for batch in batches:
-            self.optimizer.zero_grad()
-            loss = F.cross_entropy(self.network(features[batch]), labels[batch])
-            loss.backward()  # type: ignore[no-untyped-call]
-            self._decay()
-            self.optimizer.step()
-        return batches.numel()
-
-    @torch.no_grad()
-    def _decay(self) -> None:
-        if self.config.decoupled_decay and self.config.weight_decay:
-            for parameter in self.network.parameters():
-                parameter.mul_(1 - self.config.weight_decay)
+        if math.isfinite(row["train_loss"]):
+            learner.adapt(epoch)
+        return row | {"milliseconds": round(1000 * (time.perf_counter() - begin))}
 
     def _checkpoint(self) -> Checkpoint:
-        state = self.state
-        state.generator = dict(self.rng.bit_generator.state)
+        state, tensors = self.state, {}
         state.wall_seconds, self.begin = state.wall_seconds + time.perf_counter() - self.begin, time.perf_counter()
-        tensors = {f"model.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {
-            f"momentum.{i:04d}": self.optimizer.state[parameter]["momentum_buffer"]
-            for i, parameter in enumerate(self.network.parameters())
-            if self.config.momentum
-        }
-        tensors |= {f"pruned.{i:04d}": torch.from_numpy(mask) for i, mask in enumerate(self.connectivity.pruned)}
-        return Checkpoint(len(state.history), tensors | generator_states("cpu"), state.model_dump(mode="json"))
+        if self.learner:
+            state.generator = dict(self.learner.rng.bit_generator.state)
+            tensors = {name: torch.from_numpy(array) for name, array in self.learner.state().items()}
+            tensors["correct"] = torch.tensor(self.correct)
+        return Checkpoint(self._done(), tensors, state.model_dump(mode="json"))
 
     def resume(self) -> None:
         """Go on from the newest sound checkpoint, if there is one."""
         found = load_newest(self.folder)
         if found is None:
             return
-        path, checkpoint = found
+        self.origin, checkpoint = found
         try:
             before = SetState.of(checkpoint.rest)
-            differences = before.differences(self.state.conditions)
-            told = [f"{name} ({then}, then {here})" for name, (then, here) in differences.items()]
-            if not differences.keys() <= set(HARMLESS):
-                raise InputError(
-                    f"{self.folder} holds a run under way with another {', '.join(told)}: finish it with those, "
-                    "or choose another output_dir"
-                )
-            self._restore(before.resumed(self.state.conditions), checkpoint.tensors)
-        except (LookupError, RuntimeError, TypeError, ValueError) as error:
-            if isinstance(error, InputError):
-                raise
-            reason = str(error).splitlines()[0]
-            raise InputError(f"{path} does not fit this run ({reason}): delete it to begin the run again") from None
+        except ValueError as error:
+            raise InputError(f"{self.origin} is none of this run ({error}): delete it to begin again") from None
+        differences = before.differences(self.state.conditions)
+        told = ", ".join(f"{name} ({then}, then {here})" for name, (then, here) in differences.items())
+        if not differences.keys() <= set(HARMLESS):
+            raise InputError(
+                f"{self.folder} holds a run under way with another {told}: finish it with those, or choose another "
+                "output_dir"
+            )
         if told:
-            _log.warning("resumed with another %s: numbers may differ from those of a run left alone", ", ".join(told))
-        self.origin = path
-
-    def _restore(self, state: SetState, tensors: dict[str, Tensor]) -> None:
-        self.network.load_state_dict({name: tensors[f"model.{name}"] for name in self.network.state_dict()})
-        if self.config.momentum:
-            for i, parameter in enumerate(self.network.parameters()):
-                self.optimizer.state[parameter]["momentum_buffer"] = tensors[f"momentum.{i:04d}"]
-        self.connectivity.pruned[:] = [tensors[name].numpy() for name in sorted(tensors) if name.startswith("pruned.")]
-        self.rng.bit_generator.state = state.generator
-        restore_generators(tensors, "cpu")
-        self.state = state
+            _log.warning("resumed with another %s: numbers may differ from those of a run left alone", told)
+        self.state = before.resumed(self.state.conditions)
+        if checkpoint.tensors:
+            arrays = {name: tensor.numpy() for name, tensor in checkpoint.tensors.items()}
+            self.correct = arrays.pop("correct").tolist()
+            self._learner().load(arrays, self.state.generator)
 
     def record(self) -> SetRecord:
         """What is recorded of the finished run."""
-        config, network, split, state = self.config, self.network, self.split, self.state
-        loss, correct = evaluate(network, split.test_features, split.test_labels)
-        accuracy = _share(correct)
-        neurons_left, last = self.connectivity.neurons_left(), state.history[-1]
-        values = (
-            *(accuracy, loss, last["train_accuracy"], last["train_loss"], last["train_accuracy"] - accuracy),
-            *(max(row["test_accuracy"] for row in state.history), sum(neurons_left) / sum(config.hidden)),
-        )
-        seconds = round(sum(row["seconds"] + row["evolution_seconds"] for row in state.history), 3)
-        first = network.layers[0]
-        return SetRecord(
+        config, state, learner = self.config, self.state, self._learner()
+        train, test = self.split.majority()
+        layers, seconds = learner.network.layers, sum(row["milliseconds"] for row in state.history) / 1000
+        chosen = choose(config, state.trials, self.dataset.classes)
+        record = SetRecord(
             identity=set_identity(config, self.dataset.sha256),
             status="diverged" if self.diverged else "complete",
             config=config.model_dump(mode="json"),
             overrides=config.overrides(),
-            metrics=dict.fromkeys(METRICS) if self.diverged else dict(zip(METRICS, values, strict=True)),
-            parameters=sum(network.connections()) + sum(neurons_left) + self.dataset.classes,
-            flops=int(sum(row["flops"] for row in state.history)),
-            batch_size=config.batch(len(split.train_labels)),
-            train_samples=len(split.train_labels),
-            correct=correct.tolist(),
+            learning_rate=chosen.learning_rate,
+            dropout=chosen.dropout,
+            trials=state.trials,
+            metrics={"majority_accuracy": test, "majority_train_accuracy": train},
+            batch_size=learner.batch_size,
+            train_samples=len(self.split.train_labels),
+            classes=self.dataset.classes,
+            connections=[layer.weight.size for layer in layers],
+            neurons_left=learner.neurons_left(),
+            correct=self.correct,
             history={name: [row[name] for row in state.history] for name in state.history[0]},
-            feature_connections=first.outgoing().tolist() if isinstance(first, SparseLinear) else [],
-            degrees=state.degrees,
             provenance=Provenance(
-                **made_here(config),
+                **_made_here(),
                 data=self.dataset.name,
                 data_sha256=self.dataset.sha256,
                 started=state.started,
                 ended=now(),
                 wall_seconds=round(state.wall_seconds + time.perf_counter() - self.begin, 3),
-                training_seconds=seconds,
-                images_per_second=round(sum(row["samples"] for row in state.history) / max(seconds, 0.001), 1),
+                training_seconds=round(seconds, 3),
+                images_per_second=round(len(state.history) * len(self.split.train_labels) / max(seconds, 0.001), 1),
                 peak_memory_mib=peak_memory_mib("cpu"),
                 resumes=state.resumes,
                 changed=state.changed,
             ),
         )
-
-
-@torch.no_grad()
-def evaluate(network: MLP, features: Tensor, labels: Tensor) -> tuple[float, Tensor]:
-    """Return the mean loss in nats, and bool (samples,): which samples are classified rightly."""
-    network.eval()
-    logits = network(features)
-    return F.cross_entropy(logits, labels).item(), logits.argmax(dim=1) == labels
-
-
-def _share(correct: Tensor) -> float:
-    return int(correct.sum()) / len(correct)
+        record.metrics |= record.recomputed()
+        return record

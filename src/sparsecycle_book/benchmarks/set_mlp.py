@@ -11,17 +11,18 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from sparsecycle.runs.provenance import environment, now, peak_memory_mib
 from sparsecycle.set_mlp.evolution import evolve
-from sparsecycle.set_mlp.network import MLP, sparse_mlp
+from sparsecycle.set_mlp.layer import Floats, Labels
+from sparsecycle.set_mlp.network import sparse_network
 from sparsecycle_book.benchmarks.record import FOLDER, BenchmarkRecord, Measurement
 from sparsecycle_book.benchmarks.set_scipy import ScipyMLP
 from sparsecycle_book.benchmarks.timing import alternate
 
-EPSILON, ZETA, MOMENTUM, DECAY = 20.0, 0.3, 0.9, 2e-4
-RATE = 1e-3  # a tenth of the public code's: the features are noise, which is learned by heart and must not diverge
+EPSILON, ZETA = 20.0, 0.3
+# Rate, momentum and decay. A tenth of the public code's rate: the features are noise, memorizing it must not diverge.
+SGD: Floats = np.array([1e-3, 0.9, 2e-4], np.float32)
 # Features, three hidden layers, classes, and samples of a training part: as in the public code and two datasets.
 SHAPES = {
     "3312-3000-3000-3000-5": ((3312, 3000, 3000, 3000, 5), 203),
@@ -60,14 +61,12 @@ def measure_shape(case: str, sizes: tuple[int, ...], samples: int, repeats: int 
     rng = np.random.default_rng(0)
     x = rng.normal(size=(samples, sizes[0])).astype(np.float32)
     labels = rng.integers(sizes[-1], size=samples)
-    network = sparse_mlp(sizes, EPSILON, rng)
-    plain = ScipyMLP(network, RATE, MOMENTUM, DECAY)
-    optimizer = sgd(network)
-    features, targets = torch.from_numpy(x), torch.from_numpy(labels)
+    network = sparse_network(sizes, EPSILON, rng, start="he")
+    plain = ScipyMLP(network, *SGD.tolist())
 
     def epoch() -> None:
         for start in range(0, samples - BATCH + 1, BATCH):
-            train_step(network, optimizer, features[start : start + BATCH], targets[start : start + BATCH])
+            network.train(x[start : start + BATCH], labels[start : start + BATCH], SGD, rng)
 
     def plain_epoch() -> None:
         for start in range(0, samples - BATCH + 1, BATCH):
@@ -75,7 +74,7 @@ def measure_shape(case: str, sizes: tuple[int, ...], samples: int, repeats: int 
 
     def evolution() -> None:
         for layer in network.sparse_layers():
-            evolve(layer, ZETA, rng, optimizer=optimizer)
+            evolve(layer, ZETA, rng)
 
     epochs = alternate({"kernels": epoch, "scipy": plain_epoch}, "cpu", repeats)
     evolutions = alternate({"kernels": evolution, "scipy": lambda: plain.evolve(ZETA, rng)}, "cpu", repeats)
@@ -97,17 +96,16 @@ def measure_size(neurons: int) -> list[Measurement]:
     """A training step on a batch of 32 and an evolution step, of a network with `neurons` in three hidden layers."""
     torch.set_num_threads(1)
     rng = np.random.default_rng(0)
-    network = sparse_mlp((FEATURES, *[neurons // 3] * 3, CLASSES), EPSILON, rng)
-    optimizer = sgd(network)
-    features = torch.randn(SCALING_BATCH, FEATURES, generator=torch.Generator().manual_seed(0))
-    targets = torch.arange(SCALING_BATCH) % CLASSES
+    network = sparse_network((FEATURES, *[neurons // 3] * 3, CLASSES), EPSILON, rng, start="he")
+    features = rng.normal(size=(SCALING_BATCH, FEATURES)).astype(np.float32)
+    labels: Labels = np.arange(SCALING_BATCH) % CLASSES
     repeats = 3 if neurons > 100_000 else 7
-    step = alternate({"": lambda: train_step(network, optimizer, features, targets)}, "cpu", repeats)[""]
+    step = alternate({"": lambda: network.train(features, labels, SGD, rng)}, "cpu", repeats)[""]
     begin = time.perf_counter()
     for layer in network.sparse_layers():
-        evolve(layer, ZETA, rng, optimizer=optimizer)
+        evolve(layer, ZETA, rng)
     evolution = [1000 * (time.perf_counter() - begin)]
-    train_step(network, optimizer, features, targets)
+    network.train(features, labels, SGD, rng)
     case = f"{neurons} neurons"
     counts: dict[str, Any] = {"suite": "set scaling", "case": case}
     return [
@@ -117,20 +115,10 @@ def measure_size(neurons: int) -> list[Measurement]:
         Measurement(
             **counts,
             side="parameters",
-            value=float(sum(parameter.numel() for parameter in network.parameters())),
+            value=float(sum(layer.weight.size + layer.bias.size for layer in network.layers)),
             unit="parameters",
         ),
     ]
-
-
-def sgd(network: MLP) -> torch.optim.SGD:
-    return torch.optim.SGD(network.parameters(), lr=RATE, momentum=MOMENTUM, weight_decay=DECAY, fused=True)
-
-
-def train_step(network: MLP, optimizer: torch.optim.SGD, x: torch.Tensor, labels: torch.Tensor) -> None:
-    optimizer.zero_grad()
-    F.cross_entropy(network(x), labels).backward()  # type: ignore[no-untyped-call]
-    optimizer.step()
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import sparse
 
-from sparsecycle.set_mlp.network import MLP
+from sparsecycle.set_mlp.network import Network
 
 Floats = npt.NDArray[np.float32]
 
@@ -18,11 +18,9 @@ Floats = npt.NDArray[np.float32]
 class ScipyMLP:
     """A copy of a sparse network with ReLU, trained by SGD with momentum on the cross-entropy."""
 
-    def __init__(self, network: MLP, learning_rate: float, momentum: float, weight_decay: float) -> None:
-        self.weights: list[Any] = [
-            sparse.csr_array(layer.dense_weight().numpy().T) for layer in network.sparse_layers()
-        ]
-        self.biases = [layer.bias.detach().numpy().copy() for layer in network.sparse_layers()]
+    def __init__(self, network: Network, learning_rate: float, momentum: float, weight_decay: float) -> None:
+        self.weights: list[Any] = [sparse.csr_array(layer.matrix().T) for layer in network.sparse_layers()]
+        self.biases = [layer.bias.copy() for layer in network.sparse_layers()]
         self.velocities = [np.zeros_like(matrix.data) for matrix in self.weights]
         self.bias_velocities = [np.zeros_like(bias) for bias in self.biases]
         self.learning_rate, self.momentum, self.weight_decay = learning_rate, momentum, weight_decay
@@ -54,8 +52,9 @@ class ScipyMLP:
 
     def _update(self, values: Floats, velocity: Floats, gradient: Floats) -> None:
         velocity *= self.momentum
-        velocity += gradient + self.weight_decay * values
-        values -= self.learning_rate * velocity
+        velocity -= self.learning_rate * gradient
+        values *= 1 - self.weight_decay
+        values += velocity
 
     def evolve(self, zeta: float, rng: np.random.Generator) -> None:
         """One step of SET in every layer."""

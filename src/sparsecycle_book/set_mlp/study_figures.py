@@ -1,15 +1,12 @@
 """The figures over all datasets of the companion study: tables in, a matplotlib `Figure` out, its label the alternative
 text."""
 
-from collections.abc import Iterator, Sequence
-
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from sparsecycle.set_mlp.claims import Ranks
 from sparsecycle_book.benchmarks.record import BenchmarkRecord
 from sparsecycle_book.figures import styled
 from sparsecycle_book.set_mlp.styles import METHODS, add_legend
@@ -26,70 +23,27 @@ def gains_by_dataset(table: pd.DataFrame) -> Figure:
     if not rows:
         raise ValueError("none of these comparisons was measured: there is nothing to draw")
     names = sorted({name for row in rows for name in row["differences"]}, key=str.lower, reverse=True)
-    figure = Figure(figsize=(8, 1.6 + 0.24 * len(names)))
+    figure = Figure(figsize=(8, 1.8 + 0.24 * len(names)))
     panels = np.atleast_1d(figure.subplots(1, len(rows), sharey=True))
     said = []
     for axes, row in zip(panels, rows, strict=True):
-        colour, marker, _ = METHODS[row["comparison"].split()[0]]
-        axes.axvspan(100 * row["low"], 100 * row["high"], color=colour, alpha=0.18, linewidth=0)
+        colour, marker, _ = METHODS[row["treatment"]]
+        baseline = row["baseline"].replace(" learning_rate=", ",\nrate ")
+        if np.isfinite(row["low"]):
+            axes.axvspan(100 * row["low"], 100 * row["high"], color=colour, alpha=0.18, linewidth=0)
         axes.axvline(100 * row["mean"], color=colour)
         axes.axvline(0, color=mpl.rcParams["text.color"], linewidth=1)
         for name, value in row["differences"].items():
             axes.plot(100 * value, names.index(name), marker=marker, color=colour, markersize=5)
-        measure = {"test_accuracy": "test accuracy", "gap": "smaller train-test gap"}[row["measure"]]
-        axes.set_xlabel(f"gain: {measure}\n(percentage points)", fontsize=10)
-        axes.set_title(row["comparison"], fontsize=11)
+        axes.set_xlabel("gain in test accuracy\n(percentage points)", fontsize=10)
+        axes.set_title(f"{row['arm']}:\n{row['treatment']} - {baseline}", fontsize=10)
         said.append(
-            f"{row['comparison']}, {measure}: {100 * row['mean']:+z.1f} points (95 % interval "
+            f"{row['arm']}, {row['treatment']} - {row['baseline']}: {100 * row['mean']:+z.1f} points (95 % interval "
             f"{100 * row['low']:+z.1f} to {100 * row['high']:+z.1f}, {row['datasets']} datasets)"
         )
     panels[0].set_yticks(range(len(names)), names)
-    figure.set_label("Gains by dataset and in the mean: " + "; ".join(said) + ".")
+    figure.set_label("Gains in test accuracy by dataset and in the mean: " + "; ".join(said) + ".")
     return figure
-
-
-@styled
-def critical_difference(ranks: Ranks) -> Figure:
-    """Average ranks on a line; a bar joins methods that the test cannot tell apart (Demsar, 2006)."""
-    ordered = sorted(ranks.average.items(), key=lambda item: item[1])
-    figure = Figure(figsize=(7, 1.3 + 0.28 * len(ordered)))
-    axes = figure.subplots()
-    ink = mpl.rcParams["text.color"]
-    for place, (method, rank) in enumerate(ordered):
-        colour, marker, _ = METHODS[method]
-        depth = -1 - place
-        axes.plot([rank, rank], [0, depth], color=colour, linewidth=1)
-        axes.plot(rank, 0, marker=marker, color=colour, markersize=8)
-        axes.annotate(
-            f"{method} {rank:.2f}", (rank, depth), ha="left", va="center", xytext=(5, 0), textcoords="offset points"
-        )
-    for height, (first, last) in enumerate(_cliques([rank for _, rank in ordered], ranks.critical_difference)):
-        axes.plot([first, last], [0.5 + 0.45 * height] * 2, color=ink, linewidth=4, solid_capstyle="butt")
-    axes.set_xlim(0.8, len(ordered) + 0.6)
-    axes.set_ylim(-1.6 - len(ordered), 2.4)
-    axes.set_xticks(range(1, len(ordered) + 1))
-    axes.set_yticks([])
-    axes.spines["left"].set_visible(False)
-    axes.grid(visible=False)
-    axes.set_xlabel(
-        f"average rank over {ranks.datasets} datasets (1: best; critical difference {ranks.critical_difference:.2f})"
-    )
-    told = ", ".join(f"{method} {rank:.2f}" for method, rank in ordered)
-    figure.set_label(
-        f"Average ranks over {ranks.datasets} datasets: {told}; those that differ by less than "
-        f"{ranks.critical_difference:.2f} cannot be told apart."
-    )
-    return figure
-
-
-def _cliques(ranks: Sequence[float], difference: float) -> Iterator[tuple[float, float]]:
-    """The longest stretches of sorted ranks that lie within the difference, of two methods or more."""
-    reached = -1
-    for first, rank in enumerate(ranks):
-        last = max(place for place, other in enumerate(ranks) if other - rank < difference)
-        if last > first and last > reached:
-            yield rank, ranks[last]
-            reached = last
 
 
 @styled
@@ -97,25 +51,25 @@ def accuracy_against_parameters(runs: pd.DataFrame) -> Figure:
     """Mean test accuracy against mean number of parameters, a point a dataset and method; lines join a dataset's.
 
     Args:
-        runs: rows of `load_set_runs` without overrides.
+        runs: of `study_runs`, of one arm, on splits that all methods have; those that diverged are left out.
     """
-    means = runs.groupby(["dataset", "method"])[["parameters", "test_accuracy"]].mean()
+    means = runs.groupby(["dataset", "method"])[["parameters", "last_accuracy"]].mean()
     figure = Figure(figsize=(7, 4))
     axes = figure.subplots()
     for dataset in sorted(set(runs["dataset"])):
         group = means.loc[dataset].reindex([name for name in METHODS if name in means.loc[dataset].index])
-        axes.plot(group["parameters"], group["test_accuracy"], color=mpl.rcParams["text.color"], alpha=0.2, linewidth=1)
+        axes.plot(group["parameters"], group["last_accuracy"], color=mpl.rcParams["text.color"], alpha=0.2, linewidth=1)
     said = []
     for method, (colour, marker, _) in METHODS.items():
         if method in set(runs["method"]):
             group = means.xs(method, level="method")
-            axes.plot(group["parameters"], group["test_accuracy"], marker, color=colour, markersize=6)
+            axes.plot(group["parameters"], group["last_accuracy"], marker, color=colour, markersize=6)
             said.append(
-                f"{method} {group['test_accuracy'].mean():.2f} with {group['parameters'].median():,.0f} parameters"
+                f"{method} {group['last_accuracy'].mean():.2f} with {group['parameters'].median():,.0f} parameters"
             )
     axes.set_xscale("log")
     axes.set_xlabel("parameters at the end")
-    axes.set_ylabel("test accuracy")
+    axes.set_ylabel("last test accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     add_legend(figure, list(dict.fromkeys(runs["method"])))
     figure.set_label("Test accuracy, mean over datasets, and median parameters: " + "; ".join(said) + ".")
