@@ -169,7 +169,7 @@ def learning_curves(epochs: pd.DataFrame) -> Figure:
         accuracy_axis(axes)
     panels[-1].set_xlabel("epoch")
     _method_legend(figure, epochs)
-    figure.set_label("Accuracy against epoch. Mean at the last look: " + ", ".join(ends) + ".")
+    figure.set_label("Accuracy against epoch. Mean at the last test evaluation: " + ", ".join(ends) + ".")
     return figure
 
 

@@ -1,4 +1,4 @@
-"""Figures of what was measured on finished runs: where resets came, what looking often gives, what networks bear."""
+"""Figures of what was measured on finished runs: where resets came, what frequent evaluation gives, what networks withstand."""
 
 import math
 from collections.abc import Sequence
@@ -114,7 +114,7 @@ def reset_response(decisions: pd.DataFrame, before: int = 10, after: int = 20) -
 
 @styled
 def best_by_looks(table: pd.DataFrame) -> Figure:
-    """How far the best accuracy lies above the clean one, by the number of looks: dots are runs, lines are means.
+    """How far the best accuracy lies above the clean one, by the number of test evaluations: dots are runs, lines are means.
 
     Args:
         table: of `placebo.best_by_looks`.
@@ -135,14 +135,14 @@ def best_by_looks(table: pd.DataFrame) -> Figure:
     axes.set_xscale("log", base=2)
     counts = sorted(points["looks"].unique())
     axes.set_xticks(counts, [str(count) for count in counts])
-    axes.set(xlabel="looks at the test images, evenly spaced", ylabel="best above clean (points)")
+    axes.set(xlabel="test evaluations, evenly spaced", ylabel="best above clean (points)")
     _legend(figure, methods)
     means = points.groupby(["method", "looks"], sort=False)["points"].mean()
     few, many = counts[0], counts[-1]
     told = [
         f"{name} {means[name, few]:+.2f} points with {few} and {means[name, many]:+.2f} with {many}" for name in methods
     ]
-    figure.set_label("Best test accuracy above the clean one by the number of looks, means: " + "; ".join(told) + ".")
+    figure.set_label("Best test accuracy above the clean one by the number of test evaluations, means: " + "; ".join(told) + ".")
     return figure
 
 
