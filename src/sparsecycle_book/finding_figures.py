@@ -1,4 +1,4 @@
-"""Figures of what was measured on finished runs: where resets came, what frequent evaluation gives, what networks withstand."""
+"""Figures of what was measured on finished runs: resets, the number of test evaluations, compression, corruption."""
 
 import math
 from collections.abc import Sequence
@@ -114,7 +114,7 @@ def reset_response(decisions: pd.DataFrame, before: int = 10, after: int = 20) -
 
 @styled
 def best_by_looks(table: pd.DataFrame) -> Figure:
-    """How far the best accuracy lies above the clean one, by the number of test evaluations: dots are runs, lines are means.
+    """How far the best accuracy lies above the clean one: dots are runs, lines are means.
 
     Args:
         table: of `placebo.best_by_looks`.
@@ -142,7 +142,7 @@ def best_by_looks(table: pd.DataFrame) -> Figure:
     told = [
         f"{name} {means[name, few]:+.2f} points with {few} and {means[name, many]:+.2f} with {many}" for name in methods
     ]
-    figure.set_label("Best test accuracy above the clean one by the number of test evaluations, means: " + "; ".join(told) + ".")
+    figure.set_label(f"Best test accuracy above the clean one, by test evaluations, means: {'; '.join(told)}.")
     return figure
 
 
