@@ -56,7 +56,7 @@ def test_nothing_recorded_is_said_in_one_sentence_and_d3_needs_no_run() -> None:
     told = report.set_answer(nothing, benchmark())
     assert "- **D3**, parameters are linear in neurons: true by construction. With 1,000,000 hidden neurons" in told
     assert report.sensitivity_table(nothing).empty and report.set_ablation_table(nothing).empty
-    assert "No choice" in report.choice_sentence(nothing)
+    assert report.choice_sentence(nothing) == report.LATER
 
 
 def test_findings_come_with_their_numbers_and_divergence_is_told() -> None:

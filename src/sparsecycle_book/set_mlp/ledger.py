@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparsecycle.set_mlp.config import METHODS, Arm, SetConfig
+from sparsecycle.set_mlp.config import METHODS, SMALL, Arm, SetConfig
 from sparsecycle_book.ledger import one_line, read_ledger
 
 
@@ -34,7 +34,10 @@ def _value(field: str, arm: Arm) -> str:
     """The field's value for the methods that it applies to; by method where they differ."""
     extra: Any = SetConfig.model_fields[field].json_schema_extra
     having = extra["methods"] if extra else METHODS
-    values = {method: _plain(getattr(SetConfig(dataset="digits", method=method, arm=arm), field)) for method in having}
+    configs = {method: SetConfig(dataset="digits", method=method, arm=arm) for method in having}
+    values = {method: _plain(getattr(config, field)) for method, config in configs.items()}
+    if field == "batch_size" and configs["set"].batch_size is None:
+        return f"`batch_size` {configs['set'].batch(2)} or {configs['set'].batch(SMALL)}"
     if len(set(values.values())) == 1:
         return f"`{field}` {next(iter(values.values()))}"
     usual = values["set"]
@@ -43,6 +46,6 @@ def _value(field: str, arm: Arm) -> str:
 
 
 def _plain(value: Any) -> str:
-    if value is None:
-        return "chosen"
+    if value is None or isinstance(value, bool):
+        return {None: "chosen", True: "yes", False: "no"}[value]
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -33,6 +33,7 @@ from sparsecycle_book.report.tables import listed
 STUDIES = CHECKOUT / "workflow" / "set.yaml"
 RETIRED = CHECKOUT / "data" / "retired" / "companion-november-2026.json"
 NOTHING = "No run of the companion study is recorded yet."
+LATER = "Not recorded yet."
 MEASURES = {"last_accuracy": "last test accuracy", "best_accuracy": "maximum test accuracy", "gap": "train-test gap"}
 ARMS = {"authors": "the authors' settings", "authors_2018": "the settings of the older code", "tuned": "tuned"}
 GROUPS = {
@@ -107,10 +108,10 @@ def readable_set_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {
             "claim": row["claim"],
+            "verdict": _word(row),
             "arm": row["arm"],
             "comparison": f"{row['treatment']} - {row['baseline']}",
             "measure": MEASURES[row["measure"]],
-            "verdict": _word(row),
             "ours": _points(row["mean"]),
             "95 % interval": _interval(row) if row["datasets"] else "",
             "datasets": row["datasets"],
@@ -151,7 +152,7 @@ def choice_sentence(runs: pd.DataFrame) -> str:
     """Which learning rates the inner cross-validations chose, and how often one at an end of the grid."""
     own = study_runs(runs)
     if own.empty or not own["tuned"].any():
-        return "No choice by inner cross-validation is recorded yet."
+        return LATER
     own = own[own["tuned"]]
     told = []
     for method in METHODS:
