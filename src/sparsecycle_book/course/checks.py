@@ -164,14 +164,17 @@ def _fault(answer: Any, expected: Any, place: str = "") -> str:
     """Return what is wrong with an answer, and at which place; "" where nothing is."""
     at = f"At {place}: " if place else ""
     if isinstance(expected, list):
-        what = "rows" if expected and isinstance(expected[0], list) else "values"
+        rows = bool(expected) and isinstance(expected[0], list)
         if not isinstance(answer, list):
-            return f"{at}{_text(answer)} stands where {len(expected)} {what} are asked for."
-        if len(answer) != len(expected):
-            many = "one is" if len(expected) == 1 else f"{len(expected)} are"
-            return f"{at}{len(answer)} {what} stand there, but {many} asked for."
+            return f"{at}{_text(answer)} stands where a list is asked for."
+        if rows and not any(isinstance(one, list) for one in answer):
+            return f"{at}It has no rows: a list of lists is asked for."
+        if len(answer) != len(expected):  # how many are right would be half of some answers
+            much = "many" if len(answer) > len(expected) else "few"
+            return f"{at}There are too {much} {'rows' if rows else 'values'}."
+        what = "row" if rows else "value"
         each = (
-            _fault(one, right, f"{place}{', ' if place else ''}{what[:-1]} {number}")
+            _fault(one, right, f"{place}{', ' if place else ''}{what} {number}")
             for number, (one, right) in enumerate(zip(answer, expected, strict=True), 1)
         )
         return next(filter(None, each), "")
