@@ -18,7 +18,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(w
 JUPYTERLAB := $(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(PIP) -c requirements.lock jupyterlab
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages class class-teacher class-times class-kit pdf test quick lint types unit notebooks pages-check \
+.PHONY: help env book pages class class-teacher class-kit pdf test quick lint types unit notebooks pages-check \
 	bench study paper100 paper measure record readme outputs links audit clean
 
 help:  ## list the targets
@@ -51,20 +51,17 @@ pages: $(READY)  ## build the book from what is there; a warning or a failing no
 	@$(BIN)/python course/make_forms.py
 	@$(BIN)/python book/browser_libraries.py
 	@$(BIN)/jupyter-book build . --all -n -W --keep-going --toc _build/_toc.yml --quiet
-	@$(BIN)/python course/make_slides.py
+	@$(BIN)/python course/make_handouts.py
 
 class: $(READY)  ## the lessons with gaps, for students, in JupyterLab; what you write into my-class stays there
 	@$(JUPYTERLAB)
-	@$(BIN)/python course/open_class.py student my-class
+	@$(BIN)/python course/make_forms.py student my-class
 	@$(BIN)/jupyter lab my-class
 
 class-teacher: $(READY)  ## the same with solutions, for teachers, in my-class-teacher
 	@$(JUPYTERLAB)
-	@$(BIN)/python course/open_class.py teacher my-class-teacher
+	@$(BIN)/python course/make_forms.py teacher my-class-teacher
 	@$(BIN)/jupyter lab my-class-teacher
-
-class-times: $(READY)  ## how long the slowest cell of each lesson takes on this machine
-	@$(BIN)/python course/slowest_cells.py
 
 class-kit: $(READY)  ## for laptops without a network: a folder with the checkout, all that `make class` needs, and the book if it is built
 	@$(BIN)/python course/make_kit.py

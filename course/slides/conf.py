@@ -9,10 +9,12 @@ nb_mime_priority_overrides = [
     ("revealjs", "image/png", 10),
     ("revealjs", "text/plain", 20),
 ]
+nb_render_markdown_format = "gfm"  # tables in computed Markdown
 myst_enable_extensions = ["dollarmath"]
 html_show_sourcelink = False
 html_copy_source = False
 revealjs_static_path = ["static"]
 revealjs_css_files = ["deck.css"]
 revealjs_style_theme = "white"
+revealjs_script_plugins = [{"src": "revealjs/plugin/notes/notes.js", "name": "RevealNotes"}]
 revealjs_script_conf = {"hash": True, "slideNumber": True, "width": 1280, "height": 760, "margin": 0.04}

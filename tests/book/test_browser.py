@@ -307,14 +307,33 @@ def test_on_a_phone_the_sidebar_opens(engine: Browser, watch: Watch) -> None:
     assert watch.faults == []
 
 
-def test_a_solution_is_hidden_until_it_is_asked_for_by_keyboard(engine: Browser, watch: Watch) -> None:
+def test_an_exercise_is_done_in_the_page_itself_by_keyboard(engine: Browser, watch: Watch) -> None:
     page = opened(engine, watch, (BUILT / "course/lesson1_layer.html").as_uri())
-    hidden = page.locator("details.hide", has_text="rounded down, and never below one").first
-    solution = hidden.get_by_text("rounded down, and never below one")
-    assert not solution.is_visible()
-    hidden.locator("summary").focus()
-    page.keyboard.press("Enter")
-    solution.wait_for(state="visible")
+    box = page.locator(".exercise").nth(3)
+    told, solution = box.locator(".exercise-told"), box.locator(".exercise-solved")
+    hint = box.locator(".exercise-hint")
+    assert hint.inner_text() == "Hint 1 of 3" and box.locator("details").nth(0).is_hidden() and not told.inner_text()
+    hint.press("Enter")
+    assert hint.inner_text() == "Hint 2 of 3" and box.locator("details p").nth(0).is_visible()
+    button = box.locator(".exercise-solution")
+    assert solution.is_hidden() and button.inner_text() == "Solution"
+    button.press("Enter")
+    assert solution.is_visible() and button.get_attribute("aria-expanded") == "true"
+    answer = solution.inner_text()
+    button.press("Enter")
+    if without_pyodide():
+        close(page)
+        return
+    writing = box.locator("textarea")
+    stub = writing.input_value()
+    for written, said in ((stub, "Not answered yet."), ("topk = sorted", "Not yet."), (answer, "Right.")):
+        writing.fill(written)
+        writing.press("Control+Enter")
+        told.filter(has_text=f"topk: {said}").wait_for()
+    page.reload()
+    assert writing.input_value() == answer, "what was written stays"
+    box.get_by_role("button", name="Start over").click()
+    assert writing.input_value() == stub
     close(page)
     assert watch.faults == []
 
@@ -358,9 +377,14 @@ def test_a_list_of_runs_is_filtered_by_words(engine: Browser, watch: Watch) -> N
 CONTROLLERS = '.playground[data-play="controllers"]'
 
 
+def without_pyodide() -> bool:
+    without = '"pyodide"] = {}' in (BUILT / "libraries/pyodide.js").read_text(encoding="utf-8")[:300]
+    assert not (without and os.environ.get("SPARSECYCLE_BROWSER_NEEDED")), "the book was built without Pyodide"
+    return without
+
+
 def test_the_published_rule_runs_in_the_page_itself(engine: Browser, watch: Watch) -> None:
-    if '"pyodide"] = {}' in (BUILT / "libraries/pyodide.js").read_text(encoding="utf-8")[:300]:
-        assert not os.environ.get("SPARSECYCLE_BROWSER_NEEDED"), "the book was built without Pyodide"
+    if without_pyodide():
         pytest.skip("the book was built without Pyodide, because npm or a network was missing")
     page = opened(engine, watch, (BUILT / "book/playground.html").as_uri())
     board = page.locator(CONTROLLERS)
@@ -429,7 +453,7 @@ def test_without_python_the_board_shows_what_was_computed(engine: Browser, watch
     assert watch.faults == []
 
 
-@pytest.mark.parametrize("lesson", ["lesson1_layer", "lesson2_resets", "lesson3_curve"])
+@pytest.mark.parametrize("lesson", ["lesson1_layer", "lesson2_resets", "lesson3_noise"])
 def test_a_deck_shows_each_slide_whole_from_disk(engine: Browser, watch: Watch, lesson: str) -> None:
     address = (BUILT / "class" / "slides" / f"{lesson}.html").as_uri()
     page = opened(engine, watch, address, viewport={"width": 1280, "height": 760})

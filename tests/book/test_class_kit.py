@@ -66,7 +66,7 @@ def test_beside_the_wheels_of_a_class_nothing_is_fetched(tmp_path: Path) -> None
 @pytest.mark.parametrize(("target", "form"), [("class", "student"), ("class-teacher", "teacher")])
 def test_a_class_opens_the_folder_that_its_forms_are_brought_to(target: str, form: str) -> None:
     told = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    [folder] = re.findall(rf"open_class\.py {form} (\S+)", told)
+    [folder] = re.findall(rf"make_forms\.py {form} (\S+)", told)
     page = (ROOT / "course/course.md").read_text(encoding="utf-8")
     assert f"jupyter lab {folder}\n" in told and f"`{folder}`" in page
     ignored = subprocess.run(["git", "check-ignore", "-q", f"{folder}/"], cwd=ROOT)

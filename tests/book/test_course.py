@@ -1,96 +1,170 @@
-"""The lessons as a class meets them. That every solution is right is tested on the built pages."""
+"""The lessons as a class meets them: each executed once, stubs and solutions in turn, in a notebook and in a page."""
 
 import ast
+import json
 import re
 import sys
-from functools import cache
+import time
+from collections.abc import Iterator
+from contextlib import redirect_stdout
+from dataclasses import dataclass
+from io import StringIO
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
 from conftest import ROOT
-from sparsecycle_book.course.checks import OPEN, RIGHT
+from exercises import ASKED, box
+from sparsecycle_book.course.checks import IN_THE_BOOK, OPEN, RIGHT, judge
 
 sys.path.insert(0, str(ROOT / "course"))
-from make_forms import form
-from open_class import bring
-from slowest_cells import slowest
+from make_forms import WITHOUT, bring, form
+from make_handouts import deck, worksheet
 
 LESSONS = sorted((ROOT / "course").glob("lesson*.ipynb"))
-EXERCISE = re.compile(r"### Exercise (\d): ")
+each_lesson = pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
+SLOWEST = 60  # seconds that a cell may take, with another process on this machine
 
 
-@cache
-def executed(path: Path, name: str) -> nbformat.NotebookNode:
-    notebook = form(nbformat.read(path, as_version=4), name)
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(path.parent)}}).execute()
-    return notebook
+@dataclass
+class Exercise:
+    """A stub and its solution, what is asked, and what the check printed in a notebook for either."""
+
+    stub: str
+    solution: str
+    asked: list[dict[str, Any]]
+    told_of_stub: list[str]
+    told_of_solution: list[str]
 
 
-def answers(notebook: nbformat.NotebookNode) -> list[str]:
-    """What the checks printed."""
-    printed = "".join(
-        output.text
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if output.output_type == "stream" and output.name == "stdout"
-    )
-    return [line for line in printed.splitlines() if line.startswith((RIGHT, OPEN, "Not yet."))]
+def tags(cell: nbformat.NotebookNode) -> set[str]:
+    return set(cell.metadata.get("tags", []))
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_the_student_form_runs_to_its_end_and_has_no_solution(path: Path) -> None:
-    student = executed(path, "student")
-    told = answers(student)
-    checks = "\n".join(cell.source for cell in student.cells if cell.cell_type == "code")
-    assert len(told) == len(re.findall(r"^check(?:_\w+)?\(", checks, re.MULTILINE)) and set(told) == {OPEN}
-    text = "\n".join(cell.source for cell in student.cells)
-    source = nbformat.read(path, as_version=4)
-    for cell in source.cells:
-        if "solution" in cell.metadata.get("tags", []):
-            assert cell.source not in text
-            for value in answers_in(cell.source):
-                assert value not in text, f"{path.stem} shows {value}"
+def tagged(path: Path, tag: str) -> list[str]:
+    return [cell.source for cell in nbformat.read(path, 4).cells if tag in tags(cell)]
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_hints_are_folded_and_what_is_to_be_filled_in_is_not(path: Path) -> None:
-    for cell in form(nbformat.read(path, as_version=4), "student").cells:
+def run(source: str, names: dict[str, Any]) -> list[str]:
+    """Execute a cell; what it printed, by line."""
+    started, printed = time.perf_counter(), StringIO()
+    with redirect_stdout(printed):
+        exec(compile(source, "<cell>", "exec"), names)
+    assert time.perf_counter() - started < SLOWEST, source
+    return printed.getvalue().splitlines()
+
+
+@pytest.fixture(scope="module", params=LESSONS, ids=lambda path: path.stem)
+def exercises(request: pytest.FixtureRequest) -> list[Exercise]:
+    """The exercises of a lesson that was executed to its end; after each exercise the stub stands, as in a class."""
+    names: dict[str, Any] = {}
+    found, stub, solution, seen = [], "", "", list[str]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("IPython.display.display", lambda data, **_: seen.append(data["text/html"]))
+        for cell in nbformat.read(request.param, 4).cells:
+            if "student" in tags(cell):
+                stub = cell.source
+            elif "solution" in tags(cell):
+                solution = cell.source
+            elif "check" in tags(cell):
+                run(solution, names)
+                right = run(cell.source, names)
+                patch.setenv(IN_THE_BOOK, "1")
+                run(cell.source, names)
+                patch.delenv(IN_THE_BOOK)
+                run(stub, names)
+                asked = [json.loads(ASKED.findall(one)[0]) for one in seen]
+                seen.clear()
+                assert [one.pop("verdict") for one in asked] == [RIGHT] * len(asked)
+                found.append(Exercise(stub, solution, asked, run(cell.source, names), right))
+            elif cell.cell_type == "code":
+                run(cell.source, names)
+    return found
+
+
+def test_a_solution_is_right_and_a_stub_is_open_in_a_notebook_and_in_a_page(exercises: list[Exercise]) -> None:
+    assert len(exercises) == 5
+    for one in exercises:
+        right, still_open = ([f"{asked['name']}: {told}" for asked in one.asked] for told in (RIGHT, OPEN))
+        assert (one.told_of_solution, one.told_of_stub) == (right, still_open)
+        # In a page nothing is there but Python's own library and what the exercise gives.
+        assert (judge(one.solution, one.asked), judge(one.stub, one.asked)) == (right, still_open)
+
+
+def test_a_box_of_the_page_says_nothing_before_the_reader_has_tried(exercises: list[Exercise]) -> None:
+    for number, one in enumerate(exercises, 1):
+        made = box(number, one.stub, one.solution, one.asked)
+        shown = re.sub(r'<div class="exercise-solved.*', "", made, flags=re.DOTALL)
+        assert RIGHT not in made and "Solution</button>" in shown and one.solution not in shown
+        assert re.search(r'class="exercise-solved highlight" hidden>', made)
+
+
+@each_lesson
+def test_a_student_s_form_has_no_solution_and_no_notes(path: Path) -> None:
+    text = "\n".join(cell.source for cell in form(nbformat.read(path, 4), "student").cells)
+    for hidden in (*tagged(path, "notes"), *tagged(path, "solution")):
+        assert hidden not in text
+    for solution in tagged(path, "solution"):
+        for value in answers_in(solution):
+            assert value not in text, f"{path.stem} shows {value}"
+
+
+def answers_in(solution: str) -> list[str]:
+    """What a solution assigns to each name, as its source says it; functions are compared whole."""
+    values = {one.targets[0]: one.value for one in ast.parse(solution).body if isinstance(one, ast.Assign)}
+    told = [ast.get_source_segment(solution, value) or "" for value in values.values()]
+    return [value for value in told if len(value) > 8]
+
+
+@each_lesson
+def test_each_exercise_has_two_or_three_hints_and_none_is_the_answer(path: Path) -> None:
+    hints, solutions = tagged(path, "hints"), tagged(path, "solution")
+    assert len(hints) == len(solutions) == 5
+    for hint, solution in zip(hints, solutions, strict=True):
+        told = re.findall(
+            r'<details class="hint">\n<summary>Hint (\d)</summary>\n\n(.+?)\n\n</details>', hint, re.DOTALL
+        )
+        assert [int(number) for number, _ in told] == list(range(1, len(told) + 1)) and len(told) in (2, 3)
+        lines = [line.strip() for line in solution.splitlines() if "import" not in line and not line.startswith("def")]
+        assert [line for line in lines if line and line.partition("  #")[0] in hint] == []
+
+
+@each_lesson
+def test_each_lesson_has_goals_a_plan_of_ninety_minutes_that_meets_them_and_all_its_parts(path: Path) -> None:
+    text = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
+    goals = [
+        int(one) for one in re.findall(r"^(\d)\. ", text.split("**After this lesson you can**")[1].split("|")[0], re.M)
+    ]
+    plan = re.findall(r"^\| (\d+) to (\d+) \| (.+?) \| (.+?) \|$", text, re.MULTILINE)
+    assert plan[0][0] == "0" and plan[-1][1] == "90" and all(one[1] == other[0] for one, other in pairwise(plan))
+    met = {int(goal) for _, _, _, told in plan for goal in re.findall(r"\d", told)}
+    assert met == set(goals) and len(goals) >= 4
+    assert re.findall(r"exercise (\d)", "\n".join(what for _, _, what, _ in plan)) == list("12345")
+    assert re.findall(r"^### Exercise (\d): ", text, re.MULTILINE) == list("12345")
+    for part in ("## Exit ticket", "**If you finish early**"):
+        assert part in text
+
+
+@each_lesson
+def test_the_cells_of_an_exercise_are_complete(path: Path) -> None:
+    order = ("student", "solution", "check", "hints")
+    found = [one for cell in nbformat.read(path, 4).cells for one in order if one in tags(cell)]
+    assert found == ["hints", "student", "solution", "check"] * 5
+
+
+@each_lesson
+@pytest.mark.parametrize("name", WITHOUT)
+def test_a_form_is_clean_and_only_what_is_not_to_be_read_is_folded(path: Path, name: str) -> None:
+    for cell in form(nbformat.read(path, 4), name).cells:
+        assert "tags" not in cell.metadata and not cell.get("outputs")
+        assert cell.cell_type == "code" or not re.search(r"\]\((?!https?:)|\{[a-z]+\}`", cell.source)
         if cell.cell_type == "code":
             folded = cell.metadata.get("jupyter", {}).get("source_hidden", False)
             checks = bool(re.search(r"^check(_\w+)?\(", cell.source, re.MULTILINE))
             assert folded == (checks or cell.source.startswith("# Where the library is")), cell.source
-
-
-def answers_in(solution: str) -> list[str]:
-    """What a solution assigns last to each name, as its source says it; functions are compared whole."""
-    last = ast.parse(solution).body
-    values = {ast.unparse(one.targets[0]): ast.get_source_segment(solution, one.value) for one in last
-              if isinstance(one, ast.Assign)}  # fmt: skip
-    read = {node.id for one in last for node in ast.walk(one) if isinstance(node, ast.Name) and node.id in values
-            and isinstance(node.ctx, ast.Load)}  # fmt: skip
-    return [value for name, value in values.items() if value and len(value) > 8 and name not in read]
-
-
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_each_lesson_has_goals_timings_and_five_exercises_with_their_cells(path: Path) -> None:
-    cells = nbformat.read(path, as_version=4).cells
-    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
-    assert "**After this lesson you can**" in text and "| minutes | what |" in text
-    assert EXERCISE.findall(text) == ["1", "2", "3", "4", "5"]
-    tags = [tag for cell in cells for tag in cell.metadata.get("tags", []) if tag in ("student", "solution", "check")]
-    assert tags == ["student", "solution", "check"] * 5
-
-
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_a_form_is_clean(path: Path) -> None:
-    for name in ("student", "teacher"):
-        for cell in form(nbformat.read(path, as_version=4), name).cells:
-            assert "tags" not in cell.metadata and not cell.get("outputs")
-            assert cell.cell_type == "code" or not re.search(r"\]\((?!https?:)|\{[a-z]+\}`", cell.source)
 
 
 def test_a_class_keeps_what_it_wrote_and_gets_what_is_missing(tmp_path: Path) -> None:
@@ -102,48 +176,59 @@ def test_a_class_keeps_what_it_wrote_and_gets_what_is_missing(tmp_path: Path) ->
     assert nbformat.read(lost, as_version=4).cells and not list(tmp_path.glob("*teacher*"))
 
 
-def test_the_slowest_cell_is_found_by_what_execution_wrote_down() -> None:
-    made = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell("# Title")])
-    for source, begin, end in (("first = 1", 0, 20), ("slow = 2\nmore", 20, 55), ("third = 3", 56, 58)):
-        told = {"iopub.execute_input": f"2026-01-01T00:00:{begin:02}.500Z"}
-        told["shell.execute_reply"] = f"2026-01-01T00:00:{end}.750Z"
-        made.cells.append(nbformat.v4.new_code_cell(source, metadata={"execution": told}))
-    assert slowest(made) == (35.25, "slow = 2")
+def with_outputs(path: Path) -> nbformat.NotebookNode:
+    """A lesson in which every cell of code has put something out."""
+    lesson = nbformat.read(path, 4)
+    for number, cell in enumerate(lesson.cells):
+        if cell.cell_type == "code":
+            cell.outputs = [nbformat.v4.new_output("stream", text=f"output {number}")]
+    return lesson
 
 
-def test_the_execution_of_a_form_writes_its_times_down() -> None:
-    assert slowest(executed(LESSONS[0], "student"))[0] > 0
+@each_lesson
+def test_a_worksheet_has_every_exercise_with_its_data_and_room_and_no_solution(path: Path) -> None:
+    lesson = with_outputs(path)
+    page = worksheet(lesson)
+    assert re.findall(r"<h3>Exercise (\d): ", page) == list("12345") and page.count('<div class="room">') == 6
+    for number, cell in enumerate(lesson.cells):
+        if cell.cell_type == "code":
+            assert (f"output {number}<" in page) == ("paper" in tags(cell))
+    assert not [one for one in tagged(path, "solution") if one.splitlines()[0] in page]
+    assert "$" not in page, "nothing draws formulas on a worksheet"
+    assert page.index("<h2>Hints</h2>") > page.index("Exit ticket")
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_where_an_exercise_asks_for_digits_it_asks_for_four(path: Path) -> None:
-    cells = nbformat.read(path, as_version=4).cells
-    exercises = "\n".join(cell.source for cell in cells if EXERCISE.match(cell.source))
-    assert set(re.findall(r"(\w+) (?:digits|decimals)", exercises.lower())) == {"four"}
+@each_lesson
+def test_a_deck_has_what_the_lesson_shows_and_what_a_speaker_says_and_no_solution(path: Path) -> None:
+    slides = deck(with_outputs(path)).cells
+    text = "\n".join(cell.source for cell in slides)
+    assert len(re.findall(r"^## Exercise \d", text, re.MULTILINE)) == 5
+    assert text.count("```{revealjs-notes}\n") == len(tagged(path, "notes")) >= 3
+    kept = {cell.id for cell in slides}
+    for cell in nbformat.read(path, 4).cells:
+        shows = cell.cell_type == "code" and tags(cell) <= {"paper", "hide-input"}
+        assert (cell.id in kept) >= shows, cell.source
+    assert all("remove-input" in tags(cell) for cell in slides if cell.cell_type == "code")
+    assert not [one for one in tagged(path, "solution") if one in text]
 
 
-@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
-def test_the_teacher_s_page_has_every_answer_that_a_solution_writes_down(path: Path) -> None:
+def teacher_s_parts() -> Iterator[str]:
     page = (ROOT / "course/teacher.md").read_text(encoding="utf-8")
-    number = path.stem.removeprefix("lesson")[0]
-    [part] = re.findall(rf"## Lesson {number}\n(.*?)\n## ", page, re.DOTALL)
-    told = [ast.literal_eval(piece) for piece in re.findall(r"`([^`]+)`", part) if is_literal(piece)]
-    cells = nbformat.read(path, as_version=4).cells
-    solutions = [cell.source for cell in cells if "solution" in cell.metadata.get("tags", [])]
-    written = [value for source in solutions for value in literals(source)]
-    assert [value for value in written if value not in told] == []
+    for number in (1, 2, 3):
+        [part] = re.findall(rf"## Lesson {number}: .*?\n(.*?)\n## ", page, re.DOTALL)
+        yield part
 
 
-def literals(source: str) -> list[Any]:
-    """What a solution assigns without computing it; of several names at once, one by one."""
-    values = [one.value for one in ast.parse(source).body if isinstance(one, ast.Assign)]
-    single = [part for value in values for part in (value.elts if isinstance(value, ast.Tuple) else [value])]
-    return [ast.literal_eval(value) for value in single if is_literal(ast.unparse(value))]
-
-
-def is_literal(source: str) -> bool:
-    try:
-        ast.literal_eval(source)
-    except (ValueError, SyntaxError):
-        return False
-    return True
+@pytest.mark.parametrize(("path", "part"), list(zip(LESSONS, teacher_s_parts(), strict=True)), ids=["1", "2", "3"])
+def test_the_teacher_s_page_has_a_plan_three_hard_moments_and_every_answer_written_down(path: Path, part: str) -> None:
+    minutes = [
+        int(minute) for minute in re.findall(r"^\| (\d+) \|.*\|.*\|$", part.split("**The three")[0], re.MULTILINE)
+    ]
+    assert minutes[0] == 0 and minutes == sorted(minutes) and minutes[-1] < 90
+    assert re.findall(r"^(\d)\. \*", part, re.MULTILINE) == ["1", "2", "3"]
+    assert "*Discussion.*" in part and "*Exit ticket.*" in part and f'solutions_told("{path.stem}")' in part
+    for solution in tagged(path, "solution"):
+        for one in ast.parse(solution).body:
+            told = ast.unparse(one) if isinstance(one, ast.Assign) and isinstance(one.value, ast.List) else ""
+            if "\n" not in told and told and len(told) < 60 and "for" not in told:
+                assert f"`{told}`" in part

@@ -1,98 +1,147 @@
-"""The project of the course: what its page says can be done, and its rules are those of the score."""
+"""The project of the course: a rule in a file of its own trains and is scored, nothing against the rules is."""
 
 import json
-import os
 import re
 import shutil
-import subprocess
-import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
-import nbformat
 import pytest
 
 from conftest import ROOT
-from sparsecycle import RunConfig
 from sparsecycle.config import CONTROLLER_FIELDS
-from sparsecycle.controllers import Controller, Decision
+from sparsecycle.controllers import CONTROLLERS, controller_parameters
+from sparsecycle.errors import InputError
 from sparsecycle.runs.records import load_runs
-from sparsecycle_book.course.scoring import LARGEST_MEAN_KEEP_RATIO
+from sparsecycle_book.course.project import LARGEST_MEAN_KEEP_RATIO, luck, main, register, score, sentences
+
+PAGE = (ROOT / "course/project.md").read_text(encoding="utf-8")
+[SOURCE] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
-@pytest.fixture(scope="module")
-def page() -> str:
-    return (ROOT / "course/project.md").read_text(encoding="utf-8")
+@pytest.fixture(autouse=True)
+def known() -> Iterator[None]:
+    """A rule is known in its own test alone."""
+    before = dict(CONTROLLERS)
+    yield
+    CONTROLLERS.clear()
+    CONTROLLERS.update(before)
+    controller_parameters.cache_clear()
 
 
-@pytest.fixture(scope="module")
-def source(page: str) -> str:
-    """Of the class for a rule of one's own."""
-    [found] = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    return str(found)
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "my_rule.py"
+    path.write_text(SOURCE, encoding="utf-8")
+    return path
 
 
-def test_the_project_page_names_every_parameter_that_may_be_changed(page: str) -> None:
-    [rule] = re.findall(r"may be changed with `--set`:(.*?)\. The \(geometric\)", page, re.DOTALL)
+@pytest.fixture
+def folder(tmp_path: Path) -> Any:
+    """Put recorded runs of the preset smoke into a folder."""
+
+    def put(name: str, *runs: str) -> Path:
+        for run in runs:
+            shutil.copytree(ROOT / "data/runs/smoke" / run, tmp_path / name / "smoke" / run)
+        return tmp_path / name
+
+    return put
+
+
+def test_the_page_names_every_parameter_that_may_be_changed() -> None:
+    [rule] = re.findall(r"may be changed with `--set`:(.*?)\. The \(geometric\)", PAGE, re.DOTALL)
     assert set(re.findall(r"`(\w+)`", rule)) == CONTROLLER_FIELDS - {"path_from", "shuffled"}, "a path is another's"
-    assert LARGEST_MEAN_KEEP_RATIO == 2 / 3 and "at most two thirds" in page
+    assert LARGEST_MEAN_KEEP_RATIO == 2 / 3 and "at most two thirds" in PAGE
 
 
-def test_the_commands_of_the_project_page_are_configurations(page: str) -> None:
-    commands = re.findall(r"sparsecycle run (.*)", page)
-    assert len(commands) == 2
-    for command in commands:
-        given = dict(re.findall(r"--set (\w+)=([\d.]+)", command))
-        seed = int(re.findall(r"--seed (\d+)", command)[0])
-        values = {name: float(value) if "." in value else int(value) for name, value in given.items()}
-        RunConfig(preset="quick", method="accuracy_gated", seed=seed, **values)
+def test_the_rule_of_the_page_goes_on_where_it_was_interrupted(file: Path) -> None:
+    mine = register(file)
+    whole, first, second = mine(decision_steps=2), mine(decision_steps=2), mine(decision_steps=2)
+    accuracies = [0.9, 0.8, 0.7, 0.9, 0.4, 0.5, 0.6, 0.9]
+    made = whole.update(accuracies)
+    assert [one.reset for one in made] == [False, False, True, False] and made[0].keep_ratio == 0.9
+    head = first.update(accuracies[:3])
+    second.load_state_dict(json.loads(json.dumps(first.state_dict())))
+    assert head + second.update(accuracies[3:]) == made
 
 
-def test_the_class_of_the_project_page_is_a_controller(source: str) -> None:
-    names: dict[str, Any] = {"Controller": Controller, "Decision": Decision, "Any": Any}
-
-    def my_rule(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]) -> float:
-        memory["decisions"] = memory.get("decisions", 0) + 1
-        return 1.0 if min(accuracies) < 0.5 else keep_ratio / 2
-
-    names["my_rule"] = my_rule
-    exec(source, names)
-    mine, again = names["Mine"](decision_steps=2), names["Mine"](decision_steps=2)
-    decisions = mine.update([0.9, 0.8, 0.7, 0.9, 0.4, 0.9, 0.6])
-    assert [(one.keep_ratio, one.reset) for one in decisions] == [(0.5, False), (0.25, False), (1.0, True)]
-    again.update([0.9, 0.8, 0.7])
-    again.load_state_dict(json.loads(json.dumps(mine.state_dict())))
-    assert (again.keep_ratio, again.seen, again.memory) == (1.0, [0.6], {"decisions": 3})
-    assert again.update([0.6])[0].keep_ratio == 0.5
-
-
-def test_a_rule_of_one_s_own_trains_and_its_decisions_are_recorded(tmp_path: Any, source: str) -> None:
-    cells = nbformat.read(ROOT / "course/lesson3_curve.ipynb", as_version=4).cells
-    [rule] = [cell.source for cell in cells if cell.source.startswith("def my_rule") and "return" in cell.source]
-    package = tmp_path / "src" / "sparsecycle"
-    shutil.copytree(ROOT / "src" / "sparsecycle", package, ignore=shutil.ignore_patterns("__pycache__"))
-    inserted(package / "controllers.py", "# Figures, tables and checks of names read this", f"{rule}\n\n\n{source}\n\n")
-    inserted(package / "controllers.py", "Geometric)\n}", "Mine, ")
-    run = ["run", "--preset", "smoke", "--method", "mine", "--seed", "0", "--no-progress", "--device", "cpu"]
-    places = ["--data-dir", str(ROOT / "data"), "--output-dir", str(tmp_path / "runs")]
-    # The reference: fast kernels would be compiled anew for a copy.
-    env = os.environ | {"PYTHONPATH": str(package.parent), "SPARSECYCLE_BACKEND": "reference"}
-    command = [sys.executable, "-m", "sparsecycle.cli", *run, *places]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    record = json.loads((tmp_path / "runs/smoke/mine-seed0/record.json").read_text(encoding="utf-8"))
-    config = RunConfig(preset="smoke", method="accuracy_gated")
-    assert record["config"]["decision_steps"] == config.decision_steps
-    assert record["metrics"]["decisions"] == config.steps // 2 and record["metrics"]["lowest_keep_ratio"] < 1
+def test_a_rule_trains_is_kept_beside_its_runs_and_is_scored(
+    file: Path, tmp_path: Path, tiny: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours = tmp_path / "ours"
+    run = [
+        "run",
+        "--preset",
+        "smoke",
+        "--method",
+        "mine",
+        "--no-progress",
+        "--device",
+        "cpu",
+        "--output-dir",
+        str(ours),
+    ]
+    for name in ("train_images", "test_images", "batch_size", "epochs"):
+        run += ["--set", f"{name}={getattr(tiny(), name)}"]
+    assert main([str(file), *run]) == 0
+    assert (ours / "my_rule.py").read_text(encoding="utf-8") == SOURCE
+    assert main(["compare", str(ours)]) == 0
+    said = capsys.readouterr().out
+    assert re.search(r"^smoke mine .*: changes .*epochs.*: out of competition$", said, re.MULTILINE)
+    assert "Luck alone: runs of dense" in said
+    file.write_text(SOURCE.replace("0.9 *", "0.8 *"), encoding="utf-8")
+    CONTROLLERS.pop("mine")
+    assert main([str(file), *run]) == 2
+    assert "has runs of another version of my_rule.py" in capsys.readouterr().err
 
 
-def test_the_recorded_rival_keeps_the_rule_for_the_mean_keep_ratio() -> None:
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (("0.9 * keep_ratio", "keep_ratio"), "is not safe to train with. Not yet. It never compresses"),
+        (('name = "mine"', 'name = "dense"'), "the name of Mine is 'dense', but must be"),
+        (("class Mine(Rule)", "class Mine"), "has 0 classes made from Rule, but must have one"),
+        (("import Rule", "import Rules"), "my_rule.py stops: ImportError"),
+        ((SOURCE, ""), "has 0 classes"),
+    ],
+)
+def test_a_rule_that_cannot_train_is_refused_and_it_says_why(file: Path, change: tuple[str, str], told: str) -> None:
+    file.write_text(SOURCE.replace(*change), encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(told)):
+        register(file)
+
+
+def test_the_score_is_the_mean_difference_of_equal_seeds_over_the_published_rule(folder: Any) -> None:
+    own = folder("own", "epoch_gated-seed0", "epoch_gated-seed1")
+    recorded = folder("recorded", "accuracy_gated-seed0", "accuracy_gated-seed1")
+    [row] = score([own], [recorded]).to_dict("records")
+    accuracy = load_runs(own, recorded).set_index(["method", "seed"])["clean_accuracy"]
+    gains = accuracy["epoch_gated"] - accuracy["accuracy_gated"]
+    assert row["gain"] == pytest.approx(gains.mean())
+    assert (row["method"], row["variant"], row["seeds"], row["remark"]) == ("epoch_gated", "", 2, "")
+    [line] = sentences(score([own], [recorded]))
+    assert line.startswith(
+        f"smoke epoch_gated: {100 * gains.mean():+.1f} points of clean accuracy over accuracy_gated (2"
+    )
+    with pytest.raises(InputError, match=r"2 runs of yours and 0 recorded ones of method 'accuracy_gated'"):
+        score([own], [own])
+
+
+def test_a_method_that_is_switched_off_is_out_and_it_says_why(folder: Any) -> None:
+    [row] = score([folder("own", "dense-seed0")], [folder("recorded", "accuracy_gated-seed0")]).to_dict("records")
+    assert (row["seeds"], row["remark"]) == (0, "mean keep-ratio 1.00, above two thirds: out of competition")
+
+
+def test_the_recorded_rival_has_the_seeds_of_the_project_and_keeps_its_rule() -> None:
     runs = load_runs()
     rivals = runs[(runs["preset"] == "quick") & (runs["method"] == "accuracy_gated") & (runs["variant"] == "")]
-    assert {0, 1, 2} <= set(rivals["seed"]), "the project's seeds"
+    assert {0, 1, 2} <= set(rivals["seed"])
     assert rivals["mean_keep_ratio"].max() <= LARGEST_MEAN_KEEP_RATIO
 
 
-def inserted(path: Any, mark: str, before: str) -> None:
-    text = path.read_text(encoding="utf-8")
-    assert text.count(mark) == 1, mark
-    path.write_text(text.replace(mark, before + mark), encoding="utf-8")
+def test_luck_is_the_largest_difference_of_two_recorded_seeds() -> None:
+    runs = load_runs()
+    dense = runs[(runs["preset"] == "quick") & (runs["method"] == "dense")]["clean_accuracy"]
+    found = luck("quick", ["dense"])
+    assert found["most"].tolist() == [pytest.approx(dense.max() - dense.min())] and luck("paper").empty

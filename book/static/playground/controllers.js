@@ -173,23 +173,7 @@ document.addEventListener("DOMContentLoaded", () => {
       board.removeEventListener("pointerdown", wake);
       board.removeEventListener("focusin", wake);
       try {
-        const all = await play.files("pyodide");
-        const { loadPyodide } = await play.module(all, "pyodide.mjs");
-        const { default: createPyodideModule } = await play.module(all, "pyodide.asm.mjs");
-        // Its program is looked for beside the index; behind the # of an address anything may stand.
-        const index = `${play.address(all["pyodide.asm.wasm"], "application/wasm")}#/`;
-        const made = await loadPyodide({
-          indexURL: index,
-          createPyodideModule,
-          stdLibURL: play.address(all["python_stdlib.zip"], "application/zip"),
-          lockFileContents: play.text(all["pyodide-lock.json"]),
-        });
-        for (const [name, source] of Object.entries(data.sources)) {
-          const folder = name.split("/")[0];
-          made.FS.mkdirTree(folder);
-          made.FS.writeFile(`${folder}/__init__.py`, "");
-          made.FS.writeFile(name, source);
-        }
+        const made = await play.python(data.sources);
         python = made.pyimport("sparsecycle_book.simulation").simulate_json;
         board.dataset.python = made.version;
       } catch (error) {

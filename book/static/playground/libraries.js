@@ -43,5 +43,30 @@ window.play = (() => {
     return import(addressOf(name));
   }
 
-  return { files, address, text, module };
+  /* A Python with these modules, by their path. */
+  async function python(sources) {
+    const all = await files("pyodide");
+    const { loadPyodide } = await module(all, "pyodide.mjs");
+    const { default: createPyodideModule } = await module(all, "pyodide.asm.mjs");
+    // Its program is looked for beside the index; behind the # of an address anything may stand.
+    const index = `${address(all["pyodide.asm.wasm"], "application/wasm")}#/`;
+    const made = await loadPyodide({
+      indexURL: index,
+      createPyodideModule,
+      stdLibURL: address(all["python_stdlib.zip"], "application/zip"),
+      lockFileContents: text(all["pyodide-lock.json"]),
+    });
+    for (const [name, source] of Object.entries(sources)) {
+      const folders = name.split("/").slice(0, -1);
+      folders.forEach((_, depth) => {
+        const folder = folders.slice(0, depth + 1).join("/");
+        made.FS.mkdirTree(folder);
+        made.FS.writeFile(`${folder}/__init__.py`, "");
+      });
+      made.FS.writeFile(name, source);
+    }
+    return made;
+  }
+
+  return { python };
 })();

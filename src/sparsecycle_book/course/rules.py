@@ -1,14 +1,14 @@
-"""The check for the exercise of the course that designs a controller."""
+"""The check for the exercise of the course that designs a controller. Pure Python: it also runs in a page."""
 
 import json
+import math
+import random
 from collections.abc import Callable, Sequence
 from itertools import combinations
 from typing import Any
 
-import numpy as np
-
 from sparsecycle.errors import shown
-from sparsecycle_book.course.checks import NO_VALUE, OPEN, RIGHT, unwritten
+from sparsecycle_book.course.checks import NO_VALUE, OPEN, RIGHT, WRONG, tell, unwritten
 
 Rule = Callable[[float, list[float], dict[str, Any]], Any]
 STEPS = 8  # between two decisions, in the streams of the check
@@ -27,7 +27,7 @@ def check_rule(rule: Rule, *, patience: int = 50) -> None:
             empty at first, in which it may keep what it wants to remember; returns the next keep-ratio.
         patience: decisions within which it must be back at 1.
     """
-    print(_told(rule, patience))
+    tell({"name": rule.__name__, "rule": {"patience": patience}}, rule)
 
 
 def follow(rule: Rule, accuracies: Sequence[float], steps: int) -> list[float]:
@@ -41,7 +41,10 @@ def follow(rule: Rule, accuracies: Sequence[float], steps: int) -> list[float]:
     return path
 
 
-def _told(rule: Rule, patience: int) -> str:
+def verdict_on_rule(rule: Any, patience: int) -> str:
+    """Return what to say of a rule: right, not answered yet, or what it does wrong."""
+    if rule is ...:
+        return OPEN
     paths = {}
     for name, decisions in _streams().items():
         found = _followed(rule, decisions)
@@ -49,14 +52,14 @@ def _told(rule: Rule, patience: int) -> str:
             return found
         paths[name] = found
     if all(keep_ratio == 1 for path in paths.values() for keep_ratio in path):
-        return "Not yet. It never compresses: the next keep-ratio is always 1."
+        return f"{WRONG} It never compresses: the next keep-ratio is always 1."
     if all(one[: len(other)] == other[: len(one)] for one, other in combinations(paths.values(), 2)):
-        return "Not yet. All accuracies lead to the same keep-ratios: a controller looks at the accuracy."
+        return f"{WRONG} All accuracies lead to the same keep-ratios: a controller looks at the accuracy."
     if min(paths["steady"]) > 0.5:
-        return f"Not yet. An accuracy that stays at {HIGH} never brings the keep-ratio down to one half."
+        return f"{WRONG} An accuracy that stays at {HIGH} never brings the keep-ratio down to one half."
     for name, what in (("breaks", "breaks down to chance"), ("slides", "slides down little by little")):
         if max(paths[name][-DECISIONS:][:patience]) < 1:
-            return f"Not yet. Where the accuracy {what} it is not back at 1 within {patience} decisions."
+            return f"{WRONG} Where the accuracy {what} it is not back at 1 within {patience} decisions."
     return RIGHT
 
 
@@ -65,24 +68,24 @@ def _followed(rule: Rule, decisions: list[list[float]]) -> list[float] | str:
     keep_ratio, memory = 1.0, dict[str, Any]()
     path: list[float] = []
     for accuracies in decisions:
-        told = f"With keep-ratio {keep_ratio:.3g} and accuracies around {np.mean(accuracies):.2f}"
+        told = f"With keep-ratio {keep_ratio:.3g} and accuracies around {sum(accuracies) / STEPS:.2f}"
         try:
             found = rule(keep_ratio, list(accuracies), memory)
         except Exception as error:
-            return f"Not yet. {told} it stops: {shown(error)}"
+            return f"{WRONG} {told} it stops: {shown(error)}"
         if unwritten(rule, found):
             return OPEN
         if found is None:
-            return f"Not yet. {told} {NO_VALUE}"
-        if isinstance(found, bool) or not isinstance(found, int | float | np.number):
-            return f"Not yet. {told} it gives {shown(found)}, which is no number."
+            return f"{WRONG} {told} {NO_VALUE}"
+        if isinstance(found, bool) or not isinstance(found, int | float):
+            return f"{WRONG} {told} it gives {shown(found)}, which is no number."
         if not 0 < found <= 1:
-            return f"Not yet. {told} it gives {found!r}, but a keep-ratio is above 0 and at most 1."
+            return f"{WRONG} {told} it gives {found!r}, but a keep-ratio is above 0 and at most 1."
         try:
             memory = json.loads(json.dumps(memory, allow_nan=False))
         except (TypeError, ValueError):
             names = ", ".join(map(str, memory))
-            return f"Not yet. What it remembers as {names} cannot be saved: only numbers, texts, lists and dicts can."
+            return f"{WRONG} What it remembers as {names} cannot be saved: only numbers, texts, lists and dicts can."
         keep_ratio = float(found)
         path.append(keep_ratio)
     return path
@@ -90,21 +93,21 @@ def _followed(rule: Rule, decisions: list[list[float]]) -> list[float] | str:
 
 def _streams() -> dict[str, list[list[float]]]:
     """Return the training accuracies that a rule must bear, by decision; in the last two the end is at chance."""
-    generator = np.random.default_rng(0)
-    numbers = np.arange(DECISIONS)
-    climbing = HIGH - (HIGH - CHANCE) * np.exp(-numbers / 10)
+    generator = random.Random(0)
+    numbers = range(DECISIONS)
+    climbing = [HIGH - (HIGH - CHANCE) * math.exp(-number / 10) for number in numbers]
+    sliding = [HIGH + (CHANCE - HIGH) * number / (DECISIONS - 1) for number in numbers]
     true = {
-        "steady": np.full(DECISIONS, HIGH),
+        "steady": [HIGH] * DECISIONS,
         "climbs": climbing,
-        "waves": 0.6 + 0.3 * np.sin(numbers / 5),
-        "zero": np.zeros(DECISIONS),
-        "one": np.ones(DECISIONS),
-        "breaks": np.concatenate([climbing, np.full(DECISIONS, CHANCE)]),
-        "slides": np.concatenate([climbing, np.linspace(HIGH, CHANCE, DECISIONS), np.full(DECISIONS, CHANCE)]),
+        "waves": [0.6 + 0.3 * math.sin(number / 5) for number in numbers],
+        "zero": [0.0] * DECISIONS,
+        "one": [1.0] * DECISIONS,
+        "breaks": climbing + [CHANCE] * DECISIONS,
+        "slides": climbing + sliding + [CHANCE] * DECISIONS,
     }
-    streams = {}
-    for name, accuracies in true.items():
-        exact = name in ("zero", "one")
-        noise = generator.normal(0.0, 0.0 if exact else 0.02, (len(accuracies), STEPS))
-        streams[name] = np.clip(accuracies[:, None] + noise, 0.0, 1.0).tolist()
-    return streams
+
+    def noisy(name: str, accuracy: float) -> float:
+        return min(max(accuracy + generator.gauss(0.0, 0.0 if name in ("zero", "one") else 0.02), 0.0), 1.0)
+
+    return {name: [[noisy(name, one) for _ in range(STEPS)] for one in values] for name, values in true.items()}
