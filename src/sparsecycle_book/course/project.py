@@ -220,4 +220,7 @@ def _gain(own: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    # The module by its name: a rule's file imports that one, and its `Rule` would be another class than the one here.
+    from sparsecycle_book.course import project
+
+    sys.exit(project.main())
