@@ -92,7 +92,7 @@ def later(seconds: float) -> float:
 def unpacked(into: Path, folder: Path) -> Path:
     content = b"".join(part.read_bytes() for part in sorted(into.glob("results.tar.*")))
     with tarfile.open(fileobj=io.BytesIO(content)) as archive:
-        archive.extractall(folder, filter="data")
+        archive.extractall(folder)
     return folder
 
 
