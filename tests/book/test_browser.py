@@ -267,7 +267,7 @@ def test_a_dark_page_is_printed_in_dark_ink_on_white(engine: Browser, watch: Wat
     assert not bars or len(set(bars)) > 1, "bars keep their colours"
 
 
-@pytest.mark.parametrize("name", ["notebooks/results", "notebooks/set_results"])
+@pytest.mark.parametrize("name", ["book/reviewers", "notebooks/set_results"])
 def test_no_column_of_a_table_is_cut_on_paper(engine: Browser, watch: Watch, name: str) -> None:
     page = opened(engine, watch, (BUILT / f"{name}.html").as_uri(), viewport={"width": 710, "height": 1000})  # of A4
     page.emulate_media(media="print")

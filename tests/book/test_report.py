@@ -16,7 +16,7 @@ from sparsecycle.runs.studies import Studies
 from sparsecycle_book.report import rule
 from sparsecycle_book.report.answers import question, recorded_sentence, short_answer, verdict_note, verdicts_shown
 from sparsecycle_book.report.choices import TOLERANCES, ablation_arms, tolerance_sentence, tuning_sentence, tuning_table
-from sparsecycle_book.report.findings import ARMS_IN_WORDS, NOTHING, finding, idle_sentence, idle_table
+from sparsecycle_book.report.findings import ARMS_IN_WORDS, NOTHING, claims_shown, finding, idle_sentence, idle_table
 from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
 from sparsecycle_book.report.plan import RULES, claims_table, differences_table, rule_table, study_table
 from sparsecycle_book.report.retired import FILE, retired_paragraph
@@ -250,6 +250,12 @@ def test_a_finding_has_verdict_gain_interval_and_pairs_of_each_comparison_that_w
     assert finding(few, "C1").startswith(
         "*Too few pairs to judge*: in test accuracy as reported, the published rule gains +2.00 points (1 pair) over"
     )
+    several = verdict_table(runs(GAINS | {name: GAINS["accuracy_gated"] for name in ("replay", "fixed")}), "classroom")
+    assert finding(several, "C1", "C8") == (
+        "*Replicated (preliminary)*: test accuracy as reported and clean test accuracy. *Equivalent (preliminary)*: "
+        "the published rule over a path that another seed took and the published rule over a fixed keep-ratio."
+    )
+    assert "p (Holm)" not in claims_shown(several, "C8").frame and "paper" in claims_shown(several, "C1").frame
 
 
 def test_idle_resets_above_one_half_are_called_noise() -> None:

@@ -14,7 +14,7 @@ from sparsecycle.config import RunConfig
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.display import linked_table
 from sparsecycle_book.figures import MEASURES
-from sparsecycle_book.report.answers import ARMS_IN_WORDS, DEMONSTRATIONS, amount, verdicts_shown
+from sparsecycle_book.report.answers import ARMS_IN_WORDS, DEMONSTRATIONS, amount, listed_words, verdicts_shown
 
 NOTHING = "We have no runs yet that answer this."
 SMALLER_IS_BETTER = {  # how a finding names a measure whose decrease counts as a gain
@@ -24,28 +24,52 @@ SMALLER_IS_BETTER = {  # how a finding names a measure whose decrease counts as 
 
 
 def finding(table: pd.DataFrame, *claims: str) -> str:
-    """One sentence for each comparison of these claims that was measured: verdict, gain, interval and pairs.
+    """What was found on these claims: a sentence for each comparison, with its numbers, or one verdict after the other.
+
+    Up to two comparisons are told with gain, interval and pairs. More are grouped by their verdict, and the numbers are
+    left to the table.
 
     Args:
         table: of `verdict_table`.
         claims: such as "C8".
     """
-    rows = table[table["claim"].isin(claims) & (table["pairs"] > 0) & (table["rule"] != "shown")]
-    return " ".join(_told(row) for row in rows.to_dict("records")) or NOTHING
+    rows = table[table["claim"].isin(claims) & (table["pairs"] > 0) & (table["rule"] != "shown")].to_dict("records")
+    if len(rows) <= 2:
+        return " ".join(_told(row) for row in rows) or NOTHING
+    groups: dict[str, list[str]] = {}
+    for row in rows:
+        groups.setdefault(_verdict(row), []).append(_comparison(row))
+    return " ".join(f"*{word}*: {listed_words(told)}." for word, told in groups.items())
+
+
+def _verdict(row: Mapping[Any, Any]) -> str:
+    word = "too few pairs to judge" if row["verdict"] == NOT_JUDGED else row["verdict"]
+    return f"{word[0].upper()}{word[1:]}{' (preliminary)' if row['preliminary'] else ''}"
+
+
+def _comparison(row: Mapping[Any, Any]) -> str:
+    """What is compared, without numbers: the measure, or the two arms where dense training is not the baseline."""
+    if (row["treatment"], row["baseline"]) == ("accuracy_gated", "dense"):
+        return SMALLER_IS_BETTER.get(row["measure"], MEASURES[row["measure"]])
+    treatment, baseline = (ARMS_IN_WORDS[row[side]] for side in ("treatment", "baseline"))
+    return f"{treatment} over {baseline}"
 
 
 def _told(row: Mapping[Any, Any]) -> str:
-    word = "too few pairs to judge" if row["verdict"] == NOT_JUDGED else row["verdict"]
-    word = f"{word} (preliminary)" if row["preliminary"] else word
     treatment, baseline = (ARMS_IN_WORDS[row[side]] for side in ("treatment", "baseline"))
     measure = SMALLER_IS_BETTER.get(row["measure"], MEASURES[row["measure"]])
-    return f"*{word[0].upper()}{word[1:]}*: in {measure}, {treatment} gains {amount(row)} over {baseline}."
+    return f"*{_verdict(row)}*: in {measure}, {treatment} gains {amount(row)} over {baseline}."
 
 
 def claims_shown(table: pd.DataFrame, *claims: str) -> linked_table:
-    """The claims' rows of the table of verdicts, each claim's number leading to its words in the plan."""
-    rows = table[table["claim"].isin(claims)]
-    return linked_table(verdicts_shown(rows), dict.fromkeys(claims, "plan.html#claims-and-measures"), wraps=True)
+    """The claims' rows of the table of verdicts, each claim's number leading to its words in the plan.
+
+    p-values and detectable effects are left to the table of all verdicts.
+    """
+    rows = verdicts_shown(table[table["claim"].isin(claims)])
+    left_out = ["p", "p (Holm)", "detectable", *([] if "C1" in claims else ["paper"])]
+    rows = rows.drop(columns=left_out, errors="ignore")
+    return linked_table(rows, dict.fromkeys(claims, "plan.html#claims-and-measures"), wraps=True)
 
 
 def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
