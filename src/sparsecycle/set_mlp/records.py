@@ -218,7 +218,7 @@ def find_set_records(*folders: str | Path) -> Iterator[SetRecord]:
 def load_set_runs(*folders: str | Path) -> pd.DataFrame:
     """Return all finished runs of the companion study below the folders, one row a run.
 
-    Columns: dataset, arm, method, seed, variant (overrides as text; "" for the arm as it stands), status,
+    Columns: dataset, arm, method, seed, variant (overrides as text; "" for the unchanged arm), status,
     learning_rate, dropout, the metrics of `SetRecord`, tuned (by cross-validation), training_seconds, wall_seconds,
     peak_memory_mib, device, cpu, threads, torch, resumes, git_revision, git_clean, identity, run (name).
     """
