@@ -123,10 +123,11 @@ def placebo_sentence(table: pd.DataFrame) -> str:
     one: Comparison = placebo(table, "dense", more, fewer)
     if len(one.pairs) < 2:
         return NOTHING
+    unclear = " The interval is too wide to tell how much that is." if one.low < 0 < one.high else ""
     return (
         f"By frequent evaluation alone, dense training gains {amount(vars(one) | {'pairs': len(one.pairs)})} as "
         f"reported. Runs with {more} test evaluations are compared with runs of other seeds that have {fewer}: only "
-        "the number of evaluations and chance separate them."
+        f"the number of evaluations and chance separate them.{unclear}"
     )
 
 
