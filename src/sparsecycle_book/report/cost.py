@@ -165,7 +165,7 @@ def study_sentence(name: str, configs: Sequence[RunConfig], records: Sequence[Be
         return f"What the {len(configs)} runs of the study `{name}` take on a CPU was not measured."
     told = (
         f"The training steps of the {len(configs)} runs of the study `{name}` take about {hours.value:,.0f} hours on "
-        f"{cpu.device}, one run at a time ({hours.found_by})."
+        f"{cpu.device} when it does nothing else, one run at a time ({hours.found_by}). Test evaluations come on top."
     )
     if gain is None:
         return f"{told} Two runs at once were not measured."
