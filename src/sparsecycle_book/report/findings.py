@@ -26,7 +26,7 @@ SMALLER_IS_BETTER = {  # how a finding names a measure whose decrease counts as 
 def finding(table: pd.DataFrame, *claims: str) -> str:
     """What was found on these claims: a sentence for each comparison, with its numbers, or one verdict after the other.
 
-    Up to two comparisons are told with gain, interval and pairs. More are grouped by their verdict, and the numbers are
+    Up to two comparisons are stated with gain, interval and pairs. More are grouped by verdict, and their numbers are
     left to the table.
 
     Args:
