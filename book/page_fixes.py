@@ -1,5 +1,6 @@
 """A Sphinx extension for what pages lack or have too much: scripts, records to link to, buttons without a name."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,22 @@ def without_false_lists(app: Sphinx, name: str, template: str, context: dict[str
         )
 
 
+def with_titles_of_runs(app: Sphinx, name: str, source: list[str]) -> None:
+    """Name the page of an executed run after the run, and let its command make that run."""
+    if name.startswith(("book/runs/", "book/your-runs/")):
+        given = json.loads(source[0])["metadata"]["papermill"]["parameters"]
+        preset, method, seed = given["preset"], given["method"], given["seed"]
+        source[0] = (
+            source[0]
+            .replace("# One run", f"# One run of {method}: preset {preset}, seed {seed}", 1)
+            .replace(
+                "-p preset quick -p method accuracy_gated -p seed 3",
+                f"-p preset {preset} -p method {method} -p seed {seed}",
+                1,
+            )
+        )
+
+
 PLAYGROUND = ("libraries", "charts", "budget", "controllers")  # in the order in which they build on each other
 
 
@@ -70,5 +87,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", without_false_lists, priority=900)
     app.connect("html-page-context", with_playground)
     app.connect("html-page-context", with_run_filter)
+    app.connect("source-read", with_titles_of_runs)
     app.connect("build-finished", with_records)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

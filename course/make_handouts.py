@@ -109,7 +109,7 @@ def main() -> None:
     command = [sys.executable, "-m", "sphinx", "-q", "-W", "-b", "revealjs", "-d", str(WORK / "doctrees")]
     subprocess.run([*command, str(SOURCE), str(MADE)], check=True)
     shutil.rmtree(TARGET / "slides", ignore_errors=True)
-    shutil.copytree(MADE, TARGET / "slides")
+    shutil.copytree(MADE, TARGET / "slides", ignore=shutil.ignore_patterns("index.html"))  # a list that nobody needs
 
 
 if __name__ == "__main__":

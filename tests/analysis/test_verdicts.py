@@ -204,7 +204,7 @@ def test_few_pairs_are_described_or_preliminary(seeds: int, judged: bool, prelim
     one = row(verdict_table(full_study(seeds), "classroom"), "C1", "clean_accuracy")
     assert (one["verdict"] != NOT_JUDGED, one["preliminary"]) == (judged, preliminary)
     shown = readable_verdicts(verdict_table(full_study(seeds), "classroom")).loc["C1", "verdict"].iloc[0]
-    assert shown.startswith("preliminary: ") == preliminary
+    assert shown.endswith(" (preliminary)") == preliminary
 
 
 @pytest.mark.parametrize("runs", [pd.DataFrame(), full_study().iloc[:0], full_study().assign(evaluated_on="nothing")])

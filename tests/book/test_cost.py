@@ -110,7 +110,8 @@ def test_recorded_runs_of_the_network_on_a_gpu_are_surest(preset: str) -> None:
     minutes = PAPER.steps * 128 / 20_000 / 60
     assert gpu_minutes(PAPER, runs, [rental()], []) == (pytest.approx(minutes), "recorded runs on Made-up GPU")
     text = cost.run_sentence(runs, [rental()], [])
-    assert text.endswith(f"own run take {minutes:.1f} minutes on a rented GPU, by recorded runs on Made-up GPU (1).")
+    assert f"own run take {minutes:.1f} minutes on a rented GPU, by recorded runs on Made-up GPU (1)." in text
+    assert text.endswith(f"a run costs about {minutes / 60:.2f} times the price of an hour.")
     config = RunConfig(preset=preset, method="accuracy_gated")
     assert costs_table({"row": [config]}, runs, [], [])["recorded"].tolist() == ["1 of 1, 2.0 hours"]
 

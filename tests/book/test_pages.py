@@ -196,6 +196,8 @@ def test_a_recorded_run_leads_to_its_page_or_else_to_its_record() -> None:
     for run, address in links.items():
         target = BUILT / "book" / address
         if run in with_page:
+            [title] = [head.get_text() for head in parsed(target).select("h1")]
+            assert title.startswith(f"One run of {runs['method'][run]}: preset quick, seed {runs['seed'][run]}")
             assert f"{runs['best_accuracy'][run]:.4f}" in parsed(target).get_text()
         else:
             assert json.loads(target.read_text(encoding="utf-8"))["identity"] == runs["identity"][run]

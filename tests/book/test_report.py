@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,39 @@ import pytest
 
 from conftest import ROOT
 from sparsecycle import RunConfig
-from sparsecycle.analysis.verdicts import CLAIMS, FEWEST_PAIRS, PAPER_ACCURACY, compare_arms, verdict_table
+from sparsecycle.analysis.verdicts import (
+    CLAIMS,
+    FEWEST_PAIRS,
+    NOT_JUDGED,
+    PAPER_ACCURACY,
+    compare_arms,
+    control_verdict,
+    gain_verdict,
+    property_verdict,
+    verdict_table,
+)
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.runs.studies import Studies
 from sparsecycle_book.report import rule
-from sparsecycle_book.report.answers import question, recorded_sentence, short_answer, verdict_note, verdicts_shown
+from sparsecycle_book.report.answers import (
+    GAINS_IN_WORDS,
+    question,
+    recorded_sentence,
+    short_answer,
+    verdict_note,
+    verdicts_shown,
+)
 from sparsecycle_book.report.choices import TOLERANCES, ablation_arms, tolerance_sentence, tuning_sentence, tuning_table
-from sparsecycle_book.report.findings import ARMS_IN_WORDS, NOTHING, claims_shown, finding, idle_sentence, idle_table
+from sparsecycle_book.report.findings import (
+    ARMS_IN_WORDS,
+    CONTROLS,
+    NOTHING,
+    PROPERTIES,
+    claims_shown,
+    finding,
+    idle_sentence,
+    idle_table,
+)
 from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
 from sparsecycle_book.report.plan import RULES, claims_table, differences_table, rule_table, study_table
 from sparsecycle_book.report.retired import FILE, retired_paragraph
@@ -52,10 +79,24 @@ def test_without_runs_of_the_study_there_is_no_verdict(recorded: pd.DataFrame) -
 def test_the_answer_has_verdict_gain_and_pairs_of_both_measures() -> None:
     text = short_answer(runs(GAINS))
     config = RunConfig(preset="classroom", method="dense")
-    assert f"preset `classroom` (WRN-10-1, {config.train_images:,} training images, {config.epochs} epochs)" in text
-    assert "**The published rule over dense training: replicated (preliminary).** It gains +2.50 points (95 %" in text
+    scale = f"WRN-10-1, {config.train_images:,} training images, {config.epochs} epochs."
+    assert text.endswith(f"These runs have the preset `classroom`: {scale}")
+    assert text.startswith(
+        "**On a small network, the published rule beats dense training, as the paper reports.** Preliminary verdict: "
+        "*replicated*. The gain is +2.50 points (95 %"
+    )
     assert "and +2.50 points (95 % interval +1.58 to +3.42, 4 pairs) in clean test accuracy." in text
     assert "second strategy" not in text, "which has no runs"
+
+
+def verdicts_of(rule: Callable[..., str]) -> set[str]:
+    """The verdicts that the table in a rule's docstring lists."""
+    rows = [line.split("|") for line in (rule.__doc__ or "").splitlines() if line.strip().startswith("|")]
+    return {row[2].strip() for row in rows[2:]}
+
+
+def test_every_verdict_on_a_gain_has_words_of_its_own() -> None:
+    assert set(GAINS_IN_WORDS) | {NOT_JUDGED} == verdicts_of(gain_verdict)
 
 
 def test_the_question_has_the_paper_s_numbers() -> None:
@@ -78,12 +119,13 @@ def test_the_note_on_verdicts_says_when_nothing_is_judged() -> None:
     assert "at least" not in verdict_note(verdict_table(runs(GAINS), "classroom"))
 
 
-def test_the_table_of_verdicts_has_the_verdict_first_and_no_interval_where_none_is_judged() -> None:
+def test_the_table_of_verdicts_says_first_what_is_compared_and_has_no_interval_where_none_is_judged() -> None:
     nothing = verdicts_shown(verdict_table(NONE))
-    assert list(nothing.columns) == ["verdict", "ours", "pairs", "measure", "compared"] and len(nothing) == len(CLAIMS)
+    assert list(nothing.columns) == ["compared", "verdict", "ours", "pairs"] and len(nothing) == len(CLAIMS)
     judged = verdicts_shown(verdict_table(runs(GAINS), "classroom"))
     row = judged.iloc[0]
-    assert (row["verdict"], row["compared"]) == ("preliminary: replicated", "accuracy_gated − dense")
+    assert row["verdict"] == "replicated (preliminary)"
+    assert row["compared"] == "test accuracy as reported: accuracy_gated − dense"
     assert row["95 % interval"] == "+1.58 to +3.42" and "p (Holm)" in judged
 
 
@@ -186,12 +228,6 @@ def test_cycles_are_counted_with_the_pause_after_a_reset() -> None:
     assert row["cycles begun"] == 1 + 1523 // 43
 
 
-def test_noise_resets_more_often_the_nearer_accuracy_is_to_one_half() -> None:
-    low, high = rule.noise_table((0.5, 0.9), epochs=10, seeds=3).to_dict("records")
-    assert (low["spread of the average"], high["spread of the average"]) == ("0.026", "0.015")
-    assert int(low["decisions that reset"].rstrip("%")) > int(high["decisions that reset"].rstrip("%"))
-
-
 def test_about_half_of_the_values_of_an_untrained_network_are_positive() -> None:
     low, high = rule.active_at_start(depth=10, width=1)
     assert 0.3 < low < high < 0.7
@@ -239,22 +275,30 @@ def test_every_arm_of_a_claim_has_words() -> None:
     assert {arm for claim in CLAIMS for arm in (claim.treatment, claim.baseline)} <= set(ARMS_IN_WORDS)
 
 
-def test_a_finding_has_verdict_gain_interval_and_pairs_of_each_comparison_that_was_measured() -> None:
+def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about_one_comparison() -> None:
     found = verdict_table(runs(GAINS | {"replay": GAINS["accuracy_gated"]}), "classroom")
     assert finding(found, "C8") == (
-        "*Equivalent (preliminary)*: in clean test accuracy, the published rule gains +0.00 points (95 % interval "
-        "+0.00 to +0.00, 4 pairs) over a path that another seed took."
+        "**The published rule does as well as a path that another seed took: +0.00 points (95 % interval +0.00 to "
+        "+0.00, 4 pairs).** All of this is preliminary, because a firm verdict takes 8 pairs."
     )
-    assert finding(found, "C2") == finding(verdict_table(NONE), "C8") == NOTHING
-    few = verdict_table(runs({name: values[:1] for name, values in GAINS.items()}), "classroom")
-    assert finding(few, "C1").startswith(
-        "*Too few pairs to judge*: in test accuracy as reported, the published rule gains +2.00 points (1 pair) over"
+    assert finding(found, "C4") == finding(verdict_table(NONE), "C8") == NOTHING
+    gap = {"gap": [0.3, 0.3], "drop_from_best": [0.0, 0.0]}
+    few = pd.concat(
+        [
+            runs({name: [value]}, **{key: one[at] for key, one in gap.items()})
+            for at, (name, [value]) in enumerate({"dense": [0.5], "accuracy_gated": [0.5]}.items())
+        ]
+    )
+    assert finding(verdict_table(few, "classroom"), "C4") == (
+        "**There are too few pairs to judge whether the published rule changes the train-test gap and the drop from "
+        "best.**"
     )
     several = verdict_table(runs(GAINS | {name: GAINS["accuracy_gated"] for name in ("replay", "fixed")}), "classroom")
-    assert finding(several, "C1", "C8") == (
-        "*Replicated (preliminary)*: test accuracy as reported and clean test accuracy. *Equivalent (preliminary)*: "
-        "the published rule over a path that another seed took and the published rule over a fixed keep-ratio."
+    assert finding(several, "C8").startswith(
+        "**The published rule does as well as a path that another seed took and a fixed keep-ratio.** All"
     )
+    assert set(PROPERTIES) | {NOT_JUDGED} == verdicts_of(property_verdict)
+    assert set(CONTROLS) | {NOT_JUDGED} == verdicts_of(control_verdict)
     assert "p (Holm)" not in claims_shown(several, "C8").frame and "paper" in claims_shown(several, "C1").frame
 
 
@@ -262,6 +306,7 @@ def test_idle_resets_above_one_half_are_called_noise() -> None:
     few, many = runs(GAINS), runs(GAINS, idle_resets=3.0)
     assert "removed activations.** Of 16 resets, 25% came" in idle_sentence(few)
     assert "were idle.** Of 16 resets, 75% came" in idle_sentence(many) and "noise of batches" in idle_sentence(many)
+    assert "cheap checks](plan.html#cheap-checks) speaks against" in idle_sentence(many)
     assert "noise" not in idle_sentence(few)
     assert idle_sentence(NONE) == "No run of the published rule with a reset is recorded."
     [row] = idle_table({"these": few, "none": NONE}).to_dict("records")

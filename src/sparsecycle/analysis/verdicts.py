@@ -311,7 +311,7 @@ def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
                 "treatment": row["treatment"],
                 "baseline": row["baseline"],
                 "measure": row["measure"],
-                "verdict": f"preliminary: {row['verdict']}" if row["preliminary"] else row["verdict"],
+                "verdict": f"{row['verdict']} (preliminary)" if row["preliminary"] else row["verdict"],
                 "paper": amount(row["paper"], ratio),
                 "ours": amount(row["mean"], ratio),
                 "95 % interval": " to ".join(bounds) if all(bounds) else "",

@@ -19,8 +19,17 @@ from sparsecycle.analysis.verdicts import (
 from sparsecycle.config import RunConfig
 from sparsecycle_book.figures import MEASURES
 
+ARM_SIDES = ("treatment", "baseline")
 LARGE = ("paper", "paper100", "classroom")  # presets that judge; runs of quick are demonstrations
 DEMONSTRATIONS = "Runs of `quick` are demonstrations; no claim is judged by them."
+GAINS_IN_WORDS = {  # verdicts on C1 and C2
+    "replicated": "{treatment} beats {baseline}, as the paper reports",
+    "replicated, smaller": "{treatment} beats {baseline}, by less than the paper reports",
+    "an artifact of reporting": "{treatment} beats {baseline} only if test images choose the epoch",
+    "no effect": "{treatment} and {baseline} reach the same test accuracy",
+    "reversed": "{treatment} does worse than {baseline}",
+    "undecided": "it is undecided whether {treatment} beats {baseline}",
+}
 ARMS_IN_WORDS = {
     "dense": "dense training",
     "accuracy_gated": "the published rule",
@@ -31,7 +40,7 @@ ARMS_IN_WORDS = {
     "dense, tuned": "tuned dense training",
     "dense with dropout": "dense training with dropout",
     "accuracy_gated with dropout": "the published rule with dropout",
-    "dense, 20 % wrong labels": "dense training, both with a fifth of the labels wrong",
+    "dense, 20 % wrong labels": "dense training",
     "accuracy_gated, 20 % wrong labels": "the published rule",
 }
 
@@ -54,7 +63,7 @@ def short_answer(runs: pd.DataFrame) -> str:
     if preset in LARGE:
         table = verdict_table(runs, preset)
         told = [_claim(rows) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
-        answer = f"With the preset `{preset}` ({_scale(preset)}): " + " ".join(one for one in told if one)
+        answer = " ".join([*(one for one in told if one), f"These runs have the preset `{preset}`: {_scale(preset)}."])
     else:
         begun = any(len(tier(runs, large)) for large in LARGE)
         state = "has begun" if begun else "is planned and has not been run"
@@ -78,7 +87,7 @@ def described(runs: pd.DataFrame, preset: str) -> str:
     for _, rows in table[(table["rule"] == "gain") & (table["pairs"] > 0)].groupby("claim", sort=False):
         first = rows.iloc[0]
         gains = [f"{100 * row['mean']:+z.2f} points in {MEASURES[row['measure']]}" for row in rows.to_dict("records")]
-        treatment, baseline = (ARMS_IN_WORDS[first[side]] for side in ("treatment", "baseline"))
+        treatment, baseline = (ARMS_IN_WORDS[first[side]] for side in ARM_SIDES)
         counted = pairs_counted(first["pairs"])
         told.append(f"In these runs {treatment} gains {' and '.join(gains)} over {baseline} ({counted}).")
     return " ".join(told)
@@ -119,9 +128,10 @@ def _claim(rows: pd.DataFrame) -> str:
     if first["verdict"] == NOT_MEASURED:
         return ""
     gains = [f"{amount(row)} in {MEASURES[row['measure']]}" for row in rows.to_dict("records")]
-    word = f"{first['verdict']} (preliminary)" if first["preliminary"] else first["verdict"]
-    treatment, baseline = (ARMS_IN_WORDS[first[side]] for side in ("treatment", "baseline"))
-    return f"**{treatment[0].upper()}{treatment[1:]} over {baseline}: {word}.** It gains {' and '.join(gains)}."
+    found = GAINS_IN_WORDS[first["verdict"]].format(**{side: ARMS_IN_WORDS[first[side]] for side in ARM_SIDES})
+    network = "On a small network" if first["preset"] == "classroom" else "On the paper's network"
+    judged = "Preliminary verdict" if first["preliminary"] else "Verdict"
+    return f"**{network}, {found}.** {judged}: *{first['verdict']}*. The gain is {' and '.join(gains)}."
 
 
 def amount(row: Mapping[Any, Any]) -> str:
@@ -157,12 +167,15 @@ def recorded_sentence(runs: pd.DataFrame) -> str:
 
 
 def verdicts_shown(table: pd.DataFrame) -> pd.DataFrame:
-    """`verdict_table` for the pages: the verdict first; intervals and p-values where any is judged."""
+    """`verdict_table` for the pages: what is compared comes first, intervals and p-values where any is judged."""
     readable = readable_verdicts(table)
     compared = readable["treatment"] + readable["measure"].map(_sign) + readable["baseline"]
-    readable = readable.assign(measure=readable["measure"].map(MEASURES), compared=compared)
-    judged = ["paper", "95 % interval", "p", "p (Holm)", "detectable"] if _judged(table).any() else []
-    return readable[["verdict", "ours", *judged, "pairs", "measure", "compared"]]
+    readable = readable.assign(compared=readable["measure"].map(MEASURES) + ": " + compared)
+    judged = _judged(table).any()
+    numbers = (
+        ["ours", "95 % interval", "pairs", "paper", "p", "p (Holm)", "detectable"] if judged else ["ours", "pairs"]
+    )
+    return readable[["compared", "verdict", *numbers]]
 
 
 def _sign(measure: str) -> str:

@@ -15,6 +15,7 @@ from sparsecycle_book.benchmarks.record import BenchmarkRecord, ratio
 from sparsecycle_book.benchmarks.run_times import SPARSE, cpu_hours, cpu_record, gain_of_two, gpu_minutes, gpu_runs
 from sparsecycle_book.display import folded, markdown_table
 from sparsecycle_book.estimates import DEVICES, least_seconds
+from sparsecycle_book.report.answers import listed_words
 
 LAYER_SIDES = {  # of a record, and what a column is called
     "kernel": "this library",
@@ -194,16 +195,18 @@ def run_sentence(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequenc
         told.append(f"{steps} take about {hours.value / 24:,.0f} days on {cpu.device} ({hours.found_by}).")
         steps = "They"
     minutes = f"{steps} take {there.value:,.1f} minutes on a rented GPU"
+    price = f"So a run costs about {there.value / 60:.2f} times the price of an hour."
     if there.found_by == "expected":
-        least = min(least_seconds(config, rates) for rates in DEVICES.values()) / 60
+        hopper = {name.split()[1]: least_seconds(config, rates) / 60 for name, rates in DEVICES.items() if " H" in name}
+        least = listed_words([f"{bound:.1f} on an {name}" for name, bound in hopper.items()])
         told.append(
-            f"We expect {there.value:,.1f} minutes on a rented GPU; by the data sheets it cannot take less than "
-            f"{least:.1f}. {gpu_status(runs, rentals, records)}"
+            f"We expect {there.value:,.1f} minutes on a rented H100 or a newer GPU. {price} By the data sheets, the "
+            f"whole run takes at least {least}. {gpu_status(runs, rentals, records)}"
         )
     elif recorded := len(gpu_runs(runs, config)):
-        told.append(f"{minutes}, by {there.found_by} ({recorded}).")
+        told.append(f"{minutes}, by {there.found_by} ({recorded}). {price}")
     else:
-        told.append(f"{minutes}, by {there.found_by}. No whole run is recorded there yet.")
+        told.append(f"{minutes}, by {there.found_by}. {price} No whole run is recorded there yet.")
     return " ".join(told)
 
 

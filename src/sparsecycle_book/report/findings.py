@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from sparsecycle.analysis.placebo import best_by_looks, counts, placebo
 from sparsecycle.analysis.statistics import Comparison
-from sparsecycle.analysis.verdicts import NOT_JUDGED
+from sparsecycle.analysis.verdicts import FIRM_PAIRS, NOT_JUDGED
 from sparsecycle.config import RunConfig
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.display import linked_table
@@ -17,48 +17,55 @@ from sparsecycle_book.figures import MEASURES
 from sparsecycle_book.report.answers import ARMS_IN_WORDS, DEMONSTRATIONS, amount, listed_words, verdicts_shown
 
 NOTHING = "We have no runs yet that answer this."
-SMALLER_IS_BETTER = {  # how a finding names a measure whose decrease counts as a gain
-    "gap": "the train-test gap (a smaller gap counts as a gain)",
-    "drop_from_best": "the drop from best (a smaller drop counts as a gain)",
+PROPERTIES = {  # verdicts on a property of networks, of which `what` lists measures
+    "supported": "{who} improves {what}",
+    "contradicted": "{who} worsens {what}",
+    "no effect": "{who} has no effect on {what}",
+    "undecided": "it is undecided whether {who} changes {what}",
+    NOT_JUDGED: "there are too few pairs to judge whether {who} changes {what}",
 }
+CONTROLS = {  # verdicts on a strategy and its controls, of which `what` is a list
+    "better": "{who} beats {what}",
+    "worse": "{who} does worse than {what}",
+    "equivalent": "{who} does as well as {what}",
+    "undecided": "it is undecided whether {who} beats {what}",
+    NOT_JUDGED: "there are too few pairs to judge whether {who} beats {what}",
+}
+NOUNS = {"gap": "the train-test gap", "drop_from_best": "the drop from best"}  # where `MEASURES` says what is better
 
 
 def finding(table: pd.DataFrame, *claims: str) -> str:
-    """What was found on these claims: a sentence for each comparison, with its numbers, or one verdict after the other.
-
-    Up to two comparisons are stated with gain, interval and pairs. More are grouped by verdict, and their numbers are
-    left to the table.
+    """What was found on these claims: a sentence for each verdict, and the numbers where it is about one comparison.
 
     Args:
         table: of `verdict_table`.
-        claims: such as "C8".
+        claims: of C3 to C6 or C8.
     """
-    rows = table[table["claim"].isin(claims) & (table["pairs"] > 0) & (table["rule"] != "shown")].to_dict("records")
-    if len(rows) <= 2:
-        return " ".join(_told(row) for row in rows) or NOTHING
-    groups: dict[str, list[str]] = {}
+    rows = table[table["claim"].isin(claims) & (table["pairs"] > 0)].to_dict("records")
+    if not rows:
+        return NOTHING
+    groups: dict[tuple[str, str], list[Mapping[Any, Any]]] = {}
     for row in rows:
-        groups.setdefault(_verdict(row), []).append(_comparison(row))
-    return " ".join(f"*{word}*: {listed_words(told)}." for word, told in groups.items())
+        sentence = (CONTROLS if row["rule"] == "control" else PROPERTIES)[row["verdict"]]
+        groups.setdefault((ARMS_IN_WORDS[row["treatment"]], sentence), []).append(row)
+    told = []
+    for (who, sentence), found in groups.items():
+        one = sentence.format(who=who, what=listed_words([_object(row) for row in found]))
+        told.append(f"{one[0].upper()}{one[1:]}{f': {amount(found[0])}' if len(found) == 1 else ''}.")
+    told[0] = f"**{told[0]}**"
+    few = [row["preliminary"] for row in rows]
+    if any(few):
+        which = "All of this is" if all(few) else "Verdicts from fewer pairs are"
+        told.append(f"{which} preliminary, because a firm verdict takes {FIRM_PAIRS} pairs.")
+    return " ".join(told)
 
 
-def _verdict(row: Mapping[Any, Any]) -> str:
-    word = "too few pairs to judge" if row["verdict"] == NOT_JUDGED else row["verdict"]
-    return f"{word[0].upper()}{word[1:]}{' (preliminary)' if row['preliminary'] else ''}"
-
-
-def _comparison(row: Mapping[Any, Any]) -> str:
-    """What is compared, without numbers: the measure, or the two arms where dense training is not the baseline."""
-    if (row["treatment"], row["baseline"]) == ("accuracy_gated", "dense"):
-        return SMALLER_IS_BETTER.get(row["measure"], MEASURES[row["measure"]])
-    treatment, baseline = (ARMS_IN_WORDS[row[side]] for side in ("treatment", "baseline"))
-    return f"{treatment} over {baseline}"
-
-
-def _told(row: Mapping[Any, Any]) -> str:
-    treatment, baseline = (ARMS_IN_WORDS[row[side]] for side in ("treatment", "baseline"))
-    measure = SMALLER_IS_BETTER.get(row["measure"], MEASURES[row["measure"]])
-    return f"*{_verdict(row)}*: in {measure}, {treatment} gains {amount(row)} over {baseline}."
+def _object(row: Mapping[Any, Any]) -> str:
+    """What a verdict is about: the control of a strategy, or the measure and whatever else both arms share."""
+    if row["rule"] == "control":
+        return ARMS_IN_WORDS[row["baseline"]]
+    measure, shared = NOUNS.get(row["measure"], MEASURES[row["measure"]]), row["baseline"].partition(", ")[2]
+    return f"{measure} with {shared}" if shared else measure
 
 
 def claims_shown(table: pd.DataFrame, *claims: str) -> linked_table:
@@ -80,11 +87,11 @@ def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """
     rows = []
     for name, runs in groups.items():
-        own = runs[runs["resets"].astype(float) > 0] if len(runs) else runs
         for method in ("accuracy_gated", "epoch_gated"):
-            gated = own[own["method"] == method] if len(own) else own
-            if len(gated):
-                resets, idle = int(gated["resets"].sum()), int(gated["idle_resets"].sum())
+            gated = runs[runs["method"] == method] if len(runs) else runs
+            resets = int(gated["resets"].sum()) if len(gated) else 0
+            if resets:
+                idle = int(gated["idle_resets"].sum())
                 rows.append({"runs": name, "rule": f"`{method}`", "number of runs": len(gated), "resets": resets})
                 rows[-1] |= {"idle": idle, "share": f"{idle / resets:.0%}"}
     return pd.DataFrame(rows)
@@ -102,7 +109,12 @@ def idle_sentence(runs: pd.DataFrame) -> str:
         return "No run of the published rule with a reset is recorded."
     share = gated["idle_resets"].sum() / resets
     found = "were idle" if share > 0.5 else "came while the constraint removed activations"
-    noise = " They answer to the noise of batches and of training itself, not to the constraint." if share > 0.5 else ""
+    refuted = (
+        " Those resets react to the noise of batches and of training itself, not to the constraint. So the "
+        "[first of the plan's cheap checks](plan.html#cheap-checks) speaks against the idea that the rule reacts to too much "
+        "compression."
+    )
+    noise = refuted if share > 0.5 else ""
     return (
         f"**In runs of `{gated['preset'].iloc[0]}`, most resets of the published rule {found}.** Of {resets} resets, "
         f"{share:.0%} came at a keep-ratio of {ACTIVE:g} or more, where the constraint removes almost nothing.{noise}"

@@ -1,6 +1,5 @@
 """What follows from the published rule, computed with the library's own controller and without training."""
 
-import math
 from collections.abc import Iterator, Sequence
 
 import pandas as pd
@@ -11,7 +10,6 @@ from sparsecycle.config import RunConfig
 from sparsecycle.controllers import Decision, make_controller
 from sparsecycle.layer import GlobalTopK
 from sparsecycle.network import WideResNet
-from sparsecycle_book.simulation import simulate
 
 PUBLISHED = RunConfig(preset="paper", method="accuracy_gated")
 
@@ -75,32 +73,6 @@ def decisions_of_a_run() -> int:
     """Decisions in a run of the published length."""
     assert PUBLISHED.decision_steps is not None
     return PUBLISHED.steps // PUBLISHED.decision_steps
-
-
-def noise_table(accuracies: Sequence[float] = (0.5, 0.7, 0.9), epochs: int = 20, seeds: int = 10) -> pd.DataFrame:
-    """How often the noise of batches alone resets at a constant true accuracy, in simulated epochs; a mean over seeds.
-
-    Columns: true accuracy, spread of the average (its standard deviation), decisions that reset, as text.
-    """
-    assert PUBLISHED.smoothing is not None
-    rows = []
-    for accuracy in accuracies:
-        spread = math.sqrt(accuracy * (1 - accuracy) / PUBLISHED.batch_size)
-        spread *= math.sqrt((1 - PUBLISHED.smoothing) / (1 + PUBLISHED.smoothing))
-        parameters, steps = PUBLISHED.controller_parameters(), epochs * PUBLISHED.steps_per_epoch
-        resets = [
-            reset
-            for seed in range(seeds)
-            for reset in simulate(parameters, [accuracy], steps, noise=True, seed=seed).resets
-        ]
-        rows.append(
-            {
-                "true accuracy": f"{accuracy:g}",
-                "spread of the average": f"{spread:.3f}",
-                "decisions that reset": f"{sum(resets) / len(resets):.0%}",
-            }
-        )
-    return pd.DataFrame(rows)
 
 
 def cycles_table(give_way: Sequence[float] = (0.17, 0.03, 0.005)) -> pd.DataFrame:

@@ -79,7 +79,7 @@ def _capital(text: str) -> str:
 
 
 def _word(row: dict[Any, Any]) -> str:
-    return f"preliminary: {row['verdict']}" if row["preliminary"] else str(row["verdict"])
+    return f"{row['verdict']} (preliminary)" if row["preliminary"] else str(row["verdict"])
 
 
 def _points(value: float) -> str:
