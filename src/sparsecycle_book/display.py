@@ -167,7 +167,8 @@ class linked_table:  # noqa: N801 (reads as what it puts on the page)
         shown = self.frame.map(lambda value: html.escape(str(value)))
         labels = [self._linked(label) for label in self.frame.index]
         if self.under:
-            labels = [f"{label}<code>{text}</code>" for label, text in zip(labels, shown.pop(self.under), strict=True)]
+            commands = [_in_options(text) for text in shown.pop(self.under)]
+            labels = [f"{label}<code>{text}</code>" for label, text in zip(labels, commands, strict=True)]
         shown.index = pd.Index(labels)
         # The name of the labels as that of the columns: pandas gives it a row of its own otherwise.
         shown.columns.name = self.frame.index.name
@@ -181,3 +182,7 @@ class linked_table:  # noqa: N801 (reads as what it puts on the page)
 
     def __repr__(self) -> str:
         return repr(self.frame)
+
+
+def _in_options(command: str) -> str:
+    return " ".join(f"<span>{part}</span>" for part in re.split(r" (?=--)", command))

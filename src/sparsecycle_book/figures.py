@@ -45,6 +45,19 @@ _LOOKS = (  # colours of Okabe and Ito, distinguishable with any colour vision, 
     Look("#7b61c9", "X", "-."),
 )
 METHODS: dict[str, Look] = dict(zip(CONTROLLERS, cycle(_LOOKS), strict=False))  # every controller, in their order
+ARMS_IN_WORDS = {
+    "dense": "dense training",
+    "accuracy_gated": "the published rule",
+    "epoch_gated": "the reconstructed second strategy",
+    "replay": "a path that another seed took",
+    "shuffled": "its own path in random order",
+    "fixed": "a fixed keep-ratio",
+    "dense, tuned": "tuned dense training",
+    "dense with dropout": "dense training with dropout",
+    "accuracy_gated with dropout": "the published rule with dropout",
+    "dense, 20 % wrong labels": "dense training",
+    "accuracy_gated, 20 % wrong labels": "the published rule",
+}
 MEASURES = {
     "best_accuracy": "test accuracy as reported",
     "clean_accuracy": "clean test accuracy",
@@ -107,12 +120,12 @@ def effects(verdicts: pd.DataFrame) -> Figure:
         axes.plot(points, np.full(len(points), place - 0.25), "o", color=look.colour, markersize=4, alpha=0.7)
         axes.plot(paper, place, marker="*", color="none", markeredgecolor=ink, markersize=13)
         measure = MEASURES.get(row["measure"], row["measure"])
-        labels.append(f"{row['treatment']}\nover {row['baseline']}:\n{measure}")
+        treatment, baseline = (ARMS_IN_WORDS.get(row[side], row[side]) for side in ("treatment", "baseline"))
+        labels.append(f"{treatment}\nover {baseline}:\n{measure}")
         interval = f"95 % interval {low:+z.2f} to {high:+z.2f}, " if np.isfinite(low) else ""
         reported = f"; the paper reports {paper:+z.2f}" if np.isfinite(paper) else ""
         sentences.append(
-            f"{row['treatment']} over {row['baseline']}, {measure}: {mean:+z.2f} points ({interval}pairs: "
-            f"{row['pairs']}{reported})"
+            f"{treatment} over {baseline}, {measure}: {mean:+z.2f} points ({interval}pairs: {row['pairs']}{reported})"
         )
     axes.axvline(0, color=ink, linewidth=1)
     axes.set_yticks(range(len(rows)), labels)
@@ -280,7 +293,7 @@ def accuracy_by_budget(runs: pd.DataFrame, budgets: Sequence[float]) -> Figure:
     axes.set_xlim(1.15 * max(budgets), min(budgets) / 1.15)
     axes.set_xlabel("keep-ratio at which accuracy is measured")
     axes.set_ylabel("test accuracy")
-    accuracy_axis(axes)
+    accuracy_axis(axes, "left")
     _method_legend(figure, runs)
     figure.set_label("Test accuracy against the keep-ratio at evaluation, means: " + "; ".join(sentences) + ".")
     return figure

@@ -281,9 +281,12 @@ def test_labels_of_a_linked_table_lead_somewhere_and_cells_are_text() -> None:
 
 
 def test_code_of_a_linked_table_stands_below_its_label() -> None:
-    frame = pd.DataFrame({"told": ["1"], "command": ["a > b"]}, index=pd.Index(["C1"], name="claim"))
+    frame = pd.DataFrame({"told": ["1"], "command": ["a > b --set c=1"]}, index=pd.Index(["C1"], name="claim"))
     shown = linked_table(frame, {"C1": "#c1"}, under="command")._repr_html_()
-    assert '<th><a href="#c1">C1</a><code>a &gt; b</code></th>' in shown and "command" not in shown
+    assert (
+        '<th><a href="#c1">C1</a><code><span>a &gt; b</span> <span>--set c=1</span></code></th>' in shown
+        and "command" not in shown
+    )
 
 
 def test_a_row_of_a_linked_table_can_be_led_to() -> None:

@@ -79,8 +79,8 @@ def test_without_runs_of_the_study_there_is_no_verdict(recorded: pd.DataFrame) -
 def test_the_answer_has_verdict_gain_and_pairs_of_both_measures() -> None:
     text = short_answer(runs(GAINS))
     config = RunConfig(preset="classroom", method="dense")
-    scale = f"WRN-10-1, {config.train_images:,} training images, {config.epochs} epochs."
-    assert text.endswith(f"These runs have the preset `classroom`: {scale}")
+    scale = f"WRN-10-1, {config.train_images:,} training images, {config.epochs} epochs"
+    assert text.endswith(f"The runs are of the preset `classroom` ({scale}).")
     assert text.startswith(
         "**On a small network, the published rule beats dense training, as the paper reports.** Preliminary verdict: "
         "*replicated*. The gain is +2.50 points (95 %"
@@ -126,7 +126,7 @@ def test_the_table_of_verdicts_says_first_what_is_compared_and_has_no_interval_w
     row = judged.iloc[0]
     assert row["verdict"] == "replicated (preliminary)"
     assert row["compared"] == "test accuracy as reported: accuracy_gated − dense"
-    assert row["95 % interval"] == "+1.58 to +3.42" and "p (Holm)" in judged
+    assert row["ours (95 % interval)"] == "+2.50 (+1.58 to +3.42)" and row["p (Holm)"] == "0.003"
 
 
 def test_the_results_table_has_the_paper_and_a_line_for_each_method_of_presets_that_judge() -> None:
@@ -169,7 +169,7 @@ def test_a_run_s_command_has_its_overrides_and_what_its_method_needs() -> None:
     )
     assert run_command(configured(method="fixed", keep_ratio=0.25)).endswith("--seed 0 --set keep_ratio=0.25")
     [row] = run_list(runs({"dense": [0.5]}), {"classroom/dense-seed0": configured()}).to_dict("records")
-    assert row["command"] == run_command(configured()) and row["revision"] == "0123456"
+    assert row["command"] == run_command(configured()) and row["best"] == "0.5000"
 
 
 def test_a_run_without_test_images_has_none_in_the_list() -> None:

@@ -17,7 +17,7 @@ from sparsecycle.analysis.verdicts import (
     verdict_table,
 )
 from sparsecycle.config import RunConfig
-from sparsecycle_book.figures import MEASURES
+from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
 
 ARM_SIDES = ("treatment", "baseline")
 LARGE = ("paper", "paper100", "classroom")  # presets that judge; runs of quick are demonstrations
@@ -29,19 +29,6 @@ GAINS_IN_WORDS = {  # verdicts on C1 and C2
     "no effect": "{treatment} and {baseline} reach the same test accuracy",
     "reversed": "{treatment} does worse than {baseline}",
     "undecided": "it is undecided whether {treatment} beats {baseline}",
-}
-ARMS_IN_WORDS = {
-    "dense": "dense training",
-    "accuracy_gated": "the published rule",
-    "epoch_gated": "the reconstructed second strategy",
-    "replay": "a path that another seed took",
-    "shuffled": "its own path in random order",
-    "fixed": "a fixed keep-ratio",
-    "dense, tuned": "tuned dense training",
-    "dense with dropout": "dense training with dropout",
-    "accuracy_gated with dropout": "the published rule with dropout",
-    "dense, 20 % wrong labels": "dense training",
-    "accuracy_gated, 20 % wrong labels": "the published rule",
 }
 
 
@@ -63,7 +50,7 @@ def short_answer(runs: pd.DataFrame) -> str:
     if preset in LARGE:
         table = verdict_table(runs, preset)
         told = [_claim(rows) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
-        answer = " ".join([*(one for one in told if one), f"These runs have the preset `{preset}`: {_scale(preset)}."])
+        answer = " ".join([*(one for one in told if one), f"The runs are of the preset `{preset}` ({_scale(preset)})."])
     else:
         begun = any(len(tier(runs, large)) for large in LARGE)
         state = "has begun" if begun else "is planned and has not been run"
@@ -171,11 +158,19 @@ def verdicts_shown(table: pd.DataFrame) -> pd.DataFrame:
     readable = readable_verdicts(table)
     compared = readable["treatment"] + readable["measure"].map(_sign) + readable["baseline"]
     readable = readable.assign(compared=readable["measure"].map(MEASURES) + ": " + compared)
-    judged = _judged(table).any()
-    numbers = (
-        ["ours", "95 % interval", "pairs", "paper", "p", "p (Holm)", "detectable"] if judged else ["ours", "pairs"]
+    if not _judged(table).any():
+        return readable[["compared", "verdict", "ours", "pairs"]]
+    shown = readable[["compared", "verdict"]].assign(
+        **{"ours (95 % interval)": _with(readable["ours"], readable["95 % interval"]), "pairs": readable["pairs"]}
     )
-    return readable[["compared", "verdict", *numbers]]
+    return shown.assign(
+        paper=readable["paper"],
+        **{"p (Holm)": _with(readable["p"], readable["p (Holm)"]), "detectable": readable["detectable"]},
+    )
+
+
+def _with(first: "pd.Series[str]", second: "pd.Series[str]") -> "pd.Series[str]":
+    return first + second.map(lambda text: f" ({text})" if text else "")
 
 
 def _sign(measure: str) -> str:

@@ -165,15 +165,19 @@ def study_sentence(name: str, configs: Sequence[RunConfig], records: Sequence[Be
     if cpu is None or math.isnan(hours.value):
         return f"What the {len(configs)} runs of the study `{name}` take on a CPU was not measured."
     told = (
-        f"The training steps of the {len(configs)} runs of the study `{name}` take about {hours.value:,.0f} hours on "
+        f"The training steps of the {len(configs)} runs of the study `{name}` take about {_hours(hours.value)} on "
         f"{cpu.device} when it does nothing else, one run at a time ({hours.found_by}). Test evaluations come on top."
     )
     if gain is None:
         return f"{told} Two runs at once were not measured."
     return (
         f"{told} Two runs at once train {gain:.2f} times as many images a second, so that the study takes "
-        f"{hours.value / gain:,.0f} hours."
+        f"{_hours(hours.value / gain)}."
     )
+
+
+def _hours(value: float) -> str:
+    return f"{value:,.1f} hours" if value < 100 else f"{value:,.0f} hours"
 
 
 def gpu_status(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequence[BenchmarkRecord]) -> str:

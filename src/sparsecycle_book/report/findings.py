@@ -13,8 +13,8 @@ from sparsecycle.analysis.verdicts import FIRM_PAIRS, NOT_JUDGED
 from sparsecycle.config import RunConfig
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.display import linked_table
-from sparsecycle_book.figures import MEASURES
-from sparsecycle_book.report.answers import ARMS_IN_WORDS, DEMONSTRATIONS, amount, listed_words, verdicts_shown
+from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
+from sparsecycle_book.report.answers import DEMONSTRATIONS, amount, listed_words, verdicts_shown
 
 NOTHING = "We have no runs yet that answer this."
 PROPERTIES = {  # verdicts on a property of networks, of which `what` lists measures
@@ -44,6 +44,7 @@ def finding(table: pd.DataFrame, *claims: str) -> str:
     rows = table[table["claim"].isin(claims) & (table["pairs"] > 0)].to_dict("records")
     if not rows:
         return NOTHING
+    rows.sort(key=lambda row: list(CONTROLS if row["rule"] == "control" else PROPERTIES).index(row["verdict"]))
     groups: dict[tuple[str, str], list[Mapping[Any, Any]]] = {}
     for row in rows:
         sentence = (CONTROLS if row["rule"] == "control" else PROPERTIES)[row["verdict"]]
@@ -74,7 +75,7 @@ def claims_shown(table: pd.DataFrame, *claims: str) -> linked_table:
     p-values and detectable effects are left to the table of all verdicts.
     """
     rows = verdicts_shown(table[table["claim"].isin(claims)])
-    left_out = ["p", "p (Holm)", "detectable", *([] if "C1" in claims else ["paper"])]
+    left_out = ["p (Holm)", "detectable", *([] if "C1" in claims else ["paper"])]
     rows = rows.drop(columns=left_out, errors="ignore")
     return linked_table(rows, dict.fromkeys(claims, "plan.html#claims-and-measures"), wraps=True)
 
@@ -111,8 +112,8 @@ def idle_sentence(runs: pd.DataFrame) -> str:
     found = "were idle" if share > 0.5 else "came while the constraint removed activations"
     refuted = (
         " Those resets react to the noise of batches and of training itself, not to the constraint. So the "
-        "[first of the plan's cheap checks](plan.html#cheap-checks) speaks against the idea that the rule reacts to too much "
-        "compression."
+        "[first of the plan's cheap checks](plan.html#cheap-checks) speaks against the idea that the rule reacts to "
+        "too much compression."
     )
     noise = refuted if share > 0.5 else ""
     return (

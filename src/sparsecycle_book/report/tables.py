@@ -36,15 +36,13 @@ MEANS = {
     "last": ("last_accuracy", ".4f"),
     "training": ("train_accuracy", ".4f"),
     "resets": ("resets", ".1f"),
-    "idle": ("idle_resets", ".1f"),
     "cycles": ("cycles", ".1f"),
-    "lowest keep-ratio": ("lowest_keep_ratio", ".2g"),
     "minutes": ("training_seconds", ".1f"),
 }
 
 
 def means_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a method, means over its seeds as text: accuracies, resets, cycles, lowest keep-ratio, training time."""
+    """One row a method, means over its seeds as text: accuracies, resets, cycles, training time."""
     rows = []
     for method in METHODS:
         group = runs[runs["method"] == method]
@@ -71,7 +69,7 @@ def run_list(runs: pd.DataFrame, configurations: Mapping[str, RunConfig]) -> pd.
 
 
 def listed(runs: pd.DataFrame, commands: list[str], accuracies: dict[str, str] | None = None) -> pd.DataFrame:
-    """A row a run, by its folder: accuracies as shares, wall seconds, the revision, the command that repeats it.
+    """A row a run, by its folder: accuracies as shares, wall seconds, the command that repeats it.
 
     Args:
         commands: one a run.
@@ -86,7 +84,6 @@ def listed(runs: pd.DataFrame, commands: list[str], accuracies: dict[str, str] |
         {word: told(column, 4) for word, column in accuracies.items()}
         | {
             "seconds": told("wall_seconds", 0),
-            "revision": runs["git_revision"].str[:7].tolist(),
             "command": commands,
         },
         index=pd.Index(runs["run"], name="run"),
