@@ -97,20 +97,16 @@ def run_command(config: RunConfig) -> str:
 
 
 def presets_table(runs: pd.DataFrame) -> str:
-    """Markdown: each preset's network, images and length, and how long its recorded runs took."""
-    lines = [
-        "| preset | network | training images | epochs | recorded runs | minutes a run | machine |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    """Markdown: each preset's network, images and length, how long its recorded runs took, and on which machines."""
+    lines = ["| preset | network | training images | epochs | minutes a run |", "|---|---|---|---|---|"]
     for preset in PRESETS:
         config = RunConfig(preset=preset, method="dense")
         own = runs[(runs["preset"] == preset) & (runs["variant"] == "")] if len(runs) else runs
+        minutes = f"{complete(own)['wall_seconds'].mean() / 60:.1f}" if len(own) else "not run yet"
         cells = [f"`{preset}`", f"WRN-{config.depth}-{config.width}", f"{config.train_images:,}", str(config.epochs)]
-        if own.empty:
-            cells += ["none yet", "", ""]
-        else:
-            cells += [str(len(own)), f"{complete(own)['wall_seconds'].mean() / 60:.1f}", machines(own)]
-        lines.append(f"| {' | '.join(cells)} |")
+        lines.append(f"| {' | '.join([*cells, minutes])} |")
+    if len(runs):
+        lines += ["", f"The minutes are means over our runs ({machines(runs)})."]
     return "\n".join(lines)
 
 
