@@ -110,16 +110,21 @@ def idle_sentence(runs: pd.DataFrame) -> str:
         return "No run of the published rule with a reset is recorded."
     share = gated["idle_resets"].sum() / resets
     found = "were idle" if share > 0.5 else "came while the constraint removed activations"
-    refuted = (
-        " Those resets react to the noise of batches and of training itself, not to the constraint. So the "
-        "[first of the plan's cheap checks](plan.html#cheap-checks) speaks against the idea that the rule reacts to "
-        "too much compression."
-    )
-    noise = refuted if share > 0.5 else ""
+    noise = " They react to the noise of batches and of training itself, not to the constraint." if share > 0.5 else ""
     return (
         f"**In runs of `{gated['preset'].iloc[0]}`, most resets of the published rule {found}.** Of {resets} resets, "
         f"{share:.0%} came at a keep-ratio of {ACTIVE:g} or more, where the constraint removes almost nothing.{noise}"
     )
+
+
+def idle_check(runs: pd.DataFrame) -> str:
+    """What the first of the plan's cheap checks says of the runs of `idle_sentence`, for a page beside the plan's."""
+    gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
+    if gated.empty or not gated["resets"].sum():
+        return ""
+    noise = gated["idle_resets"].sum() > gated["resets"].sum() / 2
+    check = "By the first of the plan's [cheap checks](plan.html#cheap-checks), the feedback is"
+    return f"{check} {'mostly noise' if noise else 'not mostly noise'}."
 
 
 def looks_table(runs: pd.DataFrame, correct: Mapping[str, NDArray[np.bool_]], methods: Iterable[str]) -> pd.DataFrame:
