@@ -154,10 +154,14 @@ def recorded_sentence(runs: pd.DataFrame) -> str:
 
 
 def verdicts_shown(table: pd.DataFrame) -> pd.DataFrame:
-    """`verdict_table` for the pages: what is compared comes first, intervals and p-values where any is judged."""
+    """`verdict_table` for the pages: what is compared comes first, intervals and p-values where any is judged.
+
+    Where no arms are named, the published rule is compared with dense training.
+    """
     readable = readable_verdicts(table)
-    compared = readable["treatment"] + readable["measure"].map(_sign) + readable["baseline"]
-    readable = readable.assign(compared=readable["measure"].map(MEASURES) + ": " + compared)
+    arms = readable["treatment"] + readable["measure"].map(_sign) + readable["baseline"]
+    usual = (readable["treatment"] == "accuracy_gated") & (readable["baseline"] == "dense")
+    readable = readable.assign(compared=readable["measure"].map(MEASURES) + (": " + arms).mask(usual, ""))
     if not _judged(table).any():
         return readable[["compared", "verdict", "ours", "pairs"]]
     shown = readable[["compared", "verdict"]].assign(

@@ -35,14 +35,13 @@ MEANS = {
     "clean": ("clean_accuracy", ".4f"),
     "last": ("last_accuracy", ".4f"),
     "training": ("train_accuracy", ".4f"),
-    "resets": ("resets", ".1f"),
     "cycles": ("cycles", ".1f"),
     "minutes": ("training_seconds", ".1f"),
 }
 
 
 def means_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a method, means over its seeds as text: accuracies, resets, cycles, training time."""
+    """One row a method, means over its seeds as text: accuracies, cycles, training time."""
     rows = []
     for method in METHODS:
         group = runs[runs["method"] == method]
