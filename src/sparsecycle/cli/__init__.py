@@ -337,7 +337,7 @@ def _evaluate(options: argparse.Namespace) -> int:
             raise InputError(f"budget is {budget}, but must lie in (0, 1]: a share of the activations")
     if not options.weights and not (folder / "model.safetensors").exists():
         raise InputError(
-            f"{folder} has no model.safetensors: give a file with --weights (data/checkpoints has some), "
+            f"{folder} has no model.safetensors: give a file with --weights, "
             "or make the run again with another --output-dir"
         )
     model = load_model(options.weights or folder, config)

@@ -142,10 +142,3 @@ def generator_states(device: str) -> dict[str, Tensor]:
     if device == "cuda":
         states["generator.cuda"] = torch.cuda.get_rng_state()
     return states
-
-
-def restore_generators(states: dict[str, Tensor], device: str) -> None:
-    """Undo what was drawn since `generator_states`."""
-    torch.set_rng_state(states["generator.cpu"])
-    if device == "cuda" and "generator.cuda" in states:
-        torch.cuda.set_rng_state(states["generator.cuda"])

@@ -8,8 +8,6 @@ from sparsecycle.config import RunConfig
 from sparsecycle.errors import InputError
 from sparsecycle.files import expanded
 from sparsecycle.network import WideResNet
-from sparsecycle.runs.records import RunRecord
-from sparsecycle.runs.source import CHECKOUT
 from sparsecycle.trainer import make_network
 
 
@@ -36,15 +34,3 @@ def load_model(folder: str | Path, config: RunConfig) -> WideResNet:
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(f"{path} does not fit the configuration ({str(error).splitlines()[0]})") from None
     return model.eval()
-
-
-def load_trained(preset: str, method: str, seed: int = 0) -> tuple[WideResNet, RunConfig]:
-    """Return a small network that ships with the book (`data/checkpoints`), and its configuration.
-
-    Raises:
-        InputError: no such network ships, or it is damaged.
-    """
-    data = CHECKOUT / "data"
-    name = f"{preset}/{method}-seed{seed}"
-    config = RunConfig(**RunRecord.read(data / "runs" / name).config)
-    return load_model(data / "checkpoints" / f"{name}.safetensors", config), config
