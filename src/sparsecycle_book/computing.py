@@ -14,7 +14,7 @@ def compute_table(studies: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     Args:
         studies: by name, rows of `load_runs` or `load_set_runs`; those without runs are left out.
 
-    Columns: study, runs, hours (wall time, each run by its own clock), diverged, resumed, clean (runs from a tree
+    Columns: study, runs, hours (wall time, each run by its own clock), diverged, resumed, committed (runs from a tree
     without changes), revisions (how many of the source), machine, threads, torch.
     """
     rows = []
@@ -33,7 +33,7 @@ def _sums(runs: pd.DataFrame) -> dict[str, object]:
         "hours": round(float(runs["wall_seconds"].sum()) / 3600, 1),
         "diverged": int((runs["status"] == "diverged").sum()),
         "resumed": int((runs["resumes"] > 0).sum()),
-        "clean": int(runs["git_clean"].eq(True).sum()),
+        "committed": int(runs["git_clean"].eq(True).sum()),
         "revisions": int(runs["git_revision"].nunique()),
     }
 

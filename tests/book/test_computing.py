@@ -21,7 +21,7 @@ def test_each_study_and_all_of_them() -> None:
     assert table["hours"].tolist() == [2.0, 2.0, 4.0]
     assert table["diverged"].tolist() == [0, 1, 1]
     assert table["resumed"].tolist() == [1, 1, 2]
-    assert table["clean"].tolist() == [2, 1, 3]
+    assert table["committed"].tolist() == [2, 1, 3]
     assert table.loc["one", "machine"] == "A" and table.loc["two", "machine"] == "G"
     assert [str(count) for count in table["revisions"]] == ["1", "2", "2"], "counts, without a decimal"
 

@@ -78,10 +78,10 @@ def test_the_readme_and_the_chapter_on_dense_training_show_them(
     shutil.copytree(ROOT / "data" / "benchmarks", data / "benchmarks")
     readme = current_readme(tmp_path)
     assert f"| `{preset}` | `accuracy_gated` | {pairs} | 0.87" in readme
-    assert f"{2 * pairs} of `{preset}`" in readme and f"preset `{preset}` (WRN-28-4" in readme
+    assert f"{2 * pairs} runs of `{preset}`" in readme and f"preset `{preset}` (WRN-28-4" in readme
     monkeypatch.setattr(folders, "CHECKOUT", tmp_path)
     words, drawn = executed("dense.md")
-    assert f"preset `{preset}` (WRN-28-4" in words and f"{2 * pairs} of `{preset}`" in words
+    assert f"preset `{preset}` (WRN-28-4" in words and f"{2 * pairs} runs of `{preset}`" in words
     captions = " ".join(one.caption for one in drawn)
     assert (f"runs of the preset {preset}" in captions) is (pairs >= 4)
     assert ("far from having learned" in words) is (pairs < 4)

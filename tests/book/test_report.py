@@ -107,10 +107,10 @@ def test_the_question_has_the_paper_s_numbers() -> None:
 def test_runs_are_counted_by_preset_and_quick_ones_are_said_to_judge_nothing() -> None:
     quick = runs(GAINS, preset="quick")
     assert recorded_sentence(quick) == (
-        "The recorded runs that count are 8 of `quick`. Runs of `quick` are demonstrations; no claim is judged by them."
+        "So far we have recorded 8 runs of `quick`. Runs of `quick` are demonstrations; no claim is judged by them."
     )
     both = recorded_sentence(pd.concat([quick, runs(GAINS)]))
-    assert both == "The recorded runs that count are 8 of `classroom` and 8 of `quick`."
+    assert both.startswith("So far we have recorded 8 runs of `classroom` and 8 runs of `quick`. Runs of `quick`")
     assert "No run" in recorded_sentence(NONE)
     assert "No run" in recorded_sentence(quick.assign(git_clean=False)), "of a source with uncommitted changes"
 
@@ -281,8 +281,8 @@ def test_every_arm_of_a_claim_has_words() -> None:
 def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about_one_comparison() -> None:
     found = verdict_table(runs(GAINS | {"replay": GAINS["accuracy_gated"]}), "classroom")
     assert finding(found, "C8") == (
-        "**The published rule does as well as a path that another seed took: +0.00 points (95 % interval +0.00 to "
-        "+0.00, 4 pairs).** All of this is preliminary, because a firm verdict takes 8 pairs."
+        "**The published rule does as well as a path that another seed took: a gain of +0.00 points (95 % interval "
+        "+0.00 to +0.00, 4 pairs).** All of this is preliminary, because a firm verdict takes 8 pairs."
     )
     assert finding(found, "C4") == finding(verdict_table(NONE), "C8") == NOTHING
     gap = {"gap": [0.3, 0.3], "drop_from_best": [0.0, 0.0]}

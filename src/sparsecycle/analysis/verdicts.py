@@ -112,11 +112,11 @@ def gain_verdict(reported: Comparison, clean: Comparison, paper: float = PAPER_E
     | condition | verdict |
     |---|---|
     | fewer than 4 pairs | not judged: described |
-    | both above zero, the paper's effect not above the clean interval | replicated |
-    | both above zero, the paper's effect above the clean interval | replicated, smaller |
-    | as reported above zero, clean 90 % interval inside +-0.5 points | an artifact of reporting |
+    | both intervals above zero, the paper's gain not above the clean one | replicated |
+    | both intervals above zero, the paper's gain above the clean one | replicated, smaller |
+    | interval as reported above zero, clean 90 % interval inside +-0.5 points | an artifact of reporting |
     | both 90 % intervals inside +-0.5 points | no effect |
-    | both below zero | reversed |
+    | both intervals below zero | reversed |
     | else | undecided |
     """
     if min(len(reported.pairs), len(clean.pairs)) < FEWEST_PAIRS:

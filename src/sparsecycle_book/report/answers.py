@@ -144,13 +144,12 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def recorded_sentence(runs: pd.DataFrame) -> str:
-    """Which runs are recorded, by preset, and which presets judge nothing."""
+    """Which runs that count are recorded, by preset, and that those of `quick` judge nothing."""
     counts = {preset: len(tier(runs, preset)) for preset in TIERS}
-    known = [f"{count} of `{preset}`" for preset, count in counts.items() if count]
+    known = [f"{count} runs of `{preset}`" for preset, count in counts.items() if count]
     if not known:
         return "No run that could count is recorded yet."
-    judging = any(counts[preset] for preset in LARGE)
-    return f"The recorded runs that count are {listed_words(known)}." + ("" if judging else f" {DEMONSTRATIONS}")
+    return f"So far we have recorded {listed_words(known)}." + (f" {DEMONSTRATIONS}" if counts["quick"] else "")
 
 
 def verdicts_shown(table: pd.DataFrame) -> pd.DataFrame:

@@ -68,7 +68,7 @@ def figures_sentence(record: BenchmarkRecord | None) -> str:
         return ""
     shown = [("layer", "one layer")] if record.layer_cases() else []
     shown += [("step", "a step")] if record.step_case() else []
-    shown += [("growth", "how a step's cost grows as the keep-ratio falls")] if len(growth_table(record)) > 1 else []
+    shown += [("growth", "a step at other keep-ratios and in other networks")] if len(growth_table(record)) > 1 else []
     links = [f'<a class="figure-reference" data-name="{name}"></a> shows {what}' for name, what in shown]
     return f" {'; '.join(links)}." if links else ""
 
@@ -153,7 +153,7 @@ def growth_sentence(record: BenchmarkRecord) -> str:
     table = table.assign(factor=table.iloc[:, 1].astype(float)).sort_values("factor", kind="stable")
     low, high = table.iloc[0], table.iloc[-1]
     return (
-        f"A step at keep-ratio {SPARSE:g} takes between {low['factor']:.2f} ({low['network']}) and "
+        f"A step at keep-ratio {SPARSE:g} takes {low['factor']:.2f} times ({low['network']}) to "
         f"{high['factor']:.2f} times ({high['network']}) as long as a dense one."
     )
 
@@ -166,7 +166,8 @@ def study_sentence(name: str, configs: Sequence[RunConfig], records: Sequence[Be
         return f"What the {len(configs)} runs of the study `{name}` take on a CPU was not measured."
     told = (
         f"The training steps of the {len(configs)} runs of the study `{name}` take about {_hours(hours.value)} on "
-        f"{cpu.device} when it does nothing else, one run at a time ({hours.found_by}). Test evaluations come on top."
+        f"{cpu.device} when it does nothing else, one run at a time ({hours.found_by}). Test evaluations and other "
+        "work on the machine come on top; the table below compares this with recorded hours."
     )
     if gain is None:
         return f"{told} Two runs at once were not measured."
@@ -202,7 +203,7 @@ def run_sentence(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequenc
     price = f"So a run costs about {there.value / 60:.2f} times the price of an hour."
     if there.found_by == "expected":
         hopper = {name.split()[1]: least_seconds(config, rates) / 60 for name, rates in DEVICES.items() if " H" in name}
-        least = listed_words([f"{bound:.1f} on an {name}" for name, bound in hopper.items()])
+        least = listed_words([f"{bound:.1f} minutes on an {name}" for name, bound in hopper.items()])
         told.append(
             f"We expect {there.value:,.1f} minutes on a rented H100 or a newer GPU. {price} By the data sheets, the "
             f"whole run takes at least {least}. {gpu_status(runs, rentals, records)}"

@@ -52,7 +52,7 @@ def finding(table: pd.DataFrame, *claims: str) -> str:
     told = []
     for (who, sentence), found in groups.items():
         one = sentence.format(who=who, what=listed_words([_object(row) for row in found]))
-        told.append(f"{one[0].upper()}{one[1:]}{f': {amount(found[0])}' if len(found) == 1 else ''}.")
+        told.append(f"{one[0].upper()}{one[1:]}{f': a gain of {amount(found[0])}' if len(found) == 1 else ''}.")
     told[0] = f"**{told[0]}**"
     few = [row["preliminary"] for row in rows]
     if any(few):
@@ -141,11 +141,12 @@ def placebo_sentence(table: pd.DataFrame) -> str:
     one: Comparison = placebo(table, "dense", more, fewer)
     if len(one.pairs) < 2:
         return NOTHING
+    gain = amount(vars(one) | {"pairs": len(one.pairs)}).replace("pairs", "comparisons")
     unclear = " The interval is too wide to tell how much that is." if one.low < 0 < one.high else ""
     return (
-        f"By frequent evaluation alone, dense training gains {amount(vars(one) | {'pairs': len(one.pairs)})} as "
-        f"reported. Runs with {more} test evaluations are compared with runs of other seeds that have {fewer}: only "
-        f"the number of evaluations and chance separate them.{unclear}"
+        f"By frequent evaluation alone, dense training gains {gain} as reported. Runs with {more} test evaluations are "
+        f"compared with runs of other seeds that have {fewer}: only the number of evaluations and chance "
+        f"separate them.{unclear}"
     )
 
 

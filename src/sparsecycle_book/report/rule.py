@@ -31,7 +31,7 @@ def decisions_at(accuracies: Sequence[float], **parameters: float) -> pd.DataFra
                 "accuracy": f"{accuracy:.2f}",
                 "average": f"{made.average:.3f}",
                 "best": f"{made.best:.3f}",
-                "fall": f"{made.best - made.average:.3f}",
+                "drop": f"{made.best - made.average:.3f}",
                 "the rule": _done(made, before),
                 "keep-ratio": f"{made.keep_ratio:.3f}",
             }

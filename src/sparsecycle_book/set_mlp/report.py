@@ -62,15 +62,16 @@ def set_answer(runs: pd.DataFrame, benchmark: BenchmarkRecord | None) -> str:
     lines = [_finding(row) for row in table.to_dict("records") if row["verdict"] != NOT_MEASURED]
     lines += [f"- {told}" for told in [divergence_sentence(runs)] if told]
     lines += [f"- **D3**, parameters are linear in neurons: {scaling_sentence(benchmark)}"] if benchmark else []
-    return "\n".join([study_sentence(runs), "", *lines]).strip()
+    return "\n".join([*lines, "", study_sentence(runs)]).strip()
 
 
 def _finding(row: dict[Any, Any]) -> str:
     better = " (a smaller gap is positive)" if row["measure"] == "gap" else ""
+    interval = f"95 % interval {_interval(row)}" if math.isfinite(row["low"]) else "no interval"
     return (
-        f"- **{row['claim']}**, {ARMS[row['arm']]}: *{_word(row)}*. {_capital(GROUPS[row['treatment']])} against "
-        f"{GROUPS[row['baseline']]}, {MEASURES[row['measure']]}: {_points(row['mean'])} points "
-        f"({_interval(row)}, {row['datasets']} datasets){better}."
+        f"- **{row['claim']}**, {ARMS[row['arm']]}: *{_word(row)}*. {_capital(GROUPS[row['treatment']])} differs from "
+        f"{GROUPS[row['baseline']]} by {_points(row['mean'])} points in {MEASURES[row['measure']]} ({interval}, "
+        f"{row['datasets']} datasets){better}."
     )
 
 
