@@ -17,6 +17,7 @@ from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.figures import METHODS, WIDTH, accuracy_axis, resets_of, styled
 
 BIN = 0.05  # width of a bar, in powers of ten
+DEEP = 0.2  # below it, a reset ends a cycle that went deep
 KINDS = {  # of `Condition`: what a panel is called, and its axis
     "pruning": ("the smallest weights set to zero", "share of the weights"),
     "noise": ("noise on the image", "standard deviation (pixels reach from 0 to 1)"),
@@ -64,50 +65,68 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
     return figure
 
 
-@styled
-def reset_response(decisions: pd.DataFrame, before: int = 10, after: int = 20) -> Figure:
-    """The average that the rule follows around its resets, idle ones apart; bands hold the middle half.
+def around_resets(decisions: pd.DataFrame, before: int = 10, after: int = 20) -> pd.DataFrame:
+    """The average that the rule follows around each reset: reset, kind, decision (0 at the reset), accuracy.
+
+    Kinds: "idle"; "first" and "later" of a run's resets from a keep-ratio below `DEEP`; "between".
 
     Args:
         decisions: rows of `load_decisions` of rules with feedback.
-        before, after: decisions shown on either side of a reset.
-
-    Raises:
-        ValueError: no run was reset.
+        before, after: decisions on either side of a reset.
     """
     rows = []
     for name, run in decisions.groupby("run"):
         averages = run.sort_values("step").assign(found=lambda own: own["keep_ratio"].shift(fill_value=1.0))
+        deep = "first"
         for place in np.flatnonzero(resets_of(averages)).tolist():
-            kind = "idle" if averages["found"].iloc[place] >= ACTIVE else "others"
+            found = averages["found"].iloc[place]
+            kind = "idle" if found >= ACTIVE else deep if found < DEEP else "between"
+            deep = "later" if found < DEEP else deep
             around = averages["average"].iloc[max(0, place - before) : place + after + 1]
             rows += [
                 {"reset": f"{name} {place}", "kind": kind, "decision": number, "accuracy": accuracy}
                 for number, accuracy in enumerate(around, start=-min(place, before))
             ]
-    if not rows:
+    return pd.DataFrame(rows, columns=["reset", "kind", "decision", "accuracy"])
+
+
+@styled
+def reset_response(decisions: pd.DataFrame) -> Figure:
+    """The average that the rule follows around its resets, by their kind; bands hold the middle half.
+
+    Args:
+        decisions: rows of `load_decisions` of rules with feedback.
+
+    Raises:
+        ValueError: no run was reset.
+    """
+    frame = around_resets(decisions)
+    if frame.empty:
         raise ValueError("no run was reset: there is nothing to draw")
-    frame = pd.DataFrame(rows)
-    looks = {"others": METHODS["accuracy_gated"], "idle": METHODS["dense"]}
-    kinds = [kind for kind in looks if (frame["kind"] == kind).any()]
+    looks: dict[str, tuple[str, str, Any]] = {
+        "first": (f"the first from below {DEEP:g}", METHODS["accuracy_gated"].colour, "-"),
+        "later": (f"later ones from below {DEEP:g}", METHODS["epoch_gated"].colour, "-."),
+        "between": ("others", METHODS["replay"].colour, ":"),
+        "idle": ("idle", METHODS["dense"].colour, "--"),
+    }
+    counts = frame.groupby("kind")["reset"].nunique()
     figure = Figure(figsize=(WIDTH, 3.4))
     axes = figure.subplots()
-    sns.lineplot(
-        frame, x="decision", y="accuracy", hue="kind", hue_order=kinds, style="kind", style_order=kinds,
-        palette={kind: looks[kind].colour for kind in kinds}, errorbar=("pi", 50), legend=False, ax=axes,
-    )  # fmt: skip
+    lines, told = [], []
+    for kind, (words, colour, style) in looks.items():
+        own = frame[frame["kind"] == kind]
+        if own.empty:
+            continue
+        sns.lineplot(
+            own, x="decision", y="accuracy", color=colour, linestyle=style, errorbar=("pi", 50), legend=False, ax=axes
+        )
+        lines.append(Line2D([], [], color=colour, linestyle=style, label=f"{words} ({counts[kind]})"))
+        means = own.groupby("decision")["accuracy"].mean()
+        told.append(f"{words} {means[0]:.2f} at the reset, {means[means.index > 0].min():.2f} at least after it")
     axes.axvline(0, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":")
     axes.set(xlabel="decisions after the reset", ylabel="training accuracy (average)")
     accuracy_axis(axes)
-    counts = frame.groupby("kind")["reset"].nunique()
-    styles: list[Any] = ["-", "--"]
-    lines = [
-        Line2D([], [], color=looks[kind].colour, linestyle=style, label=f"{kind} ({counts[kind]})")
-        for kind, style in zip(kinds, styles, strict=False)
-    ]
     figure.legend(handles=lines, loc="outside upper center", ncols=2)
-    means = frame.groupby(["kind", "decision"])["accuracy"].mean()
-    told = [f"{kind} {means[kind, 0]:.2f} at the reset and {means[kind].iloc[-1]:.2f} at the end" for kind in kinds]
     figure.set_label("Training accuracy around resets, means: " + "; ".join(told) + ".")
     return figure
 

@@ -24,6 +24,7 @@ from sparsecycle.analysis.verdicts import (
 )
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.runs.studies import Studies
+from sparsecycle_book.finding_figures import around_resets
 from sparsecycle_book.report import rule
 from sparsecycle_book.report.answers import (
     GAINS_IN_WORDS,
@@ -44,6 +45,7 @@ from sparsecycle_book.report.findings import (
     idle_check,
     idle_sentence,
     idle_table,
+    response_sentence,
 )
 from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
 from sparsecycle_book.report.plan import RULES, claims_table, differences_table, rule_table, study_table
@@ -303,6 +305,20 @@ def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about
     assert set(PROPERTIES) | {NOT_JUDGED} == verdicts_of(property_verdict)
     assert set(CONTROLS) | {NOT_JUDGED} == verdicts_of(control_verdict)
     assert "p (Holm)" not in claims_shown(several, "C8").frame and "paper" in claims_shown(several, "C1").frame
+
+
+def test_the_first_reset_from_a_small_keep_ratio_is_told_apart_from_later_ones() -> None:
+    averages = [0.9, 0.9, 0.7, 0.3, 0.9, 0.9, 0.7, 0.8, 0.9, 0.75]
+    keep_ratios = [0.5, 0.1, 1.0, 0.4, 0.2, 0.1, 1.0, 0.9, 0.6, 1.0]
+    reset = [keep_ratio == 1 for keep_ratio in keep_ratios]
+    run = pd.DataFrame({"step": range(10), "average": averages, "keep_ratio": keep_ratios, "reset": reset})
+    run = run.assign(method="accuracy_gated", seed=0)
+    decisions = pd.concat([run.assign(run="a"), run.assign(run="b", average=[*averages[:3], 0.2, *averages[4:]])])
+    told = response_sentence(decisions)
+    assert "often breaks training" in told and "in 2 of 2 runs, in the worst case from 70% to 20%" in told
+    assert "that happened in 0 of 2 cases" in told
+    assert around_resets(decisions)["kind"].unique().tolist() == ["first", "later", "idle"]
+    assert response_sentence(decisions[decisions["step"] < 5]).startswith("No run")
 
 
 def test_idle_resets_above_one_half_are_called_noise() -> None:

@@ -14,8 +14,10 @@ from sparsecycle.config import RunConfig
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.display import linked_table
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
+from sparsecycle_book.finding_figures import DEEP, around_resets
 from sparsecycle_book.report.answers import DEMONSTRATIONS, amount, listed_words, verdicts_shown
 
+SOON = 5  # decisions after a reset in which accuracy is looked at
 NOTHING = "We have no runs yet that answer this."
 PROPERTIES = {  # verdicts on a property of networks, of which `what` lists measures
     "supported": "{who} improves {what}",
@@ -110,10 +112,10 @@ def idle_sentence(runs: pd.DataFrame) -> str:
         return "No run of the published rule with a reset is recorded."
     share = gated["idle_resets"].sum() / resets
     found = "were idle" if share > 0.5 else "came while the constraint removed activations"
-    noise = " They react to the noise of batches and of training itself, not to the constraint." if share > 0.5 else ""
+    other = " Something else made accuracy fall there: the noise of batches, or training itself." if share > 0.5 else ""
     return (
         f"**In runs of `{gated['preset'].iloc[0]}`, most resets of the published rule {found}.** Of {resets} resets, "
-        f"{share:.0%} came at a keep-ratio of {ACTIVE:g} or more, where the constraint removes almost nothing.{noise}"
+        f"{share:.0%} came at a keep-ratio of {ACTIVE:g} or more, where the constraint removes almost nothing.{other}"
     )
 
 
@@ -125,6 +127,34 @@ def idle_check(runs: pd.DataFrame) -> str:
     noise = gated["idle_resets"].sum() > gated["resets"].sum() / 2
     check = "By the first of the plan's [cheap checks](plan.html#cheap-checks), the feedback is"
     return f"{check} {'mostly noise' if noise else 'not mostly noise'}."
+
+
+def response_sentence(decisions: pd.DataFrame) -> str:
+    """What training accuracy did after the first reset from a small keep-ratio, and after later ones.
+
+    Args:
+        decisions: rows of `load_decisions` of the published rule.
+    """
+    frame = around_resets(decisions)
+    after = frame[frame["decision"].between(1, SOON)].groupby(["kind", "reset"])["accuracy"].min()
+    at = frame[frame["decision"] == 0].set_index(["kind", "reset"])["accuracy"]
+    kinds = frame["kind"].unique()
+    if not {"first", "later"} <= set(kinds):
+        return "No run has yet been reset twice from a small keep-ratio."
+    fell = {kind: int((after[kind] < at[kind].reindex(after[kind].index)).sum()) for kind in ("first", "later")}
+    first, later = (len(after[kind]) for kind in ("first", "later"))
+    often = fell["first"] / first > max(0.5, fell["later"] / later)
+    reason = (
+        " A possible reason: all activations come back at once, so the last layer sees [features of another "
+        "size](../notebooks/network.html#features-before-the-head) and has to learn to work at both."
+    )
+    return (
+        f"**The first reset from a small keep-ratio {'often' if often else 'rarely'} breaks training.** Within {SOON} "
+        f"decisions after it, the average of training accuracy fell further in {fell['first']} of {first} runs, in the "
+        f"worst case from {at['first'][after['first'].idxmin()]:.0%} to {after['first'].min():.0%}. After later resets "
+        f"from below {DEEP:g}, that happened in {fell['later']} of {later} cases. We noticed this in the runs and had "
+        f"not planned to look for it.{reason if often else ''}"
+    )
 
 
 def looks_table(runs: pd.DataFrame, correct: Mapping[str, NDArray[np.bool_]], methods: Iterable[str]) -> pd.DataFrame:
