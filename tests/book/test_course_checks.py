@@ -32,8 +32,10 @@ from sparsecycle_book.course.rules import Rule
         ([[1, 2], [3, 9]], [[1, 2], [3, 4]], "Not yet. At row 2, value 2: 9 is too large. Look again."),
         ("no number", 1.0, "Not yet. 'no number' is not a number. Look again."),
         (..., 1.0, OPEN),
-        ([1, ...], [1, 2], OPEN),
-        ([[1, ...], [3, 4]], [[1, 2], [3, 4]], OPEN),
+        ([1, ...], [1, 2], f"{OPEN} A `...` is left."),
+        ([[1, ...], [3, 4]], [[1, 2], [3, 4]], f"{OPEN} A `...` is left."),
+        ([..., [..., ...]], [1, [2, 3]], OPEN),
+        (0.67, 2 / 3, "Not yet. 0.67 is nearly right: give more digits."),
         (1, True, "Not yet. 1 is not right. Look again."),
         (True, 1, "Not yet. True is not a number. Look again."),
         (np.bool_(True), True, RIGHT),
@@ -167,7 +169,7 @@ def published(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]
         (lambda keep_ratio, accuracies, memory: 0.5 if keep_ratio == 1 else 1.0, "a controller looks at the accuracy"),
         (
             lambda keep_ratio, accuracies, memory: 0.1 + 0.9 * average(accuracies),
-            "never brings the keep-ratio down to one half",
+            "the keep-ratio is still above one half",
         ),
         # It compares with the decision before, so that a slow decline never resets it.
         (

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from conftest import ROOT
+from sparsecycle import train
 from sparsecycle.config import CONTROLLER_FIELDS
 from sparsecycle.controllers import CONTROLLERS, controller_parameters
 from sparsecycle.errors import InputError
@@ -91,7 +92,7 @@ def test_a_rule_trains_is_kept_beside_its_runs_and_is_scored(
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     register(file)
-    assert (ours / "my_rule.py").read_text(encoding="utf-8") == SOURCE
+    assert (ours / "mine.py").read_text(encoding="utf-8") == SOURCE
     assert main(["compare", str(ours)]) == 0
     said = capsys.readouterr().out
     assert re.search(r"^smoke mine .*: changes .*epochs.*: out of competition$", said, re.MULTILINE)
@@ -99,13 +100,15 @@ def test_a_rule_trains_is_kept_beside_its_runs_and_is_scored(
     file.write_text(SOURCE.replace("0.9 *", "0.8 *"), encoding="utf-8")
     CONTROLLERS.pop("mine")
     assert main([str(file), *run]) == 2
-    assert "has runs of another version of my_rule.py" in capsys.readouterr().err
+    assert "has runs of another version of mine" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (("0.9 * keep_ratio", "keep_ratio"), "is not safe to train with. Not yet. It never compresses"),
+        (("0.9 * keep_ratio", "keep_ratio"), "is not safe to train with. It never compresses"),
+        (("def next_keep_ratio", "def next"), "Mine has no method next_keep_ratio"),
+        (("return 1.0 if", "return 1.0 iff"), "my_rule.py: line 10 is not Python"),
         (('name = "mine"', 'name = "dense"'), "the name of Mine is 'dense', but must be"),
         (("class Mine(Rule)", "class Mine"), "has 0 classes made from Rule, but must have one"),
         (("import Rule", "import Rules"), "my_rule.py stops: ImportError"),
@@ -126,11 +129,13 @@ def test_the_score_is_the_mean_difference_of_equal_seeds_over_the_published_rule
     gains = accuracy["epoch_gated"] - accuracy["accuracy_gated"]
     assert row["gain"] == pytest.approx(gains.mean())
     assert (row["method"], row["variant"], row["seeds"], row["remark"]) == ("epoch_gated", "", 2, "")
-    [line] = sentences(score([own], [recorded]))
+    line, *each = sentences(score([own], [recorded]))
     assert line.startswith(
         f"smoke epoch_gated: {100 * gains.mean():+.1f} points of clean accuracy over accuracy_gated (2"
     )
-    with pytest.raises(InputError, match=r"2 runs of yours and 0 recorded ones of method 'accuracy_gated'"):
+    assert [one.rpartition(" = ")[2] for one in each] == [f"{100 * gain:+.1f}" for gain in gains]
+    assert "(1 seed of three)" in sentences(score([folder("one", "epoch_gated-seed0")], [recorded]))[0]
+    with pytest.raises(InputError, match=r"2 of your 2 runs and 0 recorded ones of method 'accuracy_gated'"):
         score([own], [own])
 
 
@@ -151,3 +156,18 @@ def test_luck_is_the_largest_difference_of_two_recorded_seeds() -> None:
     dense = runs[(runs["preset"] == "quick") & (runs["method"] == "dense")]["clean_accuracy"]
     found = luck("quick", ["dense"])
     assert found["most"].tolist() == [pytest.approx(dense.max() - dense.min())] and luck("paper").empty
+
+
+def test_a_refused_command_keeps_no_rule(file: Path, tmp_path: Path) -> None:
+    ours = tmp_path / "ours"
+    assert main([str(file), "run", "--preset", "smoke", "--method", "mien", "--output-dir", str(ours)])
+    assert not list(ours.glob("*.py"))
+
+
+def test_tries_on_held_out_images_have_no_score(
+    file: Path, tmp_path: Path, tiny: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(tiny(holdout_images=10), output_dir=tmp_path / "tries", progress=False)
+    assert main([str(file), "compare", str(tmp_path / "tries")]) == 0
+    said = capsys.readouterr().out
+    assert "clean" in said and "Tries on held-out images have no score" in said

@@ -19,6 +19,7 @@ from typing import Any
 from sparsecycle.errors import shown
 
 RIGHT, OPEN, WRONG = "Right.", "Not answered yet.", "Not yet."
+DIGITS = "is nearly right: give more digits."
 NO_VALUE = "it gives no value: is a `return` missing?"
 IDLE = {"RESUME", "NOP", "RETURN_VALUE", "RETURN_CONST"}  # with the loading of a constant all that a body `...` does
 FEW = 16  # values of a list that a message writes out
@@ -65,8 +66,10 @@ def verdict(asked: Asked, answer: Any) -> str:
         return verdict_on_rule(answer, **asked["rule"])
     answer = _plain(answer)
     if _open(answer):
-        return OPEN
+        return OPEN if _untouched(answer) else f"{OPEN} A `...` is left."
     fault = _fault(answer, asked["expected"])
+    if fault.endswith(DIGITS):
+        return f"{WRONG} {fault}"
     return f"{WRONG} {fault} {asked['advice']}" if fault else RIGHT
 
 
@@ -160,6 +163,10 @@ def _open(answer: Any) -> bool:
     return answer is ... or (isinstance(answer, list) and any(map(_open, answer)))
 
 
+def _untouched(answer: Any) -> bool:
+    return all(map(_untouched, answer)) if isinstance(answer, list) else answer is ...
+
+
 def _fault(answer: Any, expected: Any, place: str = "") -> str:
     """Return what is wrong with an answer, and at which place; "" where nothing is."""
     at = f"At {place}: " if place else ""
@@ -186,6 +193,8 @@ def _fault(answer: Any, expected: Any, place: str = "") -> str:
         return ""
     if not math.isfinite(answer):
         return f"{at}{answer} is not right."
+    if math.isclose(answer, expected, rel_tol=0.02):
+        return f"{at}{_text(answer)} {DIGITS}"
     return f"{at}{_text(answer)} is too {'large' if answer > expected else 'small'}."
 
 

@@ -20,7 +20,7 @@ from sparsecycle.config import CONTROLLER_FIELDS, RunConfig
 from sparsecycle.controllers import CONTROLLERS, Controller, Decision
 from sparsecycle.errors import InputError, shown
 from sparsecycle.runs.records import RunRecord, find_records, load_runs
-from sparsecycle_book.course.checks import RIGHT
+from sparsecycle_book.course.checks import RIGHT, WRONG
 from sparsecycle_book.course.rules import verdict_on_rule
 
 RIVAL = "accuracy_gated"
@@ -71,6 +71,8 @@ def register(path: Path) -> type[Rule]:
     module = importlib.util.module_from_spec(spec)
     try:
         spec.loader.exec_module(module)
+    except SyntaxError as error:
+        raise InputError(f"{path}: line {error.lineno} is not Python: {error.msg}") from None
     except Exception as error:
         raise InputError(f"{path} stops: {shown(error)}") from None
     rules = [
@@ -83,9 +85,11 @@ def register(path: Path) -> type[Rule]:
         raise InputError(
             f"the name of {rule.__name__} is {name!r}, but must be a text that no method of the library has"
         )
+    if rule.next_keep_ratio is Rule.next_keep_ratio:
+        raise InputError(f"{rule.__name__} has no method next_keep_ratio")
     told = verdict_on_rule(rule().next_keep_ratio, 50)
     if told != RIGHT:
-        raise InputError(f"{rule.__name__} is not safe to train with. {told}")
+        raise InputError(f"{rule.__name__} is not safe to train with. {told.removeprefix(f'{WRONG} ')}")
     CONTROLLERS[name] = rule
     return rule
 
@@ -97,21 +101,22 @@ def score(own: Sequence[str | Path], recorded: Sequence[str | Path] = ()) -> pd.
         own: folders of runs.
         recorded: folders of the rival's runs, by default `data/runs` of the checkout.
 
-    Columns, a row for each preset, method and variant: preset, method, variant, seeds (pairs), gain, low, high (mean
-    and 95 % interval, fractions), remark. A run out of competition has no pair, and the remark says why: it changed a
-    field that is no parameter of a controller, or its mean keep-ratio is above `LARGEST_MEAN_KEEP_RATIO`. Nor has one
-    whose seed is not recorded.
+    Columns, a row for each preset, method and variant: preset, method, variant, seeds (how many), gain, low, high (mean
+    and 95 % interval, fractions), pairs (a line of text for each seed), remark. A run out of competition has no pair,
+    and the remark says why: it changed a field that is no parameter of a controller, or its mean keep-ratio is above
+    `LARGEST_MEAN_KEEP_RATIO`. Nor has one whose seed is not recorded.
 
     Raises:
         InputError: no run in the folders that was evaluated on test images, or none recorded of the rival.
     """
-    runs, rivals = _judged(load_runs(*own)), _judged(load_runs(*recorded))
+    tried = load_runs(*own)
+    runs, rivals = _judged(tried), _judged(load_runs(*recorded))
     if not rivals.empty:
         rivals = rivals[(rivals["method"] == RIVAL) & (rivals["variant"] == "")]
     if runs.empty or rivals.empty:
         raise InputError(
-            f"nothing to score: {len(runs)} runs of yours and {len(rivals)} recorded ones of method {RIVAL!r} were "
-            "evaluated on test images, but there must be some of both"
+            f"nothing to score: {len(runs)} of your {len(tried)} runs and {len(rivals)} recorded ones of method "
+            f"{RIVAL!r} were evaluated on test images, but there must be some of both"
         )
     remarks = {record.identity: _against_the_rules(record) for _, record, _ in find_records(*own)}
     rows = []
@@ -136,8 +141,9 @@ def sentences(scores: pd.DataFrame) -> list[str]:
             lines.append(f"{name}: no recorded run of {RIVAL} has one of your seeds")
         else:
             gain, low, high = (f"{100 * row[key]:+.1f}" for key in ("gain", "low", "high"))
-            interval = f", 95 % interval {low} to {high}" if row["seeds"] > 1 else ""
-            lines.append(f"{name}: {gain} points of clean accuracy over {RIVAL} ({row['seeds']} seeds{interval})")
+            seeds = f"{row['seeds']} seeds, 95 % interval {low} to {high}" if row["seeds"] > 1 else "1 seed of three"
+            lines.append(f"{name}: {gain} points of clean accuracy over {RIVAL} ({seeds})")
+            lines += row["pairs"]
     return lines
 
 
@@ -160,14 +166,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     path = Path(given.pop(0)) if given and given[0].endswith(".py") else None
     try:
-        if path is not None:
-            register(path)
-            if given[:1] == ["run"]:
-                _keep(path, given)
+        rule = None if path is None else register(path)
         if given[:1] != ["compare"]:
-            return cli.main(given)
+            kept = _keep(path, rule.name, given) if path and rule and given[:1] == ["run"] else None
+            status = cli.main(given)
+            if status and kept and not _runs_in(kept.parent):
+                kept.unlink()  # the command was refused
+            return status
         status = cli.main([*given, "--no-claims"])
-        if status == 0:
+        if status == 0 and (runs := load_runs(*given[1:])).size and _judged(runs).empty:
+            print("\nTries on held-out images have no score: write down their clean accuracy.")
+        elif status == 0:
             scores = score(given[1:])
             print("\nScore:", *sentences(scores), sep="\n")
             for preset in scores["preset"].unique():
@@ -180,8 +189,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _keep(path: Path, given: Sequence[str]) -> None:
-    """Keep the rule beside its runs: a record does not hold it, and a folder must not mix two versions.
+def _keep(path: Path, name: str, given: Sequence[str]) -> Path:
+    """Keep the rule beside its runs, by the name of its method, and return where.
+
+    A record does not hold the rule, and a folder must not mix two versions of it.
 
     Raises:
         InputError: the folder has runs of another version.
@@ -189,11 +200,17 @@ def _keep(path: Path, given: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--output-dir", default="runs")
     folder = Path(parser.parse_known_args(given)[0].output_dir)
-    kept, text = folder / path.name, path.read_text(encoding="utf-8")
-    if kept.exists() and kept.read_text(encoding="utf-8") != text:
-        raise InputError(f"{folder} has runs of another version of {path.name}: choose another --output-dir")
+    kept, text = folder / f"{name}.py", path.read_text(encoding="utf-8")
+    if kept.exists() and kept.read_text(encoding="utf-8") != text and _runs_in(folder):
+        raise InputError(f"{folder} has runs of another version of {name}: choose another --output-dir")
     folder.mkdir(parents=True, exist_ok=True)
     kept.write_text(text, encoding="utf-8")
+    return kept
+
+
+def _runs_in(folder: Path) -> bool:
+    """Whether a folder has runs, finished or under way."""
+    return any(folder.glob("*/*/*"))
 
 
 def _judged(runs: pd.DataFrame) -> pd.DataFrame:
@@ -211,12 +228,17 @@ def _against_the_rules(record: RunRecord) -> str:
     return ""
 
 
-def _gain(own: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, float]:
+def _gain(own: pd.DataFrame, rivals: pd.DataFrame) -> dict[str, Any]:
     if own.empty or rivals.empty:
-        return {"seeds": 0, "gain": float("nan"), "low": float("nan"), "high": float("nan")}
+        return {"seeds": 0, "gain": float("nan"), "low": float("nan"), "high": float("nan"), "pairs": []}
     both = pd.concat([own.assign(method="own"), rivals.assign(method="recorded")])
     found = paired_difference(both, "own", "recorded", MEASURE)
-    return {"seeds": len(found.pairs), "gain": found.mean, "low": found.low, "high": found.high}
+    ours, theirs = (dict(zip(runs["seed"], runs[MEASURE], strict=True)) for runs in (own, rivals))
+    pairs = [
+        f"  seed {seed}: {100 * ours[seed]:.1f} - {100 * theirs[seed]:.1f} = {100 * difference:+.1f}"
+        for seed, difference in zip(found.pairs, found.differences, strict=True)
+    ]
+    return {"seeds": len(found.pairs), "gain": found.mean, "low": found.low, "high": found.high, "pairs": pairs}
 
 
 if __name__ == "__main__":

@@ -56,7 +56,8 @@ def verdict_on_rule(rule: Any, patience: int) -> str:
     if all(one[: len(other)] == other[: len(one)] for one, other in combinations(paths.values(), 2)):
         return f"{WRONG} All accuracies lead to the same keep-ratios: a controller looks at the accuracy."
     if min(paths["steady"]) > 0.5:
-        return f"{WRONG} An accuracy that stays at {HIGH} never brings the keep-ratio down to one half."
+        high = f"{DECISIONS} decisions with an accuracy of {HIGH}"
+        return f"{WRONG} After {high} the keep-ratio is still above one half."
     for name, what in (("breaks", "breaks down to chance"), ("slides", "slides down little by little")):
         if max(paths[name][-DECISIONS:][:patience]) < 1:
             return f"{WRONG} Where the accuracy {what} it is not back at 1 within {patience} decisions."
