@@ -109,12 +109,10 @@ def readable_set_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     rows = [
         {
             "claim": row["claim"],
-            "verdict": _word(row),
             "arm": row["arm"],
-            "comparison": f"{row['treatment']} - {row['baseline']}",
-            "measure": MEASURES[row["measure"]],
-            "ours": _points(row["mean"]),
-            "95 % interval": _interval(row) if row["datasets"] else "",
+            "compared": f"{MEASURES[row['measure']]}: {row['treatment']} - {row['baseline']}",
+            "verdict": _word(row),
+            "ours (95 % interval)": f"{_points(row['mean'])} ({_interval(row)})" if row["datasets"] else "",
             "datasets": row["datasets"],
             "p": _probability(row["p_value"]),
             "p (Holm)": _probability(row["p_holm"]),
