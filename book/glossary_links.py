@@ -10,7 +10,9 @@ from sphinx.util.nodes import make_refnode
 GLOSSARY = "book/glossary"
 WITHOUT = (GLOSSARY, "book/reference", "book/bibliography")
 # Words that are also everyday ones, or mean something else in a claim's name: linked by hand where they are terms.
-BY_HAND = frozenset({"claim", "compression", "control", "evolution", "identity", "method", "record", "run", "scope"})
+BY_HAND = frozenset(
+    {"claim", "compression", "control", "evolution", "identity", "method", "pair", "record", "run", "scope"}
+)
 NO_PROSE = (nodes.reference, nodes.literal, nodes.literal_block, nodes.title, nodes.caption, nodes.math, nodes.raw)
 
 
