@@ -14,6 +14,9 @@ from sphinx.util import logging
 from sphinx.util.docutils import SphinxRole
 from sphinx.util.osutil import relative_uri
 
+from sparsecycle import load_runs
+from sparsecycle.analysis.selection import shown_tier
+
 logger = logging.getLogger(__name__)
 
 
@@ -22,13 +25,18 @@ def listed(*runs: str) -> dict[str, str]:
     return {run.rpartition("/")[2]: f"book/executed-runs.html#{run}" for run in runs}
 
 
-ALL_RUNS = {"runs": "book/executed-runs.html#every-run"}
+def runs_of(preset: str) -> dict[str, dict[str, str]]:
+    """For all figures of a page that are drawn from the runs of a preset: the list of runs, filtered."""
+    return {"": {"runs": f"book/executed-runs.html?show={preset}#every-run"}}
+
+
 FINDINGS = ("index", "dense", "feedback", "budgets", "robustness", "choices", "paper_scale")
 # What figures are drawn from, by page and name; under "" those that are not named here. All others are drawn from what
 # their page computes.
 DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
     "notebooks/costs": {"": {"measured": "notebooks/costs.html#benchmark"}},
-    **{f"book/{name}": {"": ALL_RUNS} for name in FINDINGS},
+    **dict.fromkeys((f"book/{name}" for name in FINDINGS), runs_of(shown_tier(load_runs()))),
+    "book/paper_scale": runs_of("paper"),
     "notebooks/set_results": {
         "": {"runs": "book/set_runs.html#runs-set"},
         "scaling": {"measured": "notebooks/set_results.html#set-benchmark"},

@@ -21,6 +21,7 @@ document.addEventListener("DOMContentLoaded", () => {
       told.textContent = `${shown} of ${rows.length}`;
     };
     input.addEventListener("input", update);
+    input.value = new URLSearchParams(location.search).get("show") ?? ""; // from a figure that is drawn from some
     update();
   }
 });

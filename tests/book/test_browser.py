@@ -21,6 +21,7 @@ import browser as chromium
 import pdf
 from conftest import ROOT
 from page_checks import barriers, charts_without_words, images_not_shown, pixels_too_wide
+from sparsecycle import load_runs
 from sparsecycle_book.simulation import simulate
 from test_pages import BUILT, PAGES, built
 
@@ -370,6 +371,8 @@ def test_a_list_of_runs_is_filtered_by_words(engine: Browser, watch: Watch) -> N
     assert told.inner_text() == f"3 of {every}"
     page.locator(".run-filter input").fill("")
     assert rows.count() == every
+    page.goto((BUILT / "book/executed-runs.html").as_uri() + "?show=quick#every-run")
+    assert rows.count() == sum(name.startswith("quick/") for name in load_runs()["run"])
     close(page)
     assert watch.faults == []
 

@@ -111,7 +111,7 @@ def test_recorded_runs_of_the_network_on_a_gpu_are_surest(preset: str) -> None:
     assert gpu_minutes(PAPER, runs, [rental()], []) == (pytest.approx(minutes), "recorded runs on Made-up GPU")
     text = cost.run_sentence(runs, [rental()], [])
     assert f"own run take {minutes:.1f} minutes on a rented GPU, by recorded runs on Made-up GPU (1)." in text
-    assert text.endswith(f"a run costs about {minutes / 60:.2f} times the price of an hour.")
+    assert text.endswith(f"a run thus costs about {minutes / 60:.2f} times the hourly price.")
     config = RunConfig(preset=preset, method="accuracy_gated")
     assert costs_table({"row": [config]}, runs, [], [])["recorded"].tolist() == ["1 of 1, 2.0 hours"]
 

@@ -200,13 +200,13 @@ def run_sentence(runs: pd.DataFrame, rentals: Sequence[Looked], records: Sequenc
         told.append(f"{steps} take about {hours.value / 24:,.0f} days on {cpu.device} ({hours.found_by}).")
         steps = "They"
     minutes = f"{steps} take {there.value:,.1f} minutes on a rented GPU"
-    price = f"So a run costs about {there.value / 60:.2f} times the price of an hour."
+    price = f"Without test evaluations, a run thus costs about {there.value / 60:.2f} times the hourly price."
     if there.found_by == "expected":
         hopper = {name.split()[1]: least_seconds(config, rates) / 60 for name, rates in DEVICES.items() if " H" in name}
         least = listed_words([f"{bound:.1f} minutes on an {name}" for name, bound in hopper.items()])
         told.append(
-            f"We expect {there.value:,.1f} minutes on a rented H100 or a newer GPU. {price} By the data sheets, the "
-            f"whole run takes at least {least}. {gpu_status(runs, rentals, records)}"
+            f"We expect the training steps to take at most {there.value:,.1f} minutes on a rented H100 or a newer GPU. "
+            f"{price} By the data sheets, the whole run takes at least {least}. {gpu_status(runs, rentals, records)}"
         )
     elif recorded := len(gpu_runs(runs, config)):
         told.append(f"{minutes}, by {there.found_by} ({recorded}). {price}")

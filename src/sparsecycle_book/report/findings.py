@@ -126,7 +126,7 @@ def idle_check(runs: pd.DataFrame) -> str:
         return ""
     noise = gated["idle_resets"].sum() > gated["resets"].sum() / 2
     check = "By the first of the plan's [cheap checks](plan.html#cheap-checks), the feedback is"
-    return f"{check} {'mostly noise' if noise else 'not mostly noise'}."
+    return f"{check} {'mostly not a response to the constraint' if noise else 'mostly a response to the constraint'}."
 
 
 def response_sentence(decisions: pd.DataFrame) -> str:
@@ -148,12 +148,13 @@ def response_sentence(decisions: pd.DataFrame) -> str:
         " A possible reason: all activations come back at once, so the last layer sees [features of another "
         "size](../notebooks/network.html#features-before-the-head) and has to learn to work at both."
     )
+    worst = after["first"].idxmin()
+    deepest = f"from {at['first'][worst]:.0%} to {after['first'][worst]:.0%}"
     return (
-        f"**The first reset from a small keep-ratio {'often' if often else 'rarely'} breaks training.** Within {SOON} "
-        f"decisions after it, the average of training accuracy fell further in {fell['first']} of {first} runs, in the "
-        f"worst case from {at['first'][after['first'].idxmin()]:.0%} to {after['first'].min():.0%}. After later resets "
-        f"from below {DEEP:g}, that happened in {fell['later']} of {later} cases. We noticed this in the runs and had "
-        f"not planned to look for it.{reason if often else ''}"
+        f"**The first reset from a keep-ratio below {DEEP:g} {'often' if often else 'rarely'} breaks training.** Within "
+        f"{SOON} decisions after it, the average of training accuracy fell further in {fell['first']} of {first} runs, "
+        f"in the worst case {deepest}. After later resets from below {DEEP:g}, that happened in {fell['later']} of "
+        f"{later} cases. We noticed this in the runs and had not planned to look for it.{reason if often else ''}"
     )
 
 

@@ -101,9 +101,9 @@ def idle_sentence(runs: pd.DataFrame, chosen: str) -> str:
     resets, idle = taken["resets"].sum(), taken["idle_resets"].sum()
     return (
         f"Of the {resets:.0f} resets in its two runs, {idle:.0f} were idle: they came at a keep-ratio where "
-        "the constraint removes almost nothing. Without clipping, training accuracy sometimes falls by itself, and the "
-        "rule mistakes that for too much compression. We kept the setting, because the published recipe does not clip "
-        "either."
+        "the constraint removes almost nothing. Perhaps training accuracy sometimes falls by itself without "
+        "clipping, and the rule mistakes that for too much compression. We kept the setting, because the published "
+        "recipe does not clip either."
     )
 
 

@@ -16,7 +16,7 @@ def results_table(runs: pd.DataFrame) -> str:
     """Markdown: the paper's numbers, then a line for each method of the presets that judge, or else of `quick`."""
     lines = ["| what | method | seeds | best | clean | last |", "|---|---|---|---|---|---|"]
     for name, accuracy in PAPER_ACCURACY.items():
-        lines.append(f"| the paper's report | {name} | 1 | {accuracy:g} | | |")
+        lines.append(f"| the paper's report | {name} | 1 | {accuracy:g} (best or last: unknown) | | |")
     found = [preset for preset in TIERS if len(tier(runs, preset))]
     for preset in [name for name in found if name != "quick"] or found:
         counted = tier(runs, preset)
