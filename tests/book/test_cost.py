@@ -88,7 +88,7 @@ def test_without_a_gpu_its_minutes_are_expected_and_the_page_says_so() -> None:
     assert gpu_minutes(PAPER, NONE, [], [], together=True).value == pytest.approx(minutes * 0.8)
     assert gpu_minutes(DENSE, NONE, [], []).found_by == "not measured"
     text = cost.run_sentence(NONE, [], [made_up_record()])
-    assert f"We expect {minutes:.1f} minutes" in text and "**No GPU has run this code yet.**" in text
+    assert f"at most {minutes:.1f} minutes" in text and "**No GPU has run this code yet.**" in text
     assert "not measured" in cost.rental_tables([])
 
 
