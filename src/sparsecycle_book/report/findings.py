@@ -152,10 +152,10 @@ def response_sentence(decisions: pd.DataFrame) -> str:
     deepest = f"from {at['first'][worst]:.0%} to {after['first'][worst]:.0%}"
     word = "often" if often else "rarely"
     return (
-        f"**The first reset from a keep-ratio below {DEEP:g} {word} breaks training.** Within {SOON} decisions after it, "
-        f"the average of training accuracy fell further in {fell['first']} of {first} runs, in the worst case {deepest}. "
-        f"After later resets from below {DEEP:g}, that happened in {fell['later']} of {later} cases. We noticed this in "
-        f"the runs and had not planned to look for it.{reason if often else ''}"
+        f"**The first reset from a keep-ratio below {DEEP:g} {word} breaks training.** Within {SOON} decisions "
+        f"after it, the average of training accuracy fell further in {fell['first']} of {first} runs, in the worst "
+        f"case {deepest}. After later resets from below {DEEP:g}, that happened in {fell['later']} of {later} cases. "
+        f"We noticed this in the runs and had not planned to look for it.{reason if often else ''}"
     )
 
 
