@@ -31,6 +31,7 @@ from sparsecycle_book.report.answers import (
     question,
     recorded_sentence,
     short_answer,
+    unmeasured_sentence,
     verdict_note,
     verdicts_shown,
 )
@@ -123,6 +124,8 @@ def test_runs_are_counted_by_preset_and_quick_ones_are_said_to_judge_nothing() -
 def test_the_note_on_verdicts_says_when_nothing_is_judged() -> None:
     assert f"at least {FEWEST_PAIRS} pairs" in verdict_note(verdict_table(NONE))
     assert "at least" not in verdict_note(verdict_table(runs(GAINS), "classroom"))
+    assert f"Of the {len(CLAIMS)} comparisons" in unmeasured_sentence(verdict_table(NONE))
+    assert f"{len(CLAIMS)} are not measured yet" in unmeasured_sentence(verdict_table(NONE))
 
 
 def test_the_table_of_verdicts_says_first_what_is_compared_and_has_no_interval_where_none_is_judged() -> None:

@@ -190,6 +190,17 @@ def _judged(table: pd.DataFrame) -> "pd.Series[bool]":
     return ~table["verdict"].isin([NOT_MEASURED, NOT_JUDGED, MEASURED])
 
 
+def unmeasured_sentence(table: pd.DataFrame) -> str:
+    """How many comparisons of the plan have no runs yet, for a page beside the table of all verdicts."""
+    missing = int((table["verdict"] == NOT_MEASURED).sum())
+    if not missing:
+        return f"All {len(table)} comparisons of [the plan](plan.html) are measured."
+    return (
+        f"Of the {len(table)} comparisons of [the plan](plan.html), {missing} are not measured yet; "
+        "[the table of verdicts](reviewers.html#every-verdict) names them."
+    )
+
+
 def verdict_note(table: pd.DataFrame) -> str:
     """What the verdict column says as a whole, for the page that shows the table."""
     judged = int(_judged(table).sum())
