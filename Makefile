@@ -13,12 +13,11 @@ unexport MATPLOTLIBRC PYTHONSTARTUP
 $(shell mkdir -p _build/profile/matplotlib _build/profile/ipython)
 # Two runs with one thread each use two cores better than one run after the other with two.
 ONE_THREAD := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
-# Beside the wheels of `make class-kit` nothing is fetched.
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(wildcard wheels),--no-index --find-links wheels)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 JUPYTERLAB := $(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(PIP) -c requirements.lock jupyterlab
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
-.PHONY: help env book pages class class-teacher class-kit pdf test quick lint types unit notebooks pages-check \
+.PHONY: help env book pages class class-teacher pdf test quick lint types unit notebooks pages-check \
 	bench study paper100 paper measure record readme outputs links audit clean
 
 help:  ## list the targets
@@ -62,9 +61,6 @@ class-teacher: $(READY)  ## the same with solutions, for teachers, in my-class-t
 	@$(JUPYTERLAB)
 	@$(BIN)/python course/make_forms.py teacher my-class-teacher
 	@$(BIN)/jupyter lab my-class-teacher
-
-class-kit: $(READY)  ## for laptops without a network: a folder with the checkout, all that `make class` needs, and the book if it is built
-	@$(BIN)/python course/make_kit.py
 
 pdf: $(READY)  ## the built book as one PDF, in _build/html
 	@$(BIN)/python book/browser.py
