@@ -139,17 +139,13 @@ def test_the_table_of_verdicts_says_first_what_is_compared_and_has_no_interval_w
     assert row["ours (95 % interval)"] == "+2.50 (+1.58 to +3.42)" and row["p (Holm)"] == "0.003"
 
 
-def test_the_results_table_has_the_paper_and_a_line_for_each_method_of_presets_that_judge() -> None:
+def test_the_results_table_has_a_line_for_each_method_of_presets_that_judge() -> None:
     fallen = runs({"dense": [math.nan]}, preset="quick", status="diverged")
     table = results_table(pd.concat([runs(GAINS), fallen]))
-    assert [line for line in table.splitlines() if "paper's report" in line] == [
-        f"| the paper's report | {name} | 1 | {accuracy:g} (best or last: unknown) | | |"
-        for name, accuracy in PAPER_ACCURACY.items()
-    ]
     assert "| `classroom` | `accuracy_gated` | 4 | 0.5400 | 0.5400 | 0.5400 |" in table
     assert "`quick`" not in table
     assert "| `quick` | `dense` | 1 (1 diverged) | 0.1000" in results_table(fallen), "it counts as chance"
-    assert results_table(NONE).count("\n") == 1 + len(PAPER_ACCURACY)
+    assert results_table(NONE).count("\n") == 1
 
 
 def test_every_controller_that_has_runs_is_in_the_tables() -> None:

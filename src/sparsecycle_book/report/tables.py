@@ -6,17 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from sparsecycle.analysis.selection import TIERS, complete, tier
-from sparsecycle.analysis.verdicts import PAPER_ACCURACY
 from sparsecycle.config import PRESETS, RunConfig
 from sparsecycle.runs.studies import run_arguments
 from sparsecycle_book.figures import METHODS
 
 
 def results_table(runs: pd.DataFrame) -> str:
-    """Markdown: the paper's numbers, then a line for each method of the presets that judge, or else of `quick`."""
-    lines = ["| what | method | seeds | best | clean | last |", "|---|---|---|---|---|---|"]
-    for name, accuracy in PAPER_ACCURACY.items():
-        lines.append(f"| the paper's report | {name} | 1 | {accuracy:g} (best or last: unknown) | | |")
+    """Markdown: a line for each method of the presets that judge, or else of `quick`."""
+    lines = ["| preset | method | seeds | best | clean | last |", "|---|---|---|---|---|---|"]
     found = [preset for preset in TIERS if len(tier(runs, preset))]
     for preset in [name for name in found if name != "quick"] or found:
         counted = tier(runs, preset)
