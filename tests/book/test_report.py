@@ -30,6 +30,7 @@ from sparsecycle_book.report.answers import (
     GAINS_IN_WORDS,
     question,
     recorded_sentence,
+    same_best,
     short_answer,
     unmeasured_sentence,
     verdict_note,
@@ -84,7 +85,7 @@ def test_the_answer_has_verdict_gain_and_pairs_of_both_measures() -> None:
     text = short_answer(runs(GAINS))
     config = RunConfig(preset="classroom", method="dense")
     scale = f"WRN-10-1, {config.train_images:,} training images, {config.epochs} epochs"
-    assert text.endswith(f"The runs are of the preset `classroom` ({scale}).")
+    assert text.endswith(f"The runs are of the preset `classroom` ({scale}); 4 of the 15 planned pairs are recorded.")
     assert text.startswith(
         "**On a small network, the published rule beats dense training, as the paper reports.** Preliminary verdict: "
         "*replicated*. The gain is +2.50 points (95 %"
@@ -104,6 +105,12 @@ def verdicts_of(rule: Callable[..., str]) -> set[str]:
 
 def test_every_verdict_on_a_gain_has_words_of_its_own() -> None:
     assert set(GAINS_IN_WORDS) | {NOT_JUDGED} == verdicts_of(gain_verdict)
+
+
+def test_pairs_with_the_same_best_are_told() -> None:
+    equal = verdict_table(runs(GAINS | {"accuracy_gated": [0.52, 0.54, 0.52, 0.56]}), "classroom")
+    assert same_best(equal).startswith("In 1 of 4 pairs the best accuracy is the same")
+    assert same_best(verdict_table(runs(GAINS), "classroom")) == ""
 
 
 def test_the_question_has_the_paper_s_numbers() -> None:
@@ -301,7 +308,9 @@ def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about
         "**There are too few pairs to judge whether the published rule changes the train-test gap and the drop from "
         "best.**"
     )
-    several = verdict_table(runs(GAINS | {name: GAINS["accuracy_gated"] for name in ("replay", "fixed")}), "classroom")
+    controlled = runs(GAINS | {name: GAINS["accuracy_gated"] for name in ("replay", "fixed")})
+    fixed = controlled["variant"].mask(controlled["method"] == "fixed", "keep_ratio=0.48")
+    several = verdict_table(controlled.assign(variant=fixed), "classroom")
     assert finding(several, "C8").startswith(
         "**The published rule does as well as a path that another seed took and a fixed keep-ratio.** All"
     )

@@ -10,14 +10,18 @@ from sparsecycle.analysis.verdicts import (
     CLAIMS,
     CLEAN,
     FEWEST_PAIRS,
+    MARGIN,
     MEASURED,
     NOT_JUDGED,
     NOT_MEASURED,
     PAPER_ACCURACY,
+    REPORTED,
     readable_verdicts,
     verdict_table,
 )
 from sparsecycle.config import RunConfig
+from sparsecycle.runs.source import CHECKOUT
+from sparsecycle.runs.studies import Studies
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
 
 ARM_SIDES = ("treatment", "baseline")
@@ -27,7 +31,7 @@ GAINS_IN_WORDS = {  # verdicts on C1 and C2
     "replicated": "{treatment} beats {baseline}, as the paper reports",
     "replicated, smaller": "{treatment} beats {baseline}, by less than the paper reports",
     "an artifact of reporting": "{treatment} beats {baseline} only if test images choose the epoch",
-    "no effect": "{treatment} and {baseline} reach the same test accuracy",
+    "no effect": f"{{treatment}} and {{baseline}} reach the same test accuracy to within {100 * MARGIN:g} points",
     "reversed": "{treatment} does worse than {baseline}",
     "undecided": "it is undecided whether {treatment} beats {baseline}",
 }
@@ -51,12 +55,21 @@ def short_answer(runs: pd.DataFrame) -> str:
     if preset in LARGE:
         table = verdict_table(runs, preset)
         told = [_claim(rows) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
-        answer = " ".join([*(one for one in told if one), f"The runs are of the preset `{preset}` ({_scale(preset)})."])
+        scale = f"The runs are of the preset `{preset}` ({_scale(preset)})"
+        pairs, planned = table.iloc[0]["pairs"], planned_pairs(preset)
+        so_far = f"; {pairs} of the {planned} planned pairs are recorded" if pairs < planned else ""
+        answer = " ".join([*(one for one in told if one), f"{scale}{so_far}."])
     else:
         begun = any(len(tier(runs, large)) for large in LARGE)
         state = "has begun" if begun else "is planned and has not been run"
         answer = f"**There is no verdict yet.** The study that will judge the claim {state}."
     return " ".join([answer, *(described(runs, one) for one in described_presets(runs))])
+
+
+def planned_pairs(preset: str) -> int:
+    """How many runs of the published rule the study of a preset declares."""
+    configurations = Studies.read(CHECKOUT / "workflow" / "studies.yaml").configurations(preset)
+    return sum(config.method == "accuracy_gated" and not config.overrides() for config in configurations)
 
 
 def described_presets(runs: pd.DataFrame) -> list[str]:
@@ -142,6 +155,18 @@ def pairs_counted(count: int) -> str:
 def listed_words(words: Sequence[str]) -> str:
     """A list in words: "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
+
+
+def same_best(table: pd.DataFrame) -> str:
+    """In how many pairs both runs have the same best accuracy, and why that can be; nothing where there is none."""
+    [row] = table[(table["claim"] == "C1") & (table["measure"] == REPORTED)].to_dict("records")
+    same = sum(difference == 0 for difference in row["differences"])
+    if not same:
+        return ""
+    return (
+        f"In {same} of {pairs_counted(row['pairs'])} the best accuracy is the same in both runs. While the constraint "
+        "removes nothing, the two runs of a pair are the same bit for bit, and there the best epoch came in that time."
+    )
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
