@@ -92,9 +92,9 @@ def test_the_answer_has_verdict_gain_and_pairs_of_both_measures() -> None:
     )
     assert "and +2.50 points (95 % interval +1.58 to +3.42, 4 pairs) in clean test accuracy." in text
     assert "second strategy" not in text, "which has no runs"
-    assert "four times in five" not in text
+    assert "power" not in text
     wide = short_answer(runs(GAINS | {"accuracy_gated": [0.50, 0.56, 0.50, 0.56]}))
-    assert "it is undecided whether" in wide and wide.count("points four times in five.") == 1
+    assert "it is undecided whether" in wide and wide.count("points with 80 % power.") == 1
 
 
 def verdicts_of(rule: Callable[..., str]) -> set[str]:

@@ -136,7 +136,7 @@ def _claim(rows: pd.DataFrame) -> str:
     if first["verdict"] == "undecided":
         clean = rows[rows["measure"] == CLEAN].iloc[0]
         least = 100 * clean["smallest_detectable_effect"]
-        power = f" In clean test accuracy, so many pairs find a gain of {least:.2f} points four times in five."
+        power = f" In clean test accuracy, so many pairs detect a gain of {least:.2f} points with 80 % power."
     return f"**{network}, {found}.** {judged}: *{first['verdict']}*. The gain is {' and '.join(gains)}.{power}"
 
 
