@@ -169,7 +169,7 @@ def test_a_lesson_has_a_worksheet_with_its_pictures(name: str) -> None:
 def listed(name: str) -> dict[str, str]:
     """The lines of a page's lists of runs, by the run."""
     rows = tags(built(name), "tbody tr:has(th span[id])")
-    return {str(row.select("th span[id]")[0]["id"]): row.get_text(" ") for row in rows}
+    return {str(row.select("th span[id]")[0]["id"]): " ".join(row.get_text(" ").split()) for row in rows}
 
 
 def test_every_recorded_run_is_listed_with_its_command() -> None:
@@ -196,7 +196,7 @@ def test_a_recorded_run_leads_to_its_page_or_else_to_its_record() -> None:
     for run, address in links.items():
         target = BUILT / "book" / address
         if run in with_page:
-            [title] = [head.get_text() for head in parsed(target).select("h1")]
+            [title, *_] = [head.get_text() for head in parsed(target).select("article h1")]
             assert title.startswith(f"One run of {runs['method'][run]}: preset quick, seed {runs['seed'][run]}")
             assert f"{runs['best_accuracy'][run]:.4f}" in parsed(target).get_text()
         else:
