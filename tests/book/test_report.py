@@ -93,6 +93,8 @@ def test_the_answer_has_verdict_gain_and_pairs_of_both_measures() -> None:
     assert "and +2.50 points (95 % interval +1.58 to +3.42, 4 pairs) in clean test accuracy." in text
     assert "second strategy" not in text, "which has no runs"
     assert "power" not in text
+    none = short_answer(runs(GAINS | {"accuracy_gated": GAINS["dense"]}))
+    assert "reach the same test accuracy to within 0.5 points.**" in none and "Both 90 % intervals lie inside" in none
     wide = short_answer(runs(GAINS | {"accuracy_gated": [0.50, 0.56, 0.50, 0.56]}))
     assert "it is undecided whether" in wide and wide.count("points with 80 % power.") == 1
 

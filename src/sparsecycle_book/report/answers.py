@@ -132,7 +132,7 @@ def _claim(rows: pd.DataFrame) -> str:
     found = GAINS_IN_WORDS[first["verdict"]].format(**{side: ARMS_IN_WORDS[first[side]] for side in ARM_SIDES})
     network = "On a small network" if first["preset"] == "classroom" else "On the paper's network"
     judged = "Preliminary verdict" if first["preliminary"] else "Verdict"
-    power = ""
+    power = f" Both 90 % intervals lie inside ±{100 * MARGIN:g} points." if first["verdict"] == "no effect" else ""
     if first["verdict"] == "undecided":
         clean = rows[rows["measure"] == CLEAN].iloc[0]
         least = 100 * clean["smallest_detectable_effect"]
