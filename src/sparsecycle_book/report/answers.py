@@ -165,7 +165,7 @@ def same_best(table: pd.DataFrame) -> str:
         return ""
     return (
         f"In {same} of {pairs_counted(row['pairs'])} the best accuracy is the same in both runs. While the constraint "
-        "removes nothing, the two runs of a pair are the same bit for bit, and there the best epoch came in that time."
+        "removes nothing, the two runs of a pair are the same bit for bit, so they can share their best epoch."
     )
 
 
