@@ -278,11 +278,37 @@ def accuracy_by_budget(runs: pd.DataFrame, budgets: Sequence[float]) -> Figure:
         runs: rows of `load_runs`: method, seed, accuracy_at_<keep-ratio> (fractions).
         budgets: keep-ratios in (0, 1].
     """
+    figure, axes, told = _by_budget(runs, "accuracy", budgets)
+    axes.set_xlabel("keep-ratio at which accuracy is measured")
+    axes.set_ylabel("test accuracy")
+    accuracy_axis(axes, "left")
+    figure.set_label(f"Test accuracy against the keep-ratio at evaluation, means: {told}.")
+    return figure
+
+
+@styled
+def similarity_by_budget(similarity: pd.DataFrame, budgets: Sequence[float]) -> Figure:
+    """How like its own output at keep-ratio 1 the last layer's output is at every keep-ratio; drawn like accuracy.
+
+    Args:
+        similarity: of `findings.last_layer_similarity`: method, seed, similarity_at_<keep-ratio> (linear CKA).
+        budgets: keep-ratios in (0, 1].
+    """
+    figure, axes, told = _by_budget(similarity, "similarity", budgets)
+    axes.set_xlabel("keep-ratio")
+    axes.set_ylabel("linear CKA with keep-ratio 1")
+    axes.set_ylim(0, 1.03)
+    figure.set_label(f"Linear CKA of the last layer with itself at keep-ratio 1, means: {told}.")
+    return figure
+
+
+def _by_budget(rows: pd.DataFrame, measure: str, budgets: Sequence[float]) -> tuple[Figure, Axes, str]:
+    """Draw the columns <measure>_at_<keep-ratio> by method, and tell both ends of each mean."""
     figure = Figure(figsize=(WIDTH, 3.8))
     axes = figure.subplots()
-    columns = [f"accuracy_at_{float(budget)}" for budget in budgets]
+    columns = [f"{measure}_at_{float(budget)}" for budget in budgets]
     sentences = []
-    for method, group in _by_method(runs):
+    for method, group in _by_method(rows):
         look = METHODS[method]
         mean = group[columns].mean().to_numpy()
         axes.plot(budgets, mean, look.line, color=look.colour, marker=look.marker, markersize=6)
@@ -291,12 +317,8 @@ def accuracy_by_budget(runs: pd.DataFrame, budgets: Sequence[float]) -> Figure:
         sentences.append(f"{method} {mean[0]:.2f} at {budgets[0]:g} and {mean[-1]:.2f} at {budgets[-1]:g}")
     _budget_axis(axes.xaxis, axes.set_xscale, budgets)
     axes.set_xlim(1.15 * max(budgets), min(budgets) / 1.15)
-    axes.set_xlabel("keep-ratio at which accuracy is measured")
-    axes.set_ylabel("test accuracy")
-    accuracy_axis(axes, "left")
-    _method_legend(figure, runs)
-    figure.set_label("Test accuracy against the keep-ratio at evaluation, means: " + "; ".join(sentences) + ".")
-    return figure
+    _method_legend(figure, rows)
+    return figure, axes, "; ".join(sentences)
 
 
 @styled
@@ -411,4 +433,5 @@ __all__ = [
     "keep_ratio_path",
     "layer_activity",
     "learning_curves",
+    "similarity_by_budget",
 ]

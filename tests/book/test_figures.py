@@ -100,6 +100,9 @@ def every_figure() -> dict[str, Figure]:
         "keep_ratio_path": figures.keep_ratio_path(decided, STEPS_PER_EPOCH),
         "decisions": figures.decisions(decided[decided["method"] == "accuracy_gated"], STEPS_PER_EPOCH, 0.12),
         "accuracy_by_budget": figures.accuracy_by_budget(runs, BUDGETS),
+        "similarity_by_budget": figures.similarity_by_budget(
+            runs.rename(columns=lambda name: name.replace("accuracy_at", "similarity_at")), BUDGETS
+        ),
         "layer_activity": figures.layer_activity(activity),
         "feature_maps": figures.feature_maps(np.zeros((4, 4, 3), np.uint8), maps, "cat"),
         "reset_places": finding_figures.reset_places(decided),
@@ -129,7 +132,7 @@ def test_every_controller_has_a_look_of_its_own() -> None:
 
 
 def test_every_method_that_has_runs_is_named_in_a_figure_of_runs() -> None:
-    for name in ("accuracy_by_budget", "learning_curves"):
+    for name in ("accuracy_by_budget", "similarity_by_budget", "learning_curves"):
         text = alternative_text(FIGURES[name])
         assert [method for method in CONTROLLERS if f"{method} 0" not in text] == [], name
 

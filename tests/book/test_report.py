@@ -47,7 +47,10 @@ from sparsecycle_book.report.findings import (
     idle_check,
     idle_sentence,
     idle_table,
+    last_layer_similarity,
+    positive_sentence,
     response_sentence,
+    similarity_sentence,
 )
 from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
 from sparsecycle_book.report.plan import RULES, claims_table, differences_table, rule_table, study_table
@@ -333,6 +336,45 @@ def test_the_first_reset_from_a_small_keep_ratio_is_told_apart_from_later_ones()
     assert "that happened in 0 of 2 cases" in told
     assert around_resets(decisions)["kind"].unique().tolist() == ["first", "later", "idle"]
     assert response_sentence(decisions[decisions["step"] < 5]).startswith("No run")
+
+
+def made_up_layers(gated: list[float], dense: list[float]) -> pd.DataFrame:
+    """Rows as of `load_layers`, two layers at three keep-ratios; with the similarity of the last at 0.25."""
+    labels = {"preset": "classroom", "variant": ""}
+    return pd.DataFrame(
+        labels
+        | {"method": method, "seed": seed, "keep_ratio": keep, "layer": layer}
+        | {"active_fraction": share, "cka": 1.0 if keep > 0.25 else (0.0 if layer == "blocks.0.topk1" else value)}
+        for method, values in (("accuracy_gated", gated), ("dense", dense))
+        for seed, value in enumerate(values)
+        for keep in (1.0, 0.5, 0.25)
+        for layer, share in (("blocks.0.topk1", 0.2), ("topk", 0.4))
+    )
+
+
+def test_similarity_is_that_of_the_last_layer_over_all_keep_ratios() -> None:
+    layers = made_up_layers([0.8, 0.9], [0.6, 0.6])
+    found = last_layer_similarity(layers, runs(GAINS))
+    rows = found.set_index(["method", "seed"])
+    assert rows.loc[("accuracy_gated", 1), "similarity_at_0.25"] == 0.9
+    assert rows.loc[("dense", 0), "similarity"] == pytest.approx((1 + 0.8) / 2), "half of the range at 1, half at 0.8"
+    told = similarity_sentence(found)
+    assert "keeps neither clearly more nor clearly less of its" in told and "is 0.96 instead of 0.90, a diff" in told
+    more = similarity_sentence(last_layer_similarity(made_up_layers([0.8, 0.81], [0.6, 0.6]), runs(GAINS)))
+    less = similarity_sentence(last_layer_similarity(made_up_layers([0.6, 0.6], [0.8, 0.81]), runs(GAINS)))
+    assert "keeps more of its" in more and "keeps less of its" in less
+    one = last_layer_similarity(made_up_layers([0.8], [0.6]), runs(GAINS))
+    none = last_layer_similarity(layers.assign(preset="quick"), runs(GAINS))
+    for few in (one, none, last_layer_similarity(layers, NONE), last_layer_similarity(NONE, runs(GAINS))):
+        assert similarity_sentence(few) == NOTHING
+
+
+def test_a_bound_above_all_shares_of_positive_values_is_called_cautious() -> None:
+    layers = made_up_layers([0.8], [0.6])
+    cautious = "In the trained networks, 20% to 40% of a layer's values are positive on average, so counting from"
+    assert positive_sentence(layers, runs(GAINS)).startswith(cautious)
+    assert positive_sentence(layers.assign(active_fraction=0.7), runs(GAINS)).endswith("positive on average.")
+    assert positive_sentence(NONE, runs(GAINS)) == ""
 
 
 def test_idle_resets_above_one_half_are_called_noise() -> None:

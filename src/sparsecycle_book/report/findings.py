@@ -8,14 +8,15 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sparsecycle.analysis.placebo import best_by_looks, counts, placebo
-from sparsecycle.analysis.statistics import Comparison
+from sparsecycle.analysis.statistics import Comparison, paired_difference
 from sparsecycle.analysis.verdicts import FIRM_PAIRS, NOT_JUDGED
 from sparsecycle.config import RunConfig
+from sparsecycle.evaluation.accuracy import budget_area
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.display import linked_table
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
 from sparsecycle_book.finding_figures import DEEP, around_resets
-from sparsecycle_book.report.answers import DEMONSTRATIONS, amount, listed_words, verdicts_shown
+from sparsecycle_book.report.answers import DEMONSTRATIONS, amount, listed_words, pairs_counted, verdicts_shown
 
 SOON = 5  # decisions after a reset in which accuracy is looked at
 NOTHING = "We have no runs yet that answer this."
@@ -129,6 +130,23 @@ def idle_check(runs: pd.DataFrame) -> str:
     return f"{check} {'mostly not a response to the constraint' if noise else 'mostly a response to the constraint'}."
 
 
+def positive_sentence(layers: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """Which share of each layer's values is positive in the final networks of the published rule, and what follows.
+
+    Args:
+        layers: of `load_layers`.
+        runs: rows of `load_runs`.
+    """
+    own = _layers_of(layers, runs)
+    gated = own[(own["method"] == "accuracy_gated") & (own["keep_ratio"] == 1)] if len(own) else own
+    if gated.empty:
+        return ""
+    shares = gated.groupby("layer")["active_fraction"].mean()
+    least, most = shares.min(), shares.max()
+    cautious = f", so counting from {ACTIVE:g} is cautious" if most < ACTIVE else ""
+    return f"In the trained networks, {least:.0%} to {most:.0%} of a layer's values are positive on average{cautious}."
+
+
 def response_sentence(decisions: pd.DataFrame) -> str:
     """What training accuracy did after the first reset from a small keep-ratio, and after later ones.
 
@@ -156,6 +174,48 @@ def response_sentence(decisions: pd.DataFrame) -> str:
         f"after it, the average of training accuracy fell further in {fell['first']} of {first} runs, in the worst "
         f"case {deepest}. After later resets from below {DEEP:g}, that happened in {fell['later']} of {later} cases. "
         f"We noticed this in the runs and had not planned to look for it.{reason if often else ''}"
+    )
+
+
+def last_layer_similarity(layers: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Linear CKA of the last constrained layer with itself at keep-ratio 1, a row for each measured run of `runs`.
+
+    Args:
+        layers: of `load_layers`, in the order of the network.
+        runs: rows of `load_runs`.
+
+    Returns:
+        Columns method, seed, similarity_at_<keep-ratio>, and similarity, the mean over keep-ratios as `budget_area`.
+    """
+    own = _layers_of(layers, runs)
+    if own.empty:
+        return pd.DataFrame(columns=["method", "seed", "similarity"])
+    last = own[own["layer"] == own["layer"].iloc[-1]]
+    wide = last.pivot(index=["method", "seed"], columns="keep_ratio", values="cka")
+    areas = [budget_area(list(wide.columns), row) for row in wide.to_numpy()]
+    found: pd.DataFrame = wide.add_prefix("similarity_at_").assign(similarity=areas).reset_index()
+    return found.rename_axis(columns=None)
+
+
+def _layers_of(layers: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    labels = ["preset", "method", "seed", "variant"]
+    return layers.merge(runs[labels], on=labels) if len(runs) and len(layers) else layers.iloc[:0]
+
+
+def similarity_sentence(similarity: pd.DataFrame) -> str:
+    """What the published rule changes in `last_layer_similarity`."""
+    if not {"accuracy_gated", "dense"} <= set(similarity["method"]):
+        return NOTHING
+    one = paired_difference(similarity, "accuracy_gated", "dense", "similarity")
+    if len(one.pairs) < 2:
+        return NOTHING
+    pairs = similarity[similarity["seed"].isin(one.pairs)].groupby("method")["similarity"].mean()
+    more = "more of" if one.low > 0 else "less of" if one.high < 0 else "neither clearly more nor clearly less of"
+    return (
+        f"**Under the published rule, the last layer keeps {more} its representation than after dense training.** Its "
+        f"mean CKA over all keep-ratios is {pairs['accuracy_gated']:.2f} instead of {pairs['dense']:.2f}, a difference "
+        f"of {one.mean:+z.2f} (95 % interval {one.low:+z.2f} to {one.high:+z.2f}, {pairs_counted(len(one.pairs))}). "
+        "The plan names no test for this, so it is exploratory."
     )
 
 
