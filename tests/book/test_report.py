@@ -48,6 +48,7 @@ from sparsecycle_book.report.findings import (
     idle_sentence,
     idle_table,
     last_layer_similarity,
+    loss_sentence,
     positive_sentence,
     response_sentence,
     similarity_sentence,
@@ -367,6 +368,17 @@ def test_similarity_is_that_of_the_last_layer_over_all_keep_ratios() -> None:
     none = last_layer_similarity(layers.assign(preset="quick"), runs(GAINS))
     for few in (one, none, last_layer_similarity(layers, NONE), last_layer_similarity(NONE, runs(GAINS))):
         assert similarity_sentence(few) == NOTHING
+
+
+def test_a_smaller_test_loss_is_less_overfitting() -> None:
+    recorded = runs(GAINS)
+    losses = {"accuracy_gated": 2.0, "dense": 3.0}
+    noise = recorded["seed"] / 10 * (recorded["method"] == "dense")
+    lower = recorded.assign(test_loss=recorded["method"].map(losses) + noise)
+    told = loss_sentence(lower)
+    assert "overfits less than dense training.**" in told and "is 2.00 instead of 3.15, a difference of -1.15" in told
+    assert "overfits more than" in loss_sentence(lower.assign(test_loss=-lower["test_loss"]))
+    assert loss_sentence(NONE) == loss_sentence(lower[lower["method"] == "dense"]) == NOTHING
 
 
 def test_a_bound_above_all_shares_of_positive_values_is_called_cautious() -> None:

@@ -204,16 +204,37 @@ def _layers_of(layers: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 
 def similarity_sentence(similarity: pd.DataFrame) -> str:
     """What the published rule changes in `last_layer_similarity`."""
-    if not {"accuracy_gated", "dense"} <= set(similarity["method"]):
+    return _explored(
+        similarity,
+        "similarity",
+        "**Under the published rule, the last layer keeps {} its representation than after dense training.** Its mean "
+        "CKA over all keep-ratios is",
+        ("more of", "less of", "neither clearly more nor clearly less of"),
+    )
+
+
+def loss_sentence(runs: pd.DataFrame) -> str:
+    """What the published rule changes in the test loss of the final networks, in nats; `runs` as of `load_runs`."""
+    return _explored(
+        runs,
+        "test_loss",
+        "**By test loss, the published rule overfits {} dense training.** The mean loss in nats at the end is",
+        ("more than", "less than", "neither clearly more nor clearly less than"),
+    )
+
+
+def _explored(rows: pd.DataFrame, measure: str, found: str, words: tuple[str, str, str]) -> str:
+    """What the published rule changes in a measure that the plan does not name; `words` where it is larger, smaller and
+    neither of both."""
+    if rows.empty or not {"accuracy_gated", "dense"} <= set(rows["method"]):
         return NOTHING
-    one = paired_difference(similarity, "accuracy_gated", "dense", "similarity")
+    one = paired_difference(rows, "accuracy_gated", "dense", measure)
     if len(one.pairs) < 2:
         return NOTHING
-    pairs = similarity[similarity["seed"].isin(one.pairs)].groupby("method")["similarity"].mean()
-    more = "more of" if one.low > 0 else "less of" if one.high < 0 else "neither clearly more nor clearly less of"
+    means = rows[rows["seed"].isin(one.pairs)].groupby("method")[measure].mean()
+    word = words[0 if one.low > 0 else 1 if one.high < 0 else 2]
     return (
-        f"**Under the published rule, the last layer keeps {more} its representation than after dense training.** Its "
-        f"mean CKA over all keep-ratios is {pairs['accuracy_gated']:.2f} instead of {pairs['dense']:.2f}, a difference "
+        f"{found.format(word)} {means['accuracy_gated']:.2f} instead of {means['dense']:.2f}, a difference "
         f"of {one.mean:+z.2f} (95 % interval {one.low:+z.2f} to {one.high:+z.2f}, {pairs_counted(len(one.pairs))}). "
         "The plan names no test for this, so it is exploratory."
     )
