@@ -57,10 +57,14 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="keep-ratio that the reset found", ylabel="resets")
     _legend(figure, methods)
-    idle = (found["found"] >= ACTIVE).mean()
+    places = found.groupby("method")["found"]
+    told = "; ".join(
+        f"{name} {len(places.get_group(name))} resets, {(places.get_group(name) >= ACTIVE).mean():.0%} of them at "
+        f"{ACTIVE:g} or more, median {places.get_group(name).median():.2g}"
+        for name in methods
+    )
     figure.set_label(
-        f"Keep-ratios at which {len(found)} resets came: {idle:.0%} at {ACTIVE:g} or more, where the constraint "
-        f"removes almost nothing; the median is {found['found'].median():.2g}."
+        f"Keep-ratios that resets found: {told}. From {ACTIVE:g} on the constraint removes almost nothing."
     )
     return figure
 

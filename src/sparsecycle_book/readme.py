@@ -14,8 +14,8 @@ from sparsecycle.set_mlp.records import load_set_runs
 from sparsecycle_book.benchmarks.record import BenchmarkRecord, load_benchmarks
 from sparsecycle_book.display import alternative_text, inline_svg
 from sparsecycle_book.figures import effects
-from sparsecycle_book.report.answers import LARGE, compared, question, recorded_sentence, short_answer
-from sparsecycle_book.report.tables import presets_table, results_table
+from sparsecycle_book.report.answers import LARGE, compared, question, short_answer
+from sparsecycle_book.report.tables import presets_table
 from sparsecycle_book.set_mlp.report import set_answer
 
 BEGIN, END = "<!-- begin: {part}, made from records by `make readme` -->", "<!-- end -->"
@@ -47,7 +47,6 @@ def current_readme(root: Path = CHECKOUT) -> str:
     benchmark: BenchmarkRecord | None = next(iter(load_benchmarks(root / "data" / "benchmarks" / "set")), None)
     parts = {
         "answer": "\n\n".join([short_answer(runs), *shown, question()]),
-        "results": f"{recorded_sentence(runs)}\n\n{results_table(runs)}",
         "presets": presets_table(runs),
         "companion": set_answer(load_set_runs(root / "data" / "runs"), benchmark),
     }

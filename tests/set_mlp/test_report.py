@@ -65,9 +65,12 @@ def test_findings_come_with_their_numbers_and_divergence_is_told() -> None:
         r"210 runs on 15 datasets are recorded. The study is under way: \d+ of its \d+ runs are missing.$", told
     )
     [line] = [one for one in told.splitlines() if one.startswith("- **D2**, tuned")]
-    assert "*undecided: rests on divergence*. SET with pruning differs from SET by " in line
+    assert ": SET with pruning differs from SET by " in line and "(*undecided: rests on divergence*, 95 % int" in line
     assert "`set` in arm `authors` in 2 of 30 runs, on 1 of 15 datasets" in told
-    assert told.count("- **D1**") == 5, "the tenth of the rate is not recorded"
+    assert told.count("- **D1**") == 2, "the tenth of the rate is not recorded"
+    [line] = [one for one in told.splitlines() if one.startswith("- **D1**, the authors' settings")]
+    for measure in report.MEASURES.values():
+        assert f" points in {measure}" in line
 
 
 def test_tables_for_people() -> None:

@@ -8,7 +8,6 @@ import pandas as pd
 from sparsecycle.analysis.selection import TIERS, shown_tier, tier
 from sparsecycle.analysis.verdicts import (
     CLAIMS,
-    CLEAN,
     FEWEST_PAIRS,
     MARGIN,
     MEASURED,
@@ -54,11 +53,14 @@ def short_answer(runs: pd.DataFrame) -> str:
     preset = shown_tier(runs)
     if preset in LARGE:
         table = verdict_table(runs, preset)
-        told = [_claim(rows) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
+        claims = [_claim(rows) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
+        told = [one for one in claims if one]
         scale = f"The runs are of the preset `{preset}` ({_scale(preset)})"
         pairs, planned = table.iloc[0]["pairs"], planned_pairs(preset)
         so_far = f"; {pairs} of the {planned} planned pairs are recorded" if pairs < planned else ""
-        answer = " ".join([*(one for one in told if one), f"{scale}{so_far}."])
+        where = "a small network" if preset == "classroom" else "the paper's network"
+        found = "\n".join(f"- {one}" for one in told)
+        answer = f"On {where}:\n\n{found}\n\n{scale}{so_far}."
     else:
         begun = any(len(tier(runs, large)) for large in LARGE)
         state = "has begun" if begun else "is planned and has not been run"
@@ -128,23 +130,34 @@ def _claim(rows: pd.DataFrame) -> str:
     first = rows.iloc[0]
     if first["verdict"] == NOT_MEASURED:
         return ""
-    gains = [f"{amount(row)} in {MEASURES[row['measure']]}" for row in rows.to_dict("records")]
-    found = GAINS_IN_WORDS[first["verdict"]].format(**{side: ARMS_IN_WORDS[first[side]] for side in ARM_SIDES})
-    network = "On a small network" if first["preset"] == "classroom" else "On the paper's network"
+    sides = {side: ARMS_IN_WORDS[first[side]] for side in ARM_SIDES}
+    if first["verdict"] == NOT_JUDGED:
+        few = pairs_counted(first["pairs"])
+        return "There are too few pairs to judge whether {treatment} beats {baseline}: {few}.".format(**sides, few=few)
+    found = GAINS_IN_WORDS[first["verdict"]].format(**sides)
+    reported, clean = rows.to_dict("records")
     judged = "Preliminary verdict" if first["preliminary"] else "Verdict"
     power = f" Both 90 % intervals lie inside ±{100 * MARGIN:g} points." if first["verdict"] == "no effect" else ""
     if first["verdict"] == "undecided":
-        clean = rows[rows["measure"] == CLEAN].iloc[0]
         least = 100 * clean["smallest_detectable_effect"]
-        power = f" In clean test accuracy, so many pairs detect a gain of {least:.2f} points with 80 % power."
-    return f"**{network}, {found}.** {judged}: *{first['verdict']}*. The gain is {' and '.join(gains)}.{power}"
+        power = f" So many pairs detect a clean gain of {least:.2f} points with 80 % power."
+    gains = f"{_points(reported)} as reported (95 % interval {_interval(reported)})"
+    gains += f" and {_points(clean)} in clean accuracy ({_interval(clean)}), over {pairs_counted(first['pairs'])}"
+    return f"**{found[0].upper()}{found[1:]}.** {judged}: *{first['verdict']}*. The gain is {gains}.{power}"
 
 
 def amount(row: Mapping[Any, Any]) -> str:
     """A gain in points with its interval and pairs, such as "+0.30 points (95 % interval -0.10 to +0.70, 15 pairs)"."""
-    mean, low, high = (100 * row[name] for name in ("mean", "low", "high"))
-    interval = f"95 % interval {low:+z.2f} to {high:+z.2f}, " if low == low else ""
-    return f"{mean:+z.2f} points ({interval}{pairs_counted(row['pairs'])})"
+    interval = f"95 % interval {_interval(row)}, " if row["low"] == row["low"] else ""
+    return f"{_points(row)} ({interval}{pairs_counted(row['pairs'])})"
+
+
+def _points(row: Mapping[Any, Any]) -> str:
+    return f"{100 * row['mean']:+z.2f} points"
+
+
+def _interval(row: Mapping[Any, Any]) -> str:
+    return f"{100 * row['low']:+z.2f} to {100 * row['high']:+z.2f}"
 
 
 def pairs_counted(count: int) -> str:

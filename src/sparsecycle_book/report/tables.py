@@ -1,31 +1,14 @@
-"""Tables of runs and presets: the README's results, the list of every run, the presets and their times."""
+"""Tables of runs and presets: means by method, the list of every run, the presets and their times."""
 
 from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
 
-from sparsecycle.analysis.selection import TIERS, complete, tier
+from sparsecycle.analysis.selection import complete
 from sparsecycle.config import PRESETS, RunConfig
 from sparsecycle.runs.studies import run_arguments
 from sparsecycle_book.figures import METHODS
-
-
-def results_table(runs: pd.DataFrame) -> str:
-    """Markdown: a line for each method of the presets that judge, or else of `quick`."""
-    lines = ["| preset | method | seeds | best | clean | last |", "|---|---|---|---|---|---|"]
-    found = [preset for preset in TIERS if len(tier(runs, preset))]
-    for preset in [name for name in found if name != "quick"] or found:
-        counted = tier(runs, preset)
-        for method in METHODS:
-            group = counted[counted["method"] == method]
-            if len(group):
-                diverged = int((group["status"] == "diverged").sum())
-                seeds = f"{len(group)}" + (f" ({diverged} diverged)" if diverged else "")
-                accuracies = " | ".join(f"{group[f'{name}_accuracy'].mean():.4f}" for name in ("best", "clean", "last"))
-                lines.append(f"| `{preset}` | `{method}` | {seeds} | {accuracies} |")
-    return "\n".join(lines)
-
 
 MEANS = {
     "best": ("best_accuracy", ".4f"),

@@ -28,6 +28,7 @@ from sparsecycle.set_mlp.study import SetStudies
 from sparsecycle.set_mlp.tuning import RATES
 from sparsecycle_book.benchmarks.record import BenchmarkRecord
 from sparsecycle_book.benchmarks.set_mlp import CLASSES, EPSILON, FEATURES
+from sparsecycle_book.report.answers import listed_words
 from sparsecycle_book.report.tables import listed
 
 STUDIES = CHECKOUT / "workflow" / "set.yaml"
@@ -57,22 +58,25 @@ def study_sentence(runs: pd.DataFrame, studies: Path = STUDIES) -> str:
 
 
 def set_answer(runs: pd.DataFrame, benchmark: BenchmarkRecord | None) -> str:
-    """The answer on D1 to D3 as Markdown: a line a comparison, then who diverged."""
+    """The answer on D1 to D3 as Markdown: a line for each pair of methods, then who diverged."""
     table = set_verdict_table(runs)
-    lines = [_finding(row) for row in table.to_dict("records") if row["verdict"] != NOT_MEASURED]
+    groups = table[table["verdict"] != NOT_MEASURED].groupby(["claim", "arm", "treatment", "baseline"], sort=False)
+    lines = [_finding(rows.to_dict("records")) for _, rows in groups]
     lines += [f"- {told}" for told in [divergence_sentence(runs)] if told]
     lines += [f"- **D3**, parameters are linear in neurons: {scaling_sentence(benchmark)}"] if benchmark else []
     return "\n".join([*lines, "", study_sentence(runs)]).strip()
 
 
-def _finding(row: dict[Any, Any]) -> str:
-    better = " (a smaller gap is positive)" if row["measure"] == "gap" else ""
-    interval = f"95 % interval {_interval(row)}" if math.isfinite(row["low"]) else "no interval"
-    return (
-        f"- **{row['claim']}**, {ARMS[row['arm']]}: *{_word(row)}*. {_capital(GROUPS[row['treatment']])} differs from "
-        f"{GROUPS[row['baseline']]} by {_points(row['mean'])} points in {MEASURES[row['measure']]} ({interval}, "
-        f"{row['datasets']} datasets){better}."
-    )
+def _finding(rows: list[dict[Any, Any]]) -> str:
+    """What one method changes against another, in every measure, each with its verdict."""
+    first, found = rows[0], []
+    for row in rows:
+        better = " (a smaller gap is positive)" if row["measure"] == "gap" else ""
+        interval = f"95 % interval {_interval(row)}" if math.isfinite(row["low"]) else "no interval"
+        told = f"*{_word(row)}*, {interval}, {row['datasets']} datasets"
+        found.append(f"by {_points(row['mean'])} points in {MEASURES[row['measure']]}{better} ({told})")
+    treatment, baseline = _capital(GROUPS[first["treatment"]]), GROUPS[first["baseline"]]
+    return f"- **{first['claim']}**, {ARMS[first['arm']]}: {treatment} differs from {baseline} {listed_words(found)}."
 
 
 def _capital(text: str) -> str:
