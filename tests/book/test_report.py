@@ -52,6 +52,7 @@ from sparsecycle_book.report.findings import (
     positive_sentence,
     response_sentence,
     similarity_sentence,
+    unlearned_sentence,
 )
 from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
 from sparsecycle_book.report.plan import RULES, claims_table, differences_table, rule_table, study_table
@@ -101,6 +102,9 @@ def test_the_answer_has_verdict_gain_and_pairs_of_both_measures() -> None:
     assert "reach the same test accuracy to within 0.5 points.**" in none and "Both 90 % intervals lie inside" in none
     wide = short_answer(runs(GAINS | {"accuracy_gated": [0.50, 0.56, 0.50, 0.56]}))
     assert "It is undecided whether" in wide and wide.count("points with 80 % power.") == 1
+    assert "lies above both intervals" not in wide
+    less = short_answer(runs(GAINS | {"accuracy_gated": [0.505, 0.51, 0.525, 0.53]}))
+    assert "*undecided*" in less and "The paper's gain of 1.07 points lies above both intervals." in less
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -376,6 +380,16 @@ def test_a_smaller_test_loss_is_less_overfitting() -> None:
     assert "overfits less than dense training.**" in told and "is 2.00 instead of 3.15, a difference of -1.15" in told
     assert "overfits more than" in loss_sentence(lower.assign(test_loss=-lower["test_loss"]))
     assert loss_sentence(NONE) == loss_sentence(lower[lower["method"] == "dense"]) == NOTHING
+
+
+def test_runs_that_end_without_their_images_learned_are_named() -> None:
+    recorded = runs(GAINS, train_accuracy=1.0)
+    assert unlearned_sentence(recorded) == unlearned_sentence(NONE) == ""
+    broken = (recorded["method"] == "accuracy_gated") & (recorded["seed"] == 1)
+    told = unlearned_sentence(recorded.assign(train_accuracy=recorded["train_accuracy"].mask(broken, 0.42)))
+    assert told.startswith("Training accuracy ends below 95% in 1 of 4 runs of `accuracy_gated` (42%). ")
+    every = unlearned_sentence(runs(GAINS))
+    assert "in 4 of 4 runs of `dense` (the lowest: 90%) and 4 of 4 runs of" in every
 
 
 def test_a_bound_above_all_shares_of_positive_values_is_called_cautious() -> None:

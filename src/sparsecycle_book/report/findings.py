@@ -17,6 +17,7 @@ from sparsecycle_book.display import linked_table
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
 from sparsecycle_book.finding_figures import DEEP, around_resets
 from sparsecycle_book.report.answers import DEMONSTRATIONS, amount, listed_words, pairs_counted, verdicts_shown
+from sparsecycle_book.report.pilot import ACCURACY
 
 SOON = 5  # decisions after a reset in which accuracy is looked at
 NOTHING = "We have no runs yet that answer this."
@@ -238,6 +239,20 @@ def _explored(rows: pd.DataFrame, measure: str, found: str, words: tuple[str, st
         f"of {one.mean:+z.2f} (95 % interval {one.low:+z.2f} to {one.high:+z.2f}, {pairs_counted(len(one.pairs))}). "
         "The plan names no test for this, so it is exploratory."
     )
+
+
+def unlearned_sentence(runs: pd.DataFrame) -> str:
+    """Which runs ended with a training accuracy below what the pilot asked for; nothing where all reached it."""
+    told = []
+    for method, group in runs.groupby("method", sort=False) if len(runs) else ():
+        low = group[group["train_accuracy"] < ACCURACY]["train_accuracy"]
+        if len(low):
+            lowest = "" if len(low) == 1 else "the lowest: "
+            told.append(f"{len(low)} of {len(group)} runs of `{method}` ({lowest}{low.min():.0%})")
+    if not told:
+        return ""
+    below = f"Training accuracy ends below {ACCURACY:.0%} in {listed_words(told)}."
+    return f"{below} Such runs count with what they scored."
 
 
 def looks_table(runs: pd.DataFrame, correct: Mapping[str, NDArray[np.bool_]], methods: Iterable[str]) -> pd.DataFrame:
