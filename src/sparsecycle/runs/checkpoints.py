@@ -14,7 +14,6 @@ from typing import Any, Self
 
 import safetensors
 import safetensors.torch
-import torch
 from torch import Tensor
 
 from sparsecycle.errors import InputError
@@ -134,11 +133,3 @@ def _parse(path: Path, content: bytes) -> Checkpoint:
 
 def _checksum(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
-
-
-def generator_states(device: str) -> dict[str, Tensor]:
-    """States of torch's generators that a run on `device` draws from."""
-    states = {"generator.cpu": torch.get_rng_state()}
-    if device == "cuda":
-        states["generator.cuda"] = torch.cuda.get_rng_state()
-    return states
