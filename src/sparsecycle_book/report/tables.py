@@ -16,19 +16,18 @@ MEANS = {
     "last": ("last_accuracy", ".4f"),
     "training": ("train_accuracy", ".4f"),
     "cycles": ("cycles", ".1f"),
-    "minutes": ("training_seconds", ".1f"),
 }
 
 
 def means_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """One row a method, means over its seeds as text: accuracies, cycles, training time."""
+    """One row a method, means over its seeds as text: accuracies and cycles."""
     rows = []
     for method in METHODS:
         group = runs[runs["method"] == method]
         if len(group):
             cells = {"method": f"`{method}`", "seeds": str(len(group))}
             for word, (column, form) in MEANS.items():
-                value = group[column].astype(float).mean() / (60 if word == "minutes" else 1)
+                value = group[column].astype(float).mean()
                 cells[word] = "" if value != value else f"{value:{form}}"
             rows.append(cells)
     return pd.DataFrame(rows)
