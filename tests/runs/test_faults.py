@@ -334,7 +334,7 @@ def test_what_torch_raises_where_a_gpu_s_memory_ends(tmp_path: Path, monkeypatch
 
     with monkeypatch.context() as patch:
         patch.setattr("sparsecycle.trainer.F.cross_entropy", full)
-        with pytest.raises(InputError, match=r"not enough for WRN-10-1 with batch_size \d+: take a smaller one"):
+        with pytest.raises(InputError, match=r"out of memory for WRN-10-1 with batch_size \d+: use a smaller"):
             train(CONFIG, output_dir=tmp_path, device="cpu", progress=False)
     assert train(CONFIG, output_dir=tmp_path, device="cpu", progress=False).status == "complete"
 

@@ -551,8 +551,8 @@ def _enough_memory(config: RunConfig, device: str) -> Iterator[None]:
             raise
         where, network = "GPU" if device == "cuda" else "machine", f"WRN-{config.depth}-{config.width}"
         raise InputError(
-            f"memory of the {where} is not enough for {network} with batch_size {config.batch_size}: "
-            "take a smaller one, or fewer runs side by side"
+            f"{where} out of memory for {network} with batch_size {config.batch_size}: "
+            "use a smaller batch_size or train fewer runs at once"
         ) from None
 
 
