@@ -86,10 +86,7 @@ def presets_table(runs: pd.DataFrame) -> str:
         cells = [f"`{preset}`", f"WRN-{config.depth}-{config.width}", f"{config.train_images:,}", str(config.epochs)]
         lines.append(f"| {' | '.join([*cells, told])} |")
     if len(runs):
-        lines += [
-            "",
-            f"The minutes are those of the quickest recorded run ({machines(runs)}); most runs shared the machine.",
-        ]
+        lines += ["", f"The minutes are those of the quickest recorded run ({machines(runs)})."]
     return "\n".join(lines)
 
 
