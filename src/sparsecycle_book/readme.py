@@ -11,7 +11,6 @@ from sparsecycle.analysis.verdicts import verdict_table
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import load_runs
 from sparsecycle.set_mlp.records import load_set_runs
-from sparsecycle_book.benchmarks.record import BenchmarkRecord, load_benchmarks
 from sparsecycle_book.display import alternative_text, inline_svg
 from sparsecycle_book.figures import effects
 from sparsecycle_book.report.answers import LARGE, compared, question, short_answer
@@ -44,11 +43,10 @@ def current_readme(root: Path = CHECKOUT) -> str:
     runs = load_runs(root / "data" / "runs")
     figure = answer_figure(runs)
     shown = [] if figure is None else [f"![{alternative_text(figure)}]({FIGURE})"]
-    benchmark: BenchmarkRecord | None = next(iter(load_benchmarks(root / "data" / "benchmarks" / "set")), None)
     parts = {
         "answer": "\n\n".join([short_answer(runs), *shown, question()]),
         "presets": presets_table(runs),
-        "companion": set_answer(load_set_runs(root / "data" / "runs"), benchmark),
+        "companion": set_answer(load_set_runs(root / "data" / "runs"), measures=["last_accuracy"]),
     }
     text = (root / "README.md").read_text(encoding="utf-8")
     for part, content in parts.items():

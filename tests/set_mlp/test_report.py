@@ -52,7 +52,7 @@ def benchmark(**sides: float) -> BenchmarkRecord:
 
 def test_nothing_recorded_is_said_in_one_sentence_and_d3_needs_no_run() -> None:
     nothing = none()
-    assert report.set_answer(nothing, None) == report.NOTHING == report.study_sentence(nothing)
+    assert report.set_answer(nothing) == report.NOTHING == report.study_sentence(nothing)
     told = report.set_answer(nothing, benchmark())
     assert "- **D3**, parameters are linear in neurons: true by construction. With 1,000,000 hidden neurons" in told
     assert report.sensitivity_table(nothing).empty and report.set_ablation_table(nothing).empty
@@ -71,6 +71,8 @@ def test_findings_come_with_their_numbers_and_divergence_is_told() -> None:
     [line] = [one for one in told.splitlines() if one.startswith("- **D1**, the authors' settings")]
     for measure in report.MEASURES.values():
         assert f" points in {measure}" in line
+    shorter = report.set_answer(study(), measures=["last_accuracy"])
+    assert shorter.count(" points in ") == shorter.count(" points in last test accuracy") == 4 and "D3" not in shorter
 
 
 def test_tables_for_people() -> None:

@@ -3,6 +3,7 @@
 import json
 import math
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -57,9 +58,18 @@ def study_sentence(runs: pd.DataFrame, studies: Path = STUDIES) -> str:
     return f"{told} The study is under way: {left} of its {planned} runs are missing." if left > 0 else told
 
 
-def set_answer(runs: pd.DataFrame, benchmark: BenchmarkRecord | None) -> str:
-    """The answer on D1 to D3 as Markdown: a line for each pair of methods, then who diverged."""
+def set_answer(
+    runs: pd.DataFrame, benchmark: BenchmarkRecord | None = None, measures: Collection[str] = tuple(MEASURES)
+) -> str:
+    """The answer on D1 to D3 as Markdown: a line for each pair of methods, who diverged, and D3 where it is measured.
+
+    Args:
+        runs: of `load_set_runs`.
+        benchmark: of the companion's networks.
+        measures: of `MEASURES`, those that are told of.
+    """
     table = set_verdict_table(runs)
+    table = table[table["measure"].isin(measures)]
     groups = table[table["verdict"] != NOT_MEASURED].groupby(["claim", "arm", "treatment", "baseline"], sort=False)
     lines = [_finding(rows.to_dict("records")) for _, rows in groups]
     lines += [f"- {told}" for told in [divergence_sentence(runs)] if told]
