@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
+from sparsecycle.analysis.verdicts import PAPER_EFFECT
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.figures import METHODS, WIDTH, accuracy_axis, resets_of, styled
 
@@ -166,6 +167,37 @@ def best_by_looks(table: pd.DataFrame) -> Figure:
         f"{name} {means[name, few]:+.2f} points with {few} and {means[name, many]:+.2f} with {many}" for name in methods
     ]
     figure.set_label(f"Best test accuracy above the clean one, by test evaluations, means: {'; '.join(told)}.")
+    return figure
+
+
+@styled
+def gain_by_pairs(pairs: pd.DataFrame) -> Figure:
+    """The gain of each pair, and the mean of the pairs so far with its 95 % interval.
+
+    Args:
+        pairs: of `first_pairs`.
+    """
+    figure = Figure(figsize=(WIDTH, 3.2))
+    axes = figure.subplots()
+    ink, colour = mpl.rcParams["text.color"], METHODS["accuracy_gated"].colour
+    points = pairs.assign(**{name: 100 * pairs[name] for name in ("difference", "mean", "low", "high")})
+    paper = 100 * PAPER_EFFECT
+    axes.plot(points["pairs"], points["difference"], "o", color=colour, markersize=4, alpha=0.7, label="a pair")
+    axes.plot(points["pairs"], points["mean"], color=colour, label="mean so far")
+    axes.fill_between(points["pairs"], points["low"], points["high"], color=colour, alpha=0.2, label="95 % interval")
+    axes.axhline(0, color=ink, linewidth=1)
+    axes.axhline(paper, color=ink, linewidth=1, linestyle=":", label="the smaller of the paper's gains")
+    reach = 1.1 * max(points["difference"].abs().max(), paper)  # two or three pairs have intervals far beyond it
+    axes.set_ylim(-reach, reach)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set(xlabel="pairs, in the order of their seeds", ylabel="gain (percentage points)")
+    figure.legend(loc="outside upper center", ncols=2)
+    last = points.iloc[-1]
+    figure.set_label(
+        f"Gain of the published rule as reported, by the number of pairs: a single pair gives "
+        f"{points['difference'].min():+z.2f} to {points['difference'].max():+z.2f} points; the mean of all "
+        f"{len(points)} is {last['mean']:+z.2f} (95 % interval {last['low']:+z.2f} to {last['high']:+z.2f})."
+    )
     return figure
 
 

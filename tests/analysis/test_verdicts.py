@@ -19,6 +19,7 @@ from sparsecycle.analysis.verdicts import (
     PAPER_EFFECT,
     control_verdict,
     effects,
+    first_pairs,
     gain_verdict,
     property_verdict,
     readable_verdicts,
@@ -198,6 +199,20 @@ def test_a_synthetic_study_gets_the_verdicts_built_into_it() -> None:
     assert row(table, "C8", "clean_accuracy", "shuffled")["verdict"] == NOT_MEASURED
     assert not table["preliminary"].any()
     assert set(effects(full_study())["claim"]) == {"C1", "C2"}
+
+
+def test_the_first_pairs_say_what_a_study_of_them_alone_would_say() -> None:
+    rng = np.random.default_rng(2)
+    gains = np.concatenate([rng.normal(0.02, 0.002, 5), rng.normal(-0.01, 0.01, 5)])
+    runs = study({"dense": [0.869] * 10, "accuracy_gated": 0.869 + gains})
+    found = first_pairs(verdict_table(runs))
+    assert found["pairs"].tolist() == list(range(1, 11)) and found["verdict"].nunique() > 2
+    for one in found.to_dict("records"):
+        alone = row(verdict_table(runs[runs["seed"] < one["pairs"]], "classroom"), "C1", "best_accuracy")
+        assert one["verdict"] == alone["verdict"] and one["difference"] == alone["differences"][-1]
+        for name in ("mean", "low", "high"):
+            assert one[name] == pytest.approx(alone[name], nan_ok=True)
+    assert first_pairs(verdict_table(pd.DataFrame())).empty
 
 
 @pytest.mark.parametrize(("seeds", "judged", "preliminary"), [(3, False, False), (4, True, True), (8, True, False)])

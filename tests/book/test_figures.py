@@ -76,6 +76,12 @@ def made_up_looks() -> pd.DataFrame:
     return pd.DataFrame(row | {"seed": seed, "above_clean": row["looks"] / 1000} for row in rows for seed in range(2))
 
 
+def made_up_pairs() -> pd.DataFrame:
+    """As of `first_pairs`: gains of 1, 3 and -1 points; the interval of the first two lies far outside the picture."""
+    means = {"mean": [0.01, 0.02, 0.01], "low": [np.nan, -0.107, -0.0397], "high": [np.nan, 0.147, 0.0597]}
+    return pd.DataFrame({"pairs": [1, 2, 3], "difference": [0.01, 0.03, -0.01], **means})
+
+
 def made_up_measures() -> pd.DataFrame:
     return pd.DataFrame(
         {"method": method, "kind": kind, "strength": strength, "accuracy": 0.6 - strength / 2 + seed / 100}
@@ -108,6 +114,7 @@ def every_figure() -> dict[str, Figure]:
         "reset_places": finding_figures.reset_places(decided),
         "reset_response": finding_figures.reset_response(decided),
         "best_by_looks": finding_figures.best_by_looks(made_up_looks()),
+        "gain_by_pairs": finding_figures.gain_by_pairs(made_up_pairs()),
         "your_runs": finding_figures.your_runs(
             with_runs(epochs[epochs["method"] == "dense"]).assign(test_accuracy=0.5), with_runs(epochs)
         ),
@@ -121,7 +128,7 @@ FIGURES = every_figure()
 
 
 def test_every_public_figure_is_drawn_here() -> None:
-    found = {"reset_places", "reset_response", "best_by_looks", "your_runs", "compressed", "disturbed"}
+    found = {"reset_places", "reset_response", "best_by_looks", "gain_by_pairs", "your_runs", "compressed", "disturbed"}
     drawn = {"block_schematic"} | found | {name for name in figures.__all__ if name.islower()}
     assert set(FIGURES) == drawn - {"accuracy_axis", "resets_of", "styled"}
 
@@ -204,6 +211,11 @@ def test_alternative_text_of_the_findings_states_the_plotted_numbers() -> None:
     assert f"epoch_gated 1 resets, 0% of them at 0.57 or more, median {found:.2g}" in text
     assert "the first from below 0.2 0.22 at the reset, " in alternative_text(FIGURES["reset_response"])
     assert "dense +0.10 points with 1 and +1.60 with 16" in alternative_text(FIGURES["best_by_looks"])
+    text = alternative_text(FIGURES["gain_by_pairs"])
+    assert (
+        "a single pair gives -1.00 to +3.00 points; the mean of all 3 is +1.00 (95 % interval -3.97 to +5.97)" in text
+    )
+    assert FIGURES["gain_by_pairs"].axes[0].get_ylim() == pytest.approx((-3.3, 3.3)), "wide intervals hide no pair"
     assert "dense 0.50, recorded 0.48" in alternative_text(FIGURES["your_runs"])
     text = alternative_text(FIGURES["disturbed"])
     assert "noise on the image, 0.5: dense 0.35" in text

@@ -18,6 +18,7 @@ from sparsecycle.analysis.verdicts import (
     PAPER_ACCURACY,
     compare_arms,
     control_verdict,
+    first_pairs,
     gain_verdict,
     property_verdict,
     verdict_table,
@@ -44,6 +45,7 @@ from sparsecycle_book.report.findings import (
     PROPERTIES,
     claims_shown,
     finding,
+    first_pairs_sentence,
     idle_check,
     idle_sentence,
     idle_table,
@@ -52,6 +54,7 @@ from sparsecycle_book.report.findings import (
     positive_sentence,
     response_sentence,
     similarity_sentence,
+    single_pair_sentence,
     unlearned_sentence,
 )
 from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
@@ -123,6 +126,23 @@ def verdicts_of(rule: Callable[..., str]) -> set[str]:
 
 def test_every_verdict_on_a_gain_has_words_of_its_own() -> None:
     assert set(GAINS_IN_WORDS) | {NOT_JUDGED} == verdicts_of(gain_verdict)
+
+
+def test_what_fewer_pairs_would_have_said() -> None:
+    gains = [0.02, 0.021, 0.022, 0.023, -0.02, -0.03, -0.03, 0.0108]
+    dense = [0.5] * len(gains)
+    pairs = first_pairs(
+        verdict_table(runs({"dense": dense, "accuracy_gated": list(np.add(dense, gains))}), "classroom")
+    )
+    assert single_pair_sentence(pairs) == (
+        "**As reported, a single pair shows anything from -3.00 to +2.30 points.** The gain is negative in 3 of 8 "
+        "pairs, and at least as large as the smaller of the paper's gains, 1.07 points, in 5."
+    )
+    assert first_pairs_sentence(pairs) == (
+        "With the first 4 pairs, the verdict would have been *replicated*. With more pairs it changed 1 time, "
+        "to *undecided*."
+    )
+    assert first_pairs_sentence(pairs.head(4)).endswith("*replicated*. More pairs did not change it.")
 
 
 def test_pairs_with_the_same_best_are_told() -> None:

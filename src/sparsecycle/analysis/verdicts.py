@@ -292,6 +292,32 @@ def effects(runs: pd.DataFrame, preset: str | None = None) -> pd.DataFrame:
     return table[(table["rule"] == "gain") & (table["pairs"] > 0)]
 
 
+def first_pairs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return what the first 1, 2, 3, ... pairs of C1, in the order of their seeds, would have said: one row each.
+
+    Columns: pairs, difference (of the last of them), mean, low, high (95 %), all of the accuracy as reported, and
+    verdict, by the rule of C1.
+
+    Args:
+        table: of `verdict_table`.
+    """
+    gains = {row["measure"]: row for row in table[table["claim"] == "C1"].to_dict("records")}
+    rows = []
+    for count in range(1, gains[REPORTED]["pairs"] + 1):
+        reported, clean = (
+            compare_pairs(
+                ("accuracy_gated", "dense", measure),
+                dict(zip(gains[measure]["seeds"][:count], gains[measure]["differences"][:count], strict=True)),
+                {},
+            )
+            for measure in (REPORTED, CLEAN)
+        )
+        so_far = {name: getattr(reported, name) for name in ("mean", "low", "high")}
+        verdict = gain_verdict(reported, clean)
+        rows.append({"pairs": count, "difference": reported.differences[-1], **so_far, "verdict": verdict})
+    return pd.DataFrame(rows, columns=["pairs", "difference", "mean", "low", "high", "verdict"])
+
+
 def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     """Return `verdict_table` for people: effects and intervals as text, in points, or as a factor for ratios."""
     ratios = {(claim.id, claim.measure) for claim in CLAIMS if claim.ratio}

@@ -1,6 +1,7 @@
 """The opening sentences of the chapters of results, and their rows of the table of verdicts, from records."""
 
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import NDArray
 
 from sparsecycle.analysis.placebo import best_by_looks, counts, placebo
 from sparsecycle.analysis.statistics import Comparison, paired_difference
-from sparsecycle.analysis.verdicts import FIRM_PAIRS, NOT_JUDGED
+from sparsecycle.analysis.verdicts import FEWEST_PAIRS, FIRM_PAIRS, NOT_JUDGED, PAPER_EFFECT
 from sparsecycle.config import RunConfig
 from sparsecycle.evaluation.accuracy import budget_area
 from sparsecycle.runs.metrics import ACTIVE
@@ -82,6 +83,36 @@ def claims_shown(table: pd.DataFrame, *claims: str) -> linked_table:
     left_out = ["p (Holm)", "detectable", *([] if "C1" in claims else ["paper"])]
     rows = rows.drop(columns=left_out, errors="ignore")
     return linked_table(rows, dict.fromkeys(claims, "plan.html#claims-and-measures"), wraps=True)
+
+
+def single_pair_sentence(pairs: pd.DataFrame) -> str:
+    """What one pair alone, as in the paper, could have shown.
+
+    Args:
+        pairs: of `first_pairs`, with a row at least.
+    """
+    gains = pairs["difference"]
+    return (
+        f"**As reported, a single pair shows anything from {100 * gains.min():+z.2f} to {100 * gains.max():+z.2f} "
+        f"points.** The gain is negative in {(gains < 0).sum()} of {pairs_counted(len(pairs))}, and at least as large "
+        f"as the smaller of the paper's gains, {100 * PAPER_EFFECT:.2f} points, in {(gains >= PAPER_EFFECT).sum()}."
+    )
+
+
+def first_pairs_sentence(pairs: pd.DataFrame) -> str:
+    """The verdict that the fewest pairs that are judged would have given, and what became of it.
+
+    Args:
+        pairs: of `first_pairs`, with enough rows for a verdict.
+    """
+    verdicts = pairs.loc[pairs["verdict"] != NOT_JUDGED, "verdict"].tolist()
+    told = f"With the first {pairs_counted(FEWEST_PAIRS)}, the verdict would have been *{verdicts[0]}*."
+    changes = [later for earlier, later in pairwise(verdicts) if later != earlier]
+    if not changes:
+        return f"{told} More pairs did not change it."
+    times = f"{len(changes)} time{'s' if len(changes) > 1 else ''}"
+    words = listed_words([f"*{one}*" for one in dict.fromkeys(changes)])
+    return f"{told} With more pairs it changed {times}, to {words}."
 
 
 def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
