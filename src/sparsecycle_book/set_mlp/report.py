@@ -15,6 +15,7 @@ from sparsecycle.analysis.statistics import holm
 from sparsecycle.analysis.verdicts import NOT_MEASURED
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.set_mlp.claims import (
+    RESTS,
     SCORINGS,
     SLOWER,
     SetClaim,
@@ -37,7 +38,7 @@ RETIRED = CHECKOUT / "data" / "retired" / "companion-november-2026.json"
 NOTHING = "No run of the companion study is recorded yet."
 LATER = "Not recorded yet."
 MEASURES = {"last_accuracy": "last test accuracy", "best_accuracy": "maximum test accuracy", "gap": "train-test gap"}
-ARMS = {"authors": "the authors' settings", "authors_2018": "the settings of the older code", "tuned": "tuned"}
+ARMS = {"authors": "the authors' settings", "authors_2018": "the settings of the older code", "tuned": "tuned settings"}
 GROUPS = {
     "dense": "the fully connected network",
     SLOWER: "the fully connected network at a tenth of the rate",
@@ -53,9 +54,10 @@ def study_sentence(runs: pd.DataFrame, studies: Path = STUDIES) -> str:
         return NOTHING
     declared = SetStudies.read(studies)
     planned = len({config.digest() for name in declared.studies for config in declared.configurations(name)})
-    told = f"{len(counted)} runs on {counted['dataset'].nunique()} datasets are recorded."
-    left = planned - len(counted)
-    return f"{told} The study is under way: {left} of its {planned} runs are missing." if left > 0 else told
+    where = f"on {counted['dataset'].nunique()} datasets"
+    if len(counted) < planned:
+        return f"The study is under way: {len(counted)} of its {planned} runs are recorded, {where}."
+    return f"All {len(counted)} runs of the study are recorded, {where}."
 
 
 def set_answer(
@@ -80,13 +82,16 @@ def set_answer(
 def _finding(rows: list[dict[Any, Any]]) -> str:
     """What one method changes against another, in every measure, each with its verdict."""
     first, found = rows[0], []
+    treatment, baseline = GROUPS[first["treatment"]], GROUPS[first["baseline"]]
+    about = f"- **{first['claim']}**, {ARMS[first['arm']]}:"
+    if all(row["verdict"] == RESTS for row in rows):
+        return f"{about} no verdict on {treatment} against {baseline}, because it would rest on runs that diverged."
     for row in rows:
         better = " (a smaller gap is positive)" if row["measure"] == "gap" else ""
         interval = f"95 % interval {_interval(row)}" if math.isfinite(row["low"]) else "no interval"
         told = f"*{_word(row)}*, {interval}, {row['datasets']} datasets"
         found.append(f"by {_points(row['mean'])} points in {MEASURES[row['measure']]}{better} ({told})")
-    treatment, baseline = _capital(GROUPS[first["treatment"]]), GROUPS[first["baseline"]]
-    return f"- **{first['claim']}**, {ARMS[first['arm']]}: {treatment} differs from {baseline} {listed_words(found)}."
+    return f"{about} {_capital(treatment)} differs from {baseline} {listed_words(found)}."
 
 
 def _capital(text: str) -> str:
@@ -113,8 +118,8 @@ def divergence_sentence(runs: pd.DataFrame) -> str:
     for (arm, group), own in counted.groupby(["arm", "group"], sort=False):
         fallen = own[own["status"] == "diverged"]
         if len(fallen):
-            where = f"{fallen['dataset'].nunique()} of {own['dataset'].nunique()} datasets"
-            told.append(f"`{group}` in arm `{arm}` in {len(fallen)} of {len(own)} runs, on {where}")
+            where = f"on {fallen['dataset'].nunique()} of {own['dataset'].nunique()} datasets"
+            told.append(f"{GROUPS[str(group)]} in {len(fallen)} of {len(own)} runs with {ARMS[str(arm)]}, {where}")
     return f"Diverged: {'; '.join(told)}." if told else ""
 
 
