@@ -141,7 +141,7 @@ def _claim(rows: pd.DataFrame) -> str:
     power = f" Both 90 % intervals lie inside ±{100 * MARGIN:g} points." if first["verdict"] == "no effect" else ""
     if first["verdict"] == "undecided":
         least = 100 * clean["smallest_detectable_effect"]
-        power = f" So many pairs detect {least:.2f} points with 80 % power."
+        power = f" So many pairs detect a clean gain of {least:.2f} points with 80 % power."
         if max(reported["high"], clean["high"]) < PAPER_EFFECT:
             found += f", but a gain as large as the paper's ({100 * PAPER_EFFECT:.2f} points or more) is unlikely"
     gains = f"{_points(reported)} as reported (95 % interval {_interval(reported)})"

@@ -67,8 +67,8 @@ def set_answer(
 
     Args:
         runs: of `load_set_runs`.
-        benchmark: of the companion's networks.
-        measures: of `MEASURES`, those that are told of.
+        benchmark: of the companion's networks, for D3.
+        measures: which of `MEASURES` the lines on D1 and D2 give.
     """
     table = set_verdict_table(runs)
     table = table[table["measure"].isin(measures)]
@@ -129,7 +129,7 @@ def readable_set_verdicts(table: pd.DataFrame) -> pd.DataFrame:
         {
             "claim": row["claim"],
             "arm": row["arm"],
-            "compared": f"{MEASURES[row['measure']]}: {row['treatment']} - {row['baseline']}",
+            "compared": _compared(row),
             "verdict": _word(row),
             "ours (95 % interval)": f"{_points(row['mean'])} ({_interval(row)})" if row["datasets"] else "",
             "datasets": row["datasets"],
@@ -141,6 +141,10 @@ def readable_set_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows).set_index("claim")
 
 
+def _compared(row: dict[Any, Any]) -> str:
+    return f"{MEASURES[row['measure']]}: {row['treatment']} - {row['baseline']}"
+
+
 def _probability(value: float) -> str:
     return "" if math.isnan(value) else "below 0.001" if value < 0.001 else f"{value:.3f}"
 
@@ -150,12 +154,11 @@ def sensitivity_table(runs: pd.DataFrame) -> pd.DataFrame:
     words = {"majority": "most frequent class", "zero": "zero", "complete": "left out"}
     tables = {words[scoring]: set_verdict_table(runs, scoring) for scoring in SCORINGS}
     first = next(iter(tables.values()))
-    found = first[["claim", "arm", "treatment", "baseline", "measure"]].copy()
+    found = first[["claim", "arm"]].assign(compared=[_compared(row) for row in first.to_dict("records")])
     for word, table in tables.items():
         rows = table.to_dict("records")
         found[word] = [f"{_points(row['mean'])} ({row['datasets']})" if row["datasets"] else "" for row in rows]
-    found = found[(found["measure"] != "gap") & (first["datasets"] > 0)]
-    return found.assign(measure=found["measure"].map(MEASURES)).set_index("claim")
+    return found[(first["measure"] != "gap") & (first["datasets"] > 0)].set_index("claim")
 
 
 def readable_means(means: pd.DataFrame) -> pd.DataFrame:
