@@ -373,8 +373,11 @@ def test_another_configuration_on_resume(begun: Path) -> None:
 def test_another_number_of_threads_is_told_and_noted(
     begun: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("torch.get_num_threads", lambda: 77)
-    record = train(CONFIG, output_dir=begun.parents[1], device="cpu", progress=False)
+    before = torch.get_num_threads()
+    with monkeypatch.context() as patch:
+        patch.setattr("torch.get_num_threads", lambda: 77)
+        record = train(CONFIG, output_dir=begun.parents[1], device="cpu", progress=False)
+    torch.set_num_threads(before)  # where the kernels began here, they have put back what they were told
     assert record.provenance.changed["threads"].endswith(", then 77")
     assert "resumed with another threads" in caplog.text
 
