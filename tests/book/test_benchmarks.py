@@ -1,6 +1,7 @@
 """What the benchmark measures and concludes; how fast anything is, is not tested."""
 
 import json
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,12 @@ def made_up_record(started: str = "2026-01-01T00:00:00+00:00", factor: float = 1
     for keep_ratio, time in ((1.0, 100.0), (0.1, 111.0)):
         other = {"case": Step(10, 2, 128).case, "side": "kernels", "keep_ratio": keep_ratio}
         found.append(Measurement(suite="scaling", milliseconds=(time * spread).tolist(), **other))  # type: ignore[arg-type]
-    for side, value in (("matrix product", 190.0), ("work", 7.4)):
-        found.append(Measurement(suite="limit", case=targets.CLASSROOM, side=side, value=value, unit="GFLOP"))
+    for precision, time in (("float32", 90.0), ("bfloat16", 30.0)):
+        for keep_ratio, more in ((1.0, 1.0), (0.1, 1.1)):
+            side = {"case": "WRN-10-2 batch 128", "side": precision, "keep_ratio": keep_ratio}
+            found.append(Measurement(suite="precision", milliseconds=(more * time * spread).tolist(), **side))  # type: ignore[arg-type]
+    for name, value in (("matrix product", 190.0), ("work", 7.4)):
+        found.append(Measurement(suite="limit", case=targets.CLASSROOM, side=name, value=value, unit="GFLOP"))
     made = environment("cpu", "float32", deterministic=False)
     return BenchmarkRecord(started=started, ended=started, environment=made, left_out=[], measurements=found)
 
@@ -71,6 +76,8 @@ def test_targets_are_judged_by_the_record_alone() -> None:
     assert table.loc["`classroom` step: keep 0.1 over dense", ["measured", "met"]].tolist() == ["1.10", "yes"]
     assert table.loc["`classroom` dense step: faster than plain", "measured"] == "4.00"
     assert set(table[table["where"] == "GPU"]["met"]) == {"not measured"}
+    half = table.loc["WRN-10-2 batch 128 step in bfloat16: faster than in float32, keep 0.1"]
+    assert half[["target", "measured", "met"]].tolist() == ["at least 2.8x", "3.00", "yes"]
     slow = made_up_record()
     for one in slow.measurements:
         if one.suite == "selection" and one.side == "kernel":
@@ -78,6 +85,20 @@ def test_targets_are_judged_by_the_record_alone() -> None:
     table = targets.targets_table([slow]).set_index("what")
     assert table.loc[f"layer, {SELECTION}, keep 0.5: faster than topk and mask", "met"] == "no"
     assert table.loc[f"layer, {SELECTION}, keep 0.5: time over plain ReLU", "met"] == "no"
+
+
+def test_memory_of_bfloat16_and_two_runs_at_once_are_compared_with_float32_and_one() -> None:
+    record = made_up_record()
+    for precision, value in (("float32", 40.0), ("bfloat16", 30.0)):
+        case = replace(Step.of_preset("classroom"), precision=precision).case
+        record.measurements.append(Measurement(suite="memory", case=case, side="kernels", keep_ratio=1.0, value=value))
+    for runs, value in (("1", 1000.0), ("2", 1700.0)):
+        record.measurements.append(Measurement(suite="at once", case=targets.CLASSROOM, side=runs, value=value))
+    table = targets.targets_table([record]).set_index("what")
+    memory = table.loc["`classroom` step: peak memory, bfloat16 over float32"]
+    assert memory[["measured", "met"]].tolist() == ["0.75", "yes"]
+    two = table.loc["two `classroom` runs at once: images a second over one"]
+    assert two[["measured", "met"]].tolist() == ["1.70", "no"]
 
 
 def test_a_record_is_read_back_and_the_newest_of_a_device_counts(tmp_path: Path) -> None:
@@ -189,10 +210,20 @@ def test_the_command_writes_a_record_and_says_where(
     monkeypatch.setattr(command, "measure_steps", lambda *_: [])
     monkeypatch.setattr(command, "measure_memory", lambda *_: [])
     monkeypatch.setattr(command, "measure_paper", lambda *_: [])
+    monkeypatch.setattr(command, "PRECISION_SIZES", [Step(10, 1, 2)])
     monkeypatch.setattr(command, "best_at_once", lambda config, most: (most, {1: 300.0, 2: 540.0}))
     assert command.main(repeats=1) == 0
     (path,) = tmp_path.iterdir()
     assert path.name in capsys.readouterr().out
     (record,) = load_benchmarks(tmp_path)
-    assert {one.suite for one in record.measurements} == {"selection", "step", "scaling", "limit", "at once"}
+    assert {one.suite for one in record.measurements} == {
+        "selection",
+        "step",
+        "scaling",
+        "precision",
+        "limit",
+        "at once",
+    }
+    halves = {(one.side, one.keep_ratio) for one in record.measurements if one.suite == "precision"}
+    assert halves == {(precision, keep) for precision in ("float32", "bfloat16") for keep in (1.0, 0.1)}
     assert str(Path.cwd()) not in path.read_text()

@@ -57,6 +57,23 @@ def gpu_record() -> BenchmarkRecord:
 # A CPU.
 
 
+def test_bfloat16_is_compared_with_float32_where_a_record_does_so() -> None:
+    record = made_up_record()
+    said = "A step is 3.0 to 3.0 times as fast as in float32 with one thread (" + record.environment["cpu"] + ")."
+    assert cost.precision_sentence([record]) == said
+    (row,) = cost.precision_table([record]).to_dict("records")
+    assert row == {
+        "network": "WRN-10-2 batch 128",
+        "dense": "3.00",
+        "keep 0.1": "3.00",
+        "ms dense, float32": "90",
+        "ms dense, bfloat16": "30",
+    }
+    record.measurements = [one for one in record.measurements if one.suite != "precision"]
+    assert cost.precision_sentence([record]) == "No record compares it with float32 yet."
+    assert cost.precision_table([record]).empty
+
+
 def test_a_step_is_measured_where_it_can_be_and_projected_elsewhere() -> None:
     record = made_up_record()
     assert step_milliseconds(record, DENSE) == (50.0, "step measured")

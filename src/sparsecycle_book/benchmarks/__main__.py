@@ -4,6 +4,7 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 
@@ -12,8 +13,15 @@ from sparsecycle.runs.provenance import environment, now
 from sparsecycle.runs.side_by_side import best_at_once
 from sparsecycle_book.benchmarks.record import FOLDER, BenchmarkRecord, Measurement
 from sparsecycle_book.benchmarks.selection import measure_selection
-from sparsecycle_book.benchmarks.steps import Step, measure_limits, measure_memory, measure_scaling, measure_steps
-from sparsecycle_book.benchmarks.targets import targets_table
+from sparsecycle_book.benchmarks.steps import (
+    Step,
+    measure_limits,
+    measure_memory,
+    measure_precision,
+    measure_scaling,
+    measure_steps,
+)
+from sparsecycle_book.benchmarks.targets import PRECISION_SIZES, targets_table
 from sparsecycle_book.benchmarks.timing import keep_freed_memory
 
 CPU_SIZES = [(10, 1, 64), (10, 1, 256), (10, 2, 128), (10, 4, 64), (16, 1, 128), (22, 1, 128)]
@@ -23,6 +31,7 @@ GPU_SIZES = [(28, 4, 256), (28, 4, 512), (28, 2, 128), (28, 8, 128), (16, 4, 128
 def main(repeats: int = 11) -> int:
     device = "cuda" if torch.cuda.is_available() else "cpu"
     step = Step.of_preset("paper" if device == "cuda" else "classroom")
+    half = replace(step, precision="bfloat16")  # on a GPU it is the same step
     sizes = [Step(*size, step.precision) for size in (GPU_SIZES if device == "cuda" else CPU_SIZES)]
     torch.compiler.config.force_disable_caches = True  # what an earlier call compiled would hide the wait for it
     warnings.filterwarnings("ignore", message="dynamo_pgo force disabled")  # says just that
@@ -33,9 +42,10 @@ def main(repeats: int = 11) -> int:
         "a training step": lambda: measure_steps(step, device, 2 * repeats, left_out),
         "other sizes": lambda: measure_scaling(sizes, device, 5),
         "the paper's network": lambda: measure_paper(device),
+        "float32 and bfloat16": lambda: measure_precision(PRECISION_SIZES, 5) if device == "cpu" else [],
         "runs at once": lambda: measure_at_once(device),
         "limits": lambda: measure_limits(step, device, repeats),
-        "memory": lambda: measure_memory(step, device),
+        "memory": lambda: [one for each in dict.fromkeys((step, half)) for one in measure_memory(each, device)],
         "one layer": lambda: measure_layer(device, repeats),
     }
     for name, part in parts.items():

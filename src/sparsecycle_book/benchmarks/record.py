@@ -23,9 +23,10 @@ class Measurement(BaseModel):
     """One side of one comparison.
 
     Attributes:
-        suite: "selection" (one layer), "step" (one training step), "scaling" (the same, other sizes), "limit" (what the
-            machine can do), "at once" (images a second in all, of so many runs side by side) or "memory"; of the
-            companion study "set epoch", "set evolution" and "set scaling".
+        suite: "selection" (one layer), "step" (one training step), "scaling" (the same, other sizes), "precision" (the
+            same in float32 and bfloat16, one thread), "limit" (what the machine can do), "at once" (images a second in
+            all, of so many runs side by side) or "memory"; of the companion study "set epoch", "set evolution" and "set
+            scaling".
         case: what the sides of one comparison share, such as "64 x 65536 float32".
         side: what was timed.
         keep_ratio: the budget, None where it plays no part.
@@ -36,7 +37,16 @@ class Measurement(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     suite: Literal[
-        "selection", "step", "scaling", "limit", "at once", "memory", "set epoch", "set evolution", "set scaling"
+        "selection",
+        "step",
+        "scaling",
+        "precision",
+        "limit",
+        "at once",
+        "memory",
+        "set epoch",
+        "set evolution",
+        "set scaling",
     ]
     case: str
     side: str

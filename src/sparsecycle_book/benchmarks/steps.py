@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from os import environ
 from typing import Literal
@@ -43,8 +43,12 @@ class Step:
         return cls(config.depth, config.width, config.batch_size, config.precision)
 
     @property
+    def network(self) -> str:
+        return f"WRN-{self.depth}-{self.width} batch {self.batch}"
+
+    @property
     def case(self) -> str:
-        return f"WRN-{self.depth}-{self.width} batch {self.batch} {self.precision}"
+        return f"{self.network} {self.precision}"
 
 
 def training_step(
@@ -107,7 +111,7 @@ def measure_steps(step: Step, device: str, repeats: int, left_out: list[str]) ->
             if (manner, keep_ratio) == ("compiled", 1.0):
                 waited = time.perf_counter() - begin
                 found.append(Measurement(suite="step", case=step.case, side="compilation", value=waited, unit="s"))
-    return found + _alternate(sides, "step", step, device, repeats)
+    return found + _alternate(sides, "step", step.case, device, repeats)
 
 
 def measure_scaling(steps: list[Step], device: str, repeats: int) -> list[Measurement]:
@@ -115,23 +119,38 @@ def measure_scaling(steps: list[Step], device: str, repeats: int) -> list[Measur
     found = []
     for step in steps:
         sides = {("kernels", keep_ratio): training_step(step, device, keep_ratio) for keep_ratio in (1.0, 0.1)}
-        found += _alternate(sides, "scaling", step, device, repeats)
+        found += _alternate(sides, "scaling", step.case, device, repeats)
+    return found
+
+
+def measure_precision(steps: list[Step], repeats: int) -> list[Measurement]:
+    """Dense and constrained steps on a CPU in float32 and in bfloat16, in turn, with one thread."""
+    found, threads = [], torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        for step in steps:
+            sides = {
+                (precision, keep_ratio): training_step(replace(step, precision=precision), "cpu", keep_ratio)
+                for precision in ("float32", "bfloat16")
+                for keep_ratio in (1.0, 0.1)
+            }
+            found += _alternate(sides, "precision", step.network, "cpu", repeats)
+    finally:
+        torch.set_num_threads(threads)
     return found
 
 
 def _alternate(
     sides: dict[tuple[str, float], Callable[[], object]],
-    suite: Literal["step", "scaling"],
-    step: Step,
+    suite: Literal["step", "scaling", "precision"],
+    case: str,
     device: str,
     repeats: int,
 ) -> list[Measurement]:
     names = {f"{manner} {keep_ratio}": (manner, keep_ratio) for manner, keep_ratio in sides}
     times = alternate({name: sides[key] for name, key in names.items()}, device, repeats, 5 if device == "cuda" else 1)
     return [
-        Measurement(
-            suite=suite, case=step.case, side=names[name][0], keep_ratio=names[name][1], milliseconds=milliseconds
-        )
+        Measurement(suite=suite, case=case, side=names[name][0], keep_ratio=names[name][1], milliseconds=milliseconds)
         for name, milliseconds in times.items()
     ]
 

@@ -1,7 +1,7 @@
 """What the layer and the step should cost, set before they were measured, and what the records say."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
@@ -12,6 +12,7 @@ Found = tuple[float, float, float] | None
 CLASSROOM = Step.of_preset("classroom").case
 PAPER = Step.of_preset("paper").case
 IMAGES = Step.of_preset("paper").batch
+PRECISION_SIZES = [Step(10, 1, 128), Step(10, 2, 128), Step(16, 2, 128), Step(28, 4, 128)]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,32 @@ def _step(case: str, over: tuple[str, float], under: tuple[str, float]) -> Calla
 
 def _memory(case: str) -> Callable[[BenchmarkRecord], Found]:
     return lambda record: ratio(record, "memory", case, ("kernels", 0.1), ("kernels", 1.0))
+
+
+def _precision(step: Step, at_least: float) -> tuple[Target, Target]:
+    """How much faster than float32 a step in bfloat16 is, with one thread, dense and at 0.1."""
+
+    def find(keep_ratio: float) -> Callable[[BenchmarkRecord], Found]:
+        sides = ("float32", keep_ratio), ("bfloat16", keep_ratio)
+        return lambda record: ratio(record, "precision", step.network, *sides)
+
+    name = f"{step.network} step in bfloat16"
+    return (
+        Target(f"{name}: faster than in float32, dense", False, find(1.0), at_least=at_least),
+        Target(f"{name}: faster than in float32, keep 0.1", False, find(0.1), at_least=at_least),
+    )
+
+
+def _two_at_once(record: BenchmarkRecord) -> Found:
+    rates = {one.side: one.value for one in record.measurements if one.suite == "at once" and one.value}
+    return (rates["2"] / rates["1"],) * 3 if {"1", "2"} <= rates.keys() else None
+
+
+def _memory_of_bfloat16(record: BenchmarkRecord) -> Found:
+    half = replace(Step.of_preset("classroom"), precision="bfloat16").case
+    peaks = {one.case: one.value for one in record.measurements if one.suite == "memory" and one.keep_ratio == 1}
+    share = (peaks.get(half) or 0.0) / (peaks.get(CLASSROOM) or 1.0)
+    return (share, share, share) if share else None
 
 
 def _images_a_second(record: BenchmarkRecord) -> Found:
@@ -84,6 +111,12 @@ TARGETS: Sequence[Target] = (
         at_least=1.5,
     ),
     Target("`classroom` step: peak memory, keep 0.1 over dense", False, _memory(CLASSROOM), at_most=1.25),
+    Target("`classroom` step: peak memory, bfloat16 over float32", False, _memory_of_bfloat16, at_most=1),
+    Target("two `classroom` runs at once: images a second over one", False, _two_at_once, at_least=1.8),
+    *_precision(PRECISION_SIZES[0], at_least=2.2),
+    *_precision(PRECISION_SIZES[1], at_least=2.8),
+    *_precision(PRECISION_SIZES[2], at_least=2.8),
+    *_precision(PRECISION_SIZES[3], at_least=3.5),
     *_layer("512 x 65536 bfloat16", 0.1, gpu=True, at_least=10, at_most=2),
     Target("`paper` step: keep 0.1 over dense", True, _step(PAPER, ("kernels", 0.1), ("kernels", 1.0)), at_most=1.15),
     Target("`paper` dense step", True, _images_a_second, at_least=20_000, unit="images/s"),

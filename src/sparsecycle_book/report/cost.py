@@ -158,6 +158,40 @@ def growth_sentence(record: BenchmarkRecord) -> str:
     )
 
 
+def precision_sentence(records: Sequence[BenchmarkRecord]) -> str:
+    """How much faster steps in bfloat16 are than in float32 on a CPU, and the processor that was measured."""
+    found = _precision_record(records)
+    if found is None:
+        return "No record compares it with float32 yet."
+    table = precision_table(records)
+    factors = table[["dense", f"keep {SPARSE:g}"]].astype(float).to_numpy()
+    return (
+        f"A step is {factors.min():.1f} to {factors.max():.1f} times as fast as in float32 with one thread "
+        f"({found.environment['cpu']})."
+    )
+
+
+def precision_table(records: Sequence[BenchmarkRecord]) -> pd.DataFrame:
+    """A row a network: how many times as fast a step in bfloat16 is, dense and at 0.1, and milliseconds, as text."""
+    found = _precision_record(records)
+    if found is None:
+        return pd.DataFrame()
+    rows = []
+    table = found.table()[lambda all_rows: all_rows["suite"] == "precision"]
+    for case, of_case in table.groupby("case", sort=False):
+        row = {"network": case}
+        for name, keep_ratio in (("dense", 1.0), (f"keep {SPARSE:g}", SPARSE)):
+            factor = ratio(found, "precision", str(case), ("float32", keep_ratio), ("bfloat16", keep_ratio))
+            row[name] = f"{factor[0]:.2f}" if factor else ""
+        dense = of_case[of_case["keep_ratio"] == 1].set_index("side")["median"]
+        rows.append(row | {f"ms dense, {side}": f"{time:,.0f}" for side, time in dense.items()})
+    return pd.DataFrame(rows)
+
+
+def _precision_record(records: Sequence[BenchmarkRecord]) -> BenchmarkRecord | None:
+    return next((one for one in records if any(part.suite == "precision" for part in one.measurements)), None)
+
+
 def study_sentence(name: str, configs: Sequence[RunConfig], records: Sequence[BenchmarkRecord]) -> str:
     """What a study costs on the CPU of the records, one run at a time and two at once."""
     cpu = cpu_record(records)
