@@ -12,6 +12,7 @@ import pytest
 from conftest import ROOT
 from sparsecycle import RunConfig
 from sparsecycle.analysis.verdicts import (
+    ARMS,
     CLAIMS,
     FEWEST_PAIRS,
     NOT_JUDGED,
@@ -24,6 +25,7 @@ from sparsecycle.analysis.verdicts import (
     verdict_table,
 )
 from sparsecycle.controllers import CONTROLLERS
+from sparsecycle.runs.records import variant_of
 from sparsecycle.runs.studies import Studies
 from sparsecycle_book.finding_figures import around_resets
 from sparsecycle_book.report import rule
@@ -441,7 +443,7 @@ def test_tolerances_are_compared_with_dense_training_once_all_of_them_have_runs(
     some = runs(GAINS)
     others = [
         runs({"accuracy_gated": [0.52, 0.53, 0.55, 0.55]}, variant=f"tolerance={value}")
-        for value in ("0.06", "0.24", "1")
+        for value in ("0.06", "0.24", "1.0")
     ]
     assert "do not know yet" in tolerance_sentence(compare_arms(some, "classroom", TOLERANCES))
     compared = compare_arms(pd.concat([some, *others], ignore_index=True), "classroom", TOLERANCES)
@@ -471,8 +473,20 @@ def test_an_ablation_of_the_recipe_is_compared_with_dense_training_under_the_sam
     arms = ablation_arms()
     assert arms["accuracy_gated norm_bias=false"] == "dense norm_bias=false"
     assert arms["accuracy_gated norm_eps=1e-05"] == "dense norm_eps=1e-05"
-    assert arms["accuracy_gated cooldown=0"] == "dense"
+    assert arms["accuracy_gated rounding=up"] == "dense"
     changed = {"accuracy_gated": [0.55, 0.56], "dense": [0.53, 0.55]}
     found = pd.concat([runs(GAINS), runs(changed, variant="norm_bias=false")], ignore_index=True)
     [row] = compare_arms(found, "classroom", arms).to_dict("records")
     assert row["mean"] == pytest.approx(0.015) and row["pairs"] == 2
+
+
+def test_every_arm_that_is_compared_has_the_name_that_its_declared_runs_get() -> None:
+    studies = Studies.read(ROOT / "workflow" / "studies.yaml")
+    declared = set()
+    for study in ("classroom", "controls", "noise", "tolerance", "ablations"):
+        for config in studies.configurations(study):
+            variant = variant_of(config.model_dump(mode="json"), config.overrides())
+            declared.add(f"{config.method} {variant}".strip())
+    compared = {arm for arm in ARMS.values() if arm} | set(TOLERANCES) | set(TOLERANCES.values())
+    compared |= set(ablation_arms()) | set(ablation_arms().values())
+    assert compared <= declared, compared - declared

@@ -428,10 +428,15 @@ def _measured(folder: Path, record: RunRecord) -> dict[str, Any]:
 
 
 def variant_of(config: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
-    """Return what a configuration changes as text, "" for the plain preset; `replay` may be "shuffled=true"."""
+    """Return what a configuration changes as text, "" for the plain preset.
+
+    It tells two keep-ratios of `fixed` apart ("keep_ratio=0.48"), and a shuffled path ("shuffled=true") from `replay`.
+    """
     changed = dict(overrides)
     if config.get("shuffled"):
         changed["shuffled"] = True
+    if config.get("method") == "fixed":
+        changed["keep_ratio"] = config["keep_ratio"]
     return ", ".join(f"{name}={plain(value)}" for name, value in sorted(changed.items()))
 
 

@@ -15,7 +15,7 @@ TOLERANCES = {
     "accuracy_gated tolerance=0.06": "dense",
     "accuracy_gated": "dense",
     "accuracy_gated tolerance=0.24": "dense",
-    "accuracy_gated tolerance=1": "dense",
+    "accuracy_gated tolerance=1.0": "dense",
 }
 """Arms with other tolerances, and what they are compared with; at 1 the rule never resets."""
 TUNING = CHECKOUT / "data" / "search" / "classroom"
