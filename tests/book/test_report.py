@@ -39,7 +39,15 @@ from sparsecycle_book.report.answers import (
     verdict_note,
     verdicts_shown,
 )
-from sparsecycle_book.report.choices import TOLERANCES, ablation_arms, tolerance_sentence, tuning_sentence, tuning_table
+from sparsecycle_book.report.choices import (
+    OTHERS,
+    TOLERANCES,
+    changed_arms,
+    others_table,
+    tolerance_sentence,
+    tuning_sentence,
+    tuning_table,
+)
 from sparsecycle_book.report.findings import (
     ARMS_IN_WORDS,
     CONTROLS,
@@ -470,7 +478,7 @@ def test_the_best_of_the_search_is_the_one_that_held_out_images_say(monkeypatch:
 
 
 def test_an_ablation_of_the_recipe_is_compared_with_dense_training_under_the_same_change() -> None:
-    arms = ablation_arms()
+    arms = changed_arms("ablations")
     assert arms["accuracy_gated norm_bias=false"] == "dense norm_bias=false"
     assert arms["accuracy_gated norm_eps=1e-05"] == "dense norm_eps=1e-05"
     assert arms["accuracy_gated rounding=up"] == "dense"
@@ -480,13 +488,30 @@ def test_an_ablation_of_the_recipe_is_compared_with_dense_training_under_the_sam
     assert row["mean"] == pytest.approx(0.015) and row["pairs"] == 2
 
 
+def test_a_gentler_rule_and_a_wider_network_are_compared_with_dense_training_of_their_network() -> None:
+    assert others_table(NONE, "classroom").empty
+    gentle = next(iter(changed_arms("gentle"))).removeprefix("accuracy_gated ")
+    found = pd.concat(
+        [
+            runs(GAINS),
+            runs({"accuracy_gated": [0.55, 0.56]}, variant=gentle),
+            runs({"accuracy_gated": [0.60, 0.62], "dense": [0.60, 0.60]}, variant="width=2"),
+        ],
+        ignore_index=True,
+    )
+    rows = others_table(found, "classroom")
+    assert rows["changed"].tolist() == list(OTHERS.values())
+    assert rows["gain"].str.startswith("+1.00 points").tolist() == [False, True]
+
+
 def test_every_arm_that_is_compared_has_the_name_that_its_declared_runs_get() -> None:
     studies = Studies.read(ROOT / "workflow" / "studies.yaml")
     declared = set()
-    for study in ("classroom", "controls", "noise", "tolerance", "ablations"):
+    for study in ("classroom", "controls", "noise", "tolerance", "ablations", *OTHERS):
         for config in studies.configurations(study):
             variant = variant_of(config.model_dump(mode="json"), config.overrides())
             declared.add(f"{config.method} {variant}".strip())
     compared = {arm for arm in ARMS.values() if arm} | set(TOLERANCES) | set(TOLERANCES.values())
-    compared |= set(ablation_arms()) | set(ablation_arms().values())
+    for study in ("ablations", *OTHERS):
+        compared |= set(changed_arms(study)) | set(changed_arms(study).values())
     assert compared <= declared, compared - declared

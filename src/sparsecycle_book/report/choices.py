@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 from sparsecycle.analysis.selection import varied
+from sparsecycle.analysis.verdicts import compare_arms
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import load_runs, variant_of
 from sparsecycle.runs.studies import Studies
@@ -18,21 +19,32 @@ TOLERANCES = {
     "accuracy_gated tolerance=1.0": "dense",
 }
 """Arms with other tolerances, and what they are compared with; at 1 the rule never resets."""
+OTHERS = {"gentle": "rule: the default arguments of the script's controller", "wider": "network: twice the width"}
+"""Studies of the published rule with something else changed, and what that is."""
 TUNING = CHECKOUT / "data" / "search" / "classroom"
 SEARCHED = ("dropout", "weight_decay", "epochs")
 
 
-def ablation_arms() -> dict[str, str]:
-    """Which arms of the study `ablations` are compared with which.
+def changed_arms(study: str) -> dict[str, str]:
+    """Which arms of a study of the published rule under some change are compared with which.
 
     A change of the network or the recipe is made on both sides; one of the rule itself has no other side.
     """
-    configurations = Studies.read(CHECKOUT / "workflow" / "studies.yaml").configurations("ablations")
+    configurations = Studies.read(CHECKOUT / "workflow" / "studies.yaml").configurations(study)
     made = {(config.method, variant_of({}, config.overrides())) for config in configurations}
     changes = sorted({change for method, change in made if method == "accuracy_gated"})
     return {
         f"accuracy_gated {change}": f"dense {change}" if ("dense", change) in made else "dense" for change in changes
     }
+
+
+def others_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
+    """A row for each of `OTHERS` with a recorded pair: what is changed, and the gain with its interval and pairs."""
+    found = [
+        arms_table(compare_arms(runs, preset, changed_arms(study))).assign(arm=change)
+        for study, change in OTHERS.items()
+    ]
+    return pd.concat(found, ignore_index=True).rename(columns={"arm": "changed"})
 
 
 def tolerance_sentence(compared: pd.DataFrame) -> str:
