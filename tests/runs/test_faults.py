@@ -167,9 +167,10 @@ def test_signal_to_the_command(whole: Path, tmp_path: Path, number: signal.Signa
     goes_on(tmp_path, whole)
 
 
-def test_signal_to_papermill(whole: Path, tmp_path: Path) -> None:
+def test_signal_to_papermill(tmp_path: Path) -> None:
+    long = SMALL | {"epochs": 120}  # the kernel hears of the signal a moment after papermill: it must still be training
     notebook = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "run.ipynb"), str(tmp_path / "out.ipynb")]
-    given = {"preset": "smoke", "method": "accuracy_gated", "overrides": SMALL, "output_dir": str(tmp_path)}
+    given = {"preset": "smoke", "method": "accuracy_gated", "overrides": long, "output_dir": str(tmp_path)}
     process = subprocess.Popen(
         [*notebook, "-y", json.dumps(given)],
         stdout=subprocess.DEVNULL,
@@ -177,7 +178,8 @@ def test_signal_to_papermill(whole: Path, tmp_path: Path) -> None:
         cwd=ROOT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's `&` has it ignored
     )
-    folder = run_folder(CONFIG, tmp_path)
+    config = RunConfig(preset="smoke", method="accuracy_gated", **long)
+    folder = run_folder(config, tmp_path)
     wait_for(lambda: is_being_written(folder), process)
     process.send_signal(signal.SIGINT)
     process.wait(timeout=60)
@@ -186,7 +188,9 @@ def test_signal_to_papermill(whole: Path, tmp_path: Path) -> None:
     while is_being_written(folder) and time.monotonic() < end:  # the kernel outlives papermill by a moment
         time.sleep(0.2)
     assert not (folder / "record.json").exists()
-    goes_on(tmp_path, whole)
+    for into in (tmp_path, tmp_path / "alone"):
+        train(config, output_dir=into, device="cpu", progress=False)
+    same_run(run_folder(config, tmp_path / "alone"), folder)
 
 
 def test_full_disk(whole: Path, tmp_path: Path) -> None:
