@@ -1,10 +1,12 @@
-"""A Sphinx extension for what pages lack or have too much: scripts, records to link to, buttons without a name."""
+"""A Sphinx extension for what pages lack or have too much: scripts, records to link to, names of buttons, line breaks."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
 
 from sparsecycle.runs.records import find_records
@@ -57,6 +59,15 @@ def with_titles_of_runs(app: Sphinx, name: str, source: list[str]) -> None:
         )
 
 
+def with_unbroken_percentages(app: Sphinx, doctree: nodes.document, name: str) -> None:
+    """Keep each number and its "%" on one line."""
+    for text in list(doctree.findall(nodes.Text)):
+        if not isinstance(text.parent, nodes.literal | nodes.literal_block | nodes.raw | nodes.math):
+            unbroken = re.sub(r"(?<=\d) %", "\N{NO-BREAK SPACE}%", text)
+            if unbroken != text:
+                text.parent.replace(text, nodes.Text(unbroken))
+
+
 PLAYGROUND = ("libraries", "charts", "budget", "controllers")  # in the order in which they build on each other
 
 
@@ -88,5 +99,6 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", with_playground)
     app.connect("html-page-context", with_run_filter)
     app.connect("source-read", with_titles_of_runs)
+    app.connect("doctree-resolved", with_unbroken_percentages)
     app.connect("build-finished", with_records)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -381,7 +381,7 @@ def feature_maps(image: NDArray[Any], maps: Mapping[float, NDArray[Any]], title:
             axes.set_xticks([])
             axes.set_yticks([])
             axes.spines[:].set_visible(True)
-        shares.append(f"{(maps[budget] > 0).mean():.0%} at keep-ratio {budget:g}")
+        shares.append(f"{100 * (maps[budget] > 0).mean():.0f} % at keep-ratio {budget:g}")
     figure.set_label(f"Feature maps of {title}: non-zero in the channels shown: {', '.join(shares)}.")
     return figure
 

@@ -60,9 +60,9 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
     _legend(figure, methods)
     places = found.groupby("method")["found"]
     told = "; ".join(
-        f"{name} {len(places.get_group(name))} resets, {(places.get_group(name) >= ACTIVE).mean():.0%} of them at "
-        f"{ACTIVE:g} or more, median {places.get_group(name).median():.2g}"
-        for name in methods
+        f"{name} {len(own)} reset{'s' if len(own) > 1 else ''}, {100 * (own >= ACTIVE).mean():.0f} % of them at "
+        f"{ACTIVE:g} or more, median {own.median():.2g}"
+        for name, own in ((name, places.get_group(name)) for name in methods)
     )
     figure.set_label(
         f"Keep-ratios that resets found: {told}. From {ACTIVE:g} on the constraint removes almost nothing."

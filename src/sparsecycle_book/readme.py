@@ -14,6 +14,7 @@ from sparsecycle.set_mlp.records import load_set_runs
 from sparsecycle_book.display import alternative_text, inline_svg
 from sparsecycle_book.figures import effects
 from sparsecycle_book.report.answers import LARGE, compared, question, short_answer
+from sparsecycle_book.report.findings import further_findings
 from sparsecycle_book.report.tables import presets_table
 from sparsecycle_book.set_mlp.report import set_answer
 
@@ -44,9 +45,9 @@ def current_readme(root: Path = CHECKOUT) -> str:
     figure = answer_figure(runs)
     shown = [] if figure is None else [f"![{alternative_text(figure)}]({FIGURE})"]
     parts = {
-        "answer": "\n\n".join([short_answer(runs), *shown, question()]),
+        "answer": "\n\n".join([short_answer(runs, further_findings(runs)), *shown, question()]),
         "presets": presets_table(runs),
-        "companion": set_answer(load_set_runs(root / "data" / "runs"), measures=["last_accuracy"]),
+        "companion": set_answer(load_set_runs(root / "data" / "runs"), brief=True),
     }
     text = (root / "README.md").read_text(encoding="utf-8")
     for part, content in parts.items():

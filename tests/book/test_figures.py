@@ -206,9 +206,9 @@ def test_alternative_text_states_the_plotted_numbers() -> None:
 
 def test_alternative_text_of_the_findings_states_the_plotted_numbers() -> None:
     text = alternative_text(FIGURES["reset_places"])
-    assert text.count("1 resets, 0% of them at 0.57 or more") == 2
+    assert text.count("1 reset, 0 % of them at 0.57 or more") == 2
     found = made_up_decisions()["keep_ratio"][15]  # the reset is decision 17 of each: the one before set what it found
-    assert f"epoch_gated 1 resets, 0% of them at 0.57 or more, median {found:.2g}" in text
+    assert f"epoch_gated 1 reset, 0 % of them at 0.57 or more, median {found:.2g}" in text
     assert "the first from below 0.2 0.22 at the reset, " in alternative_text(FIGURES["reset_response"])
     assert "dense +0.10 points with 1 and +1.60 with 16" in alternative_text(FIGURES["best_by_looks"])
     text = alternative_text(FIGURES["gain_by_pairs"])

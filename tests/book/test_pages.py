@@ -130,6 +130,12 @@ def test_the_first_page_gives_the_answer_of_the_records() -> None:
         assert html.unescape(sentence).rstrip(".") in shown
 
 
+def test_no_line_ends_between_a_number_and_its_percent_sign() -> None:
+    for page in ("book/index", "book/dense"):
+        paragraphs = " ".join(one.get_text() for one in tags(built(page), "article :is(p, td, figcaption)"))
+        assert re.search(r"\d\N{NO-BREAK SPACE}%", paragraphs) and not re.search(r"\d %", paragraphs)
+
+
 def test_the_first_page_leads_to_the_pdf_once_it_is_made() -> None:
     page = (BUILT / "book/index.html").read_text(encoding="utf-8")
     linked = pdf.with_link(page)

@@ -54,7 +54,7 @@ def test_nothing_recorded_is_said_in_one_sentence_and_d3_needs_no_run() -> None:
     nothing = none()
     assert report.set_answer(nothing) == report.NOTHING == report.study_sentence(nothing)
     told = report.set_answer(nothing, benchmark())
-    assert "- **D3**, parameters are linear in neurons: true by construction. With 1,000,000 hidden neurons" in told
+    assert "- **Parameters are linear in neurons (D3)**: true by construction. With 1,000,000 hidden neurons" in told
     assert report.sensitivity_table(nothing).empty and report.set_ablation_table(nothing).empty
     assert report.choice_sentence(nothing) == report.LATER
 
@@ -62,15 +62,17 @@ def test_nothing_recorded_is_said_in_one_sentence_and_d3_needs_no_run() -> None:
 def test_findings_come_with_their_numbers_and_divergence_is_told() -> None:
     told = report.set_answer(study(), benchmark())
     assert re.search(r"The study is under way: 210 of its \d+ runs are recorded, on 15 datasets.$", told)
-    [line] = [one for one in told.splitlines() if one.startswith("- **D2**, tuned")]
-    assert line.endswith(" no verdict on SET with pruning against SET, because it would rest on runs that diverged.")
-    assert "SET in 2 of 30 runs with the authors' settings, on 1 of 15 datasets" in told
-    assert told.count("- **D1**") == 2, "the tenth of the rate is not recorded"
-    [line] = [one for one in told.splitlines() if one.startswith("- **D1**, the authors' settings")]
+    [line] = [one for one in told.splitlines() if "(D2)**, with tuned settings" in one]
+    assert line.startswith("- **SET with pruning against SET") and line.endswith(
+        ": no verdict, because it would rest on runs that diverged."
+    )
+    assert "for SET in 2 of 30 runs with the authors' settings, on 1 of 15 datasets" in told
+    assert told.count(" (D1)**") == 2, "the tenth of the rate is not recorded"
+    [line] = [one for one in told.splitlines() if "(D1)**, with the authors' settings" in one]
     for measure in report.MEASURES.values():
-        assert f" points in {measure}" in line
-    shorter = report.set_answer(study(), measures=["last_accuracy"])
-    assert shorter.count("- **D1**") == 2 and "maximum" not in shorter and "D3" not in shorter
+        assert f"* in {measure} (" in line
+    shorter = report.set_answer(study(), brief=True)
+    assert shorter.count(" (D1)**") == 2 and not re.search("maximum|D3|Training diverged", shorter)
 
 
 def test_tables_for_people() -> None:
@@ -86,7 +88,7 @@ def test_tables_for_people() -> None:
     ablations = report.set_ablation_table(runs)
     assert ablations[["method", "variant", "datasets"]].values.tolist() == [["set_pruned", "prune_score=random", 15]]
     assert ablations["mean"].item() == pytest.approx(-0.045, abs=0.002)
-    assert report.readable_set_ablations(ablations)["neurons left"].item() == "50%"
+    assert report.readable_set_ablations(ablations)["neurons left"].item() == "50 %"
     means = report.readable_means(
         report_means := pd.DataFrame({"dense": [0.5, 0.7], "splits": [2, 3]}, index=["a", "b"])
     )

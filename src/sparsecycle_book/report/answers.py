@@ -38,18 +38,22 @@ GAINS_IN_WORDS = {  # verdicts on C1 and C2
 
 
 def question() -> str:
-    """The paper's numbers in two sentences."""
+    """The paper's numbers in a sentence."""
     dense, first, second = PAPER_ACCURACY.values()
     return (
-        f"In the paper, the two strategies reach test accuracies of {first:g} and {second:g}. Dense training reaches "
-        f"{dense:g}. Each number comes from one run."
+        f"The paper's own runs, one of each, reach test accuracies of {first:g} and {second:g} with its two strategies "
+        f"and {dense:g} with dense training."
     )
 
 
-def short_answer(runs: pd.DataFrame) -> str:
+def short_answer(runs: pd.DataFrame, further: Sequence[str] = ()) -> str:
     """The verdicts on the paper's two claims at the largest preset that judges, or that there are none yet.
 
     Presets whose runs are too few to judge are described after it.
+
+    Args:
+        runs: of `load_runs`.
+        further: findings that follow the verdicts, where there are any.
     """
     preset = shown_tier(runs)
     if preset in LARGE:
@@ -60,7 +64,7 @@ def short_answer(runs: pd.DataFrame) -> str:
         pairs, planned = table.iloc[0]["pairs"], planned_pairs(preset)
         so_far = f"; {pairs} of the {planned} planned pairs are recorded" if pairs < planned else ""
         where = "a small network" if preset == "classroom" else "the paper's network"
-        found = "\n".join(f"- {one}" for one in told)
+        found = "\n".join(f"- {one}" for one in [*told, *further])
         answer = f"On {where}:\n\n{found}\n\n{scale}{so_far}."
     else:
         begun = any(len(tier(runs, large)) for large in LARGE)
@@ -138,15 +142,12 @@ def _claim(rows: pd.DataFrame) -> str:
     found = GAINS_IN_WORDS[first["verdict"]].format(**sides)
     reported, clean = rows.to_dict("records")
     judged = "Preliminary verdict" if first["preliminary"] else "Verdict"
-    power = f" Both 90 % intervals lie inside ±{100 * MARGIN:g} points." if first["verdict"] == "no effect" else ""
-    if first["verdict"] == "undecided":
-        least = 100 * clean["smallest_detectable_effect"]
-        power = f" So many pairs detect a clean gain of {least:.2f} points with 80 % power."
-        if max(reported["high"], clean["high"]) < PAPER_EFFECT:
-            found += f", but a gain as large as the paper's ({100 * PAPER_EFFECT:.2f} points or more) is unlikely"
+    margin = f" Both 90 % intervals lie inside ±{100 * MARGIN:g} points." if first["verdict"] == "no effect" else ""
+    if first["verdict"] == "undecided" and max(reported["high"], clean["high"]) < PAPER_EFFECT:
+        found += f", but a gain as large as the paper's ({100 * PAPER_EFFECT:.2f} points) is unlikely"
     gains = f"{_points(reported)} as reported (95 % interval {_interval(reported)})"
     gains += f" and {_points(clean)} in clean accuracy ({_interval(clean)}), over {pairs_counted(first['pairs'])}"
-    return f"**{found[0].upper()}{found[1:]}.** {judged}: *{first['verdict']}*. The gain is {gains}.{power}"
+    return f"**{found[0].upper()}{found[1:]}.** {judged}: *{first['verdict']}*. The gain is {gains}.{margin}"
 
 
 def amount(row: Mapping[Any, Any]) -> str:
@@ -161,6 +162,11 @@ def _points(row: Mapping[Any, Any]) -> str:
 
 def _interval(row: Mapping[Any, Any]) -> str:
     return f"{100 * row['low']:+z.2f} to {100 * row['high']:+z.2f}"
+
+
+def percent(share: float) -> str:
+    """A share as the text writes it: "71 %"."""
+    return f"{100 * share:.0f} %"
 
 
 def pairs_counted(count: int) -> str:

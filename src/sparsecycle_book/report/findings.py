@@ -10,14 +10,22 @@ from numpy.typing import NDArray
 
 from sparsecycle.analysis.placebo import best_by_looks, counts, placebo
 from sparsecycle.analysis.statistics import Comparison, paired_difference
-from sparsecycle.analysis.verdicts import FEWEST_PAIRS, FIRM_PAIRS, NOT_JUDGED, PAPER_EFFECT
+from sparsecycle.analysis.verdicts import (
+    FEWEST_PAIRS,
+    FIRM_PAIRS,
+    MARGIN,
+    NOT_JUDGED,
+    NOT_MEASURED,
+    PAPER_EFFECT,
+    verdict_table,
+)
 from sparsecycle.config import RunConfig
 from sparsecycle.evaluation.accuracy import budget_area
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.display import linked_table
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
 from sparsecycle_book.finding_figures import DEEP, around_resets
-from sparsecycle_book.report.answers import DEMONSTRATIONS, amount, listed_words, pairs_counted, verdicts_shown
+from sparsecycle_book.report.answers import DEMONSTRATIONS, amount, listed_words, pairs_counted, percent, verdicts_shown
 from sparsecycle_book.report.pilot import ACCURACY
 
 SOON = 5  # decisions after a reset in which accuracy is looked at
@@ -32,7 +40,7 @@ PROPERTIES = {  # verdicts on a property of networks, of which `what` lists meas
 CONTROLS = {  # verdicts on a strategy and its controls, of which `what` is a list
     "better": "{who} beats {what}",
     "worse": "{who} does worse than {what}",
-    "equivalent": "{who} does as well as {what}",
+    "equivalent": f"{{who}} does as well as {{what}}, to within {100 * MARGIN:g} points",
     "undecided": "it is undecided whether {who} beats {what}",
     NOT_JUDGED: "there are too few pairs to judge whether {who} beats {what}",
 }
@@ -64,6 +72,17 @@ def finding(table: pd.DataFrame, *claims: str) -> str:
         which = "All of this is" if all(few) else "Verdicts from fewer pairs are"
         told.append(f"{which} preliminary, because a firm verdict takes {FIRM_PAIRS} pairs.")
     return " ".join(told)
+
+
+def further_findings(runs: pd.DataFrame) -> list[str]:
+    """What was found on the controls and over all keep-ratios, where that is judged.
+
+    Args:
+        runs: of `load_runs`.
+    """
+    table = verdict_table(runs)
+    judged = table[~table["verdict"].isin([NOT_MEASURED, NOT_JUDGED])]
+    return [finding(judged, claim) for claim in ("C8", "C3") if claim in set(judged["claim"])]
 
 
 def _object(row: Mapping[Any, Any]) -> str:
@@ -129,7 +148,7 @@ def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
             if resets:
                 idle = int(gated["idle_resets"].sum())
                 rows.append({"runs": name, "rule": f"`{method}`", "number of runs": len(gated), "resets": resets})
-                rows[-1] |= {"idle": idle, "share": f"{idle / resets:.0%}"}
+                rows[-1] |= {"idle": idle, "share": percent(idle / resets)}
     return pd.DataFrame(rows)
 
 
@@ -148,7 +167,8 @@ def idle_sentence(runs: pd.DataFrame) -> str:
     other = " Something else made accuracy fall there: the noise of batches, or training itself." if share > 0.5 else ""
     return (
         f"**In runs of `{gated['preset'].iloc[0]}`, most resets of the published rule {found}.** Of {resets} resets, "
-        f"{share:.0%} came at a keep-ratio of {ACTIVE:g} or more, where the constraint removes almost nothing.{other}"
+        f"{percent(share)} came at a keep-ratio of {ACTIVE:g} or more, where the constraint removes almost nothing."
+        f"{other}"
     )
 
 
@@ -176,7 +196,8 @@ def positive_sentence(layers: pd.DataFrame, runs: pd.DataFrame) -> str:
     shares = gated.groupby("layer")["active_fraction"].mean()
     least, most = shares.min(), shares.max()
     cautious = f", so counting from {ACTIVE:g} is cautious" if most < ACTIVE else ""
-    return f"In the trained networks, {least:.0%} to {most:.0%} of a layer's values are positive on average{cautious}."
+    shares_told = f"{percent(least)} to {percent(most)} of a layer's values"
+    return f"In the trained networks, {shares_told} are positive on average{cautious}."
 
 
 def response_sentence(decisions: pd.DataFrame) -> str:
@@ -199,7 +220,7 @@ def response_sentence(decisions: pd.DataFrame) -> str:
         "size](../notebooks/network.html#features-before-the-head) and has to learn to work at both."
     )
     worst = after["first"].idxmin()
-    deepest = f"from {at['first'][worst]:.0%} to {after['first'][worst]:.0%}"
+    deepest = f"from {percent(at['first'][worst])} to {percent(after['first'][worst])}"
     word = "often" if often else "rarely"
     return (
         f"**The first reset from a keep-ratio below {DEEP:g} {word} breaks training.** Within {SOON} decisions "
@@ -279,10 +300,10 @@ def unlearned_sentence(runs: pd.DataFrame) -> str:
         low = group[group["train_accuracy"] < ACCURACY]["train_accuracy"]
         if len(low):
             lowest = "" if len(low) == 1 else "the lowest: "
-            told.append(f"{len(low)} of {len(group)} runs of `{method}` ({lowest}{low.min():.0%})")
+            told.append(f"{len(low)} of {len(group)} runs of `{method}` ({lowest}{percent(low.min())})")
     if not told:
         return ""
-    below = f"Training accuracy ends below {ACCURACY:.0%} in {listed_words(told)}."
+    below = f"Training accuracy ends below {percent(ACCURACY)} in {listed_words(told)}."
     return f"{below} Such runs count with what they scored."
 
 

@@ -3,7 +3,6 @@
 import json
 import math
 import shlex
-from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -60,38 +59,36 @@ def study_sentence(runs: pd.DataFrame, studies: Path = STUDIES) -> str:
     return f"All {len(counted)} runs of the study are recorded, {where}."
 
 
-def set_answer(
-    runs: pd.DataFrame, benchmark: BenchmarkRecord | None = None, measures: Collection[str] = tuple(MEASURES)
-) -> str:
+def set_answer(runs: pd.DataFrame, benchmark: BenchmarkRecord | None = None, *, brief: bool = False) -> str:
     """The answer on D1 to D3 as Markdown: a line for each pair of methods, who diverged, and D3 where it is measured.
 
     Args:
         runs: of `load_set_runs`.
         benchmark: of the companion's networks, for D3.
-        measures: which of `MEASURES` the lines on D1 and D2 give.
+        brief: whether the lines on D1 and D2 give the last test accuracy alone, and who diverged is left out.
     """
     table = set_verdict_table(runs)
-    table = table[table["measure"].isin(measures)]
+    table = table[table["measure"] == "last_accuracy"] if brief else table
     groups = table[table["verdict"] != NOT_MEASURED].groupby(["claim", "arm", "treatment", "baseline"], sort=False)
     lines = [_finding(rows.to_dict("records")) for _, rows in groups]
-    lines += [f"- {told}" for told in [divergence_sentence(runs)] if told]
-    lines += [f"- **D3**, parameters are linear in neurons: {scaling_sentence(benchmark)}"] if benchmark else []
+    lines += [f"- {told}" for told in [divergence_sentence(runs)] if told and not brief]
+    lines += [f"- **Parameters are linear in neurons (D3)**: {scaling_sentence(benchmark)}"] if benchmark else []
     return "\n".join([*lines, "", study_sentence(runs)]).strip()
 
 
 def _finding(rows: list[dict[Any, Any]]) -> str:
-    """What one method changes against another, in every measure, each with its verdict."""
+    """What one method changes against another: the verdict in every measure, with its numbers."""
     first, found = rows[0], []
-    treatment, baseline = GROUPS[first["treatment"]], GROUPS[first["baseline"]]
-    about = f"- **{first['claim']}**, {ARMS[first['arm']]}:"
+    who = f"{_capital(GROUPS[first['treatment']])} against {GROUPS[first['baseline']]}"
+    about = f"- **{who} ({first['claim']})**, with {ARMS[first['arm']]}:"
     if all(row["verdict"] == RESTS for row in rows):
-        return f"{about} no verdict on {treatment} against {baseline}, because it would rest on runs that diverged."
+        return f"{about} no verdict, because it would rest on runs that diverged."
     for row in rows:
-        better = " (a smaller gap is positive)" if row["measure"] == "gap" else ""
         interval = f"95 % interval {_interval(row)}" if math.isfinite(row["low"]) else "no interval"
-        told = f"*{_word(row)}*, {interval}, {row['datasets']} datasets"
-        found.append(f"by {_points(row['mean'])} points in {MEASURES[row['measure']]}{better} ({told})")
-    return f"{about} {_capital(treatment)} differs from {baseline} {listed_words(found)}."
+        told = f"{_points(row['mean'])} points, {interval}, {row['datasets']} datasets"
+        better = "; a smaller gap is positive" if row["measure"] == "gap" else ""
+        found.append(f"*{_word(row)}* in {MEASURES[row['measure']]} ({told}{better})")
+    return f"{about} {listed_words(found)}."
 
 
 def _capital(text: str) -> str:
@@ -119,8 +116,8 @@ def divergence_sentence(runs: pd.DataFrame) -> str:
         fallen = own[own["status"] == "diverged"]
         if len(fallen):
             where = f"on {fallen['dataset'].nunique()} of {own['dataset'].nunique()} datasets"
-            told.append(f"{GROUPS[str(group)]} in {len(fallen)} of {len(own)} runs with {ARMS[str(arm)]}, {where}")
-    return f"Diverged: {'; '.join(told)}." if told else ""
+            told.append(f"for {GROUPS[str(group)]} in {len(fallen)} of {len(own)} runs with {ARMS[str(arm)]}, {where}")
+    return f"Training diverged {'; '.join(told)}." if told else ""
 
 
 def readable_set_verdicts(table: pd.DataFrame) -> pd.DataFrame:
@@ -228,7 +225,7 @@ def readable_set_ablations(table: pd.DataFrame) -> pd.DataFrame:
             "datasets": row["datasets"],
             "p (Holm)": _probability(row["p_holm"]),
             "diverged": f"{row['diverged']} / {row['diverged_as_it_stands']}",
-            "neurons left": "" if math.isnan(row["neurons_left"]) else f"{row['neurons_left']:.0%}",
+            "neurons left": "" if math.isnan(row["neurons_left"]) else f"{100 * row['neurons_left']:.0f} %",
         }
         for row in table.to_dict("records")
     ]
