@@ -1,4 +1,4 @@
-"""A Sphinx extension for what pages lack or have too much: scripts, records to link to, names of buttons, line breaks."""
+"""A Sphinx extension for what pages lack or have too much: scripts, records to link to, names, line breaks."""
 
 import json
 import re
