@@ -41,9 +41,11 @@ from sparsecycle_book.report.answers import (
 )
 from sparsecycle_book.report.choices import (
     OTHERS,
+    REGULARIZED,
     TOLERANCES,
     changed_arms,
     others_table,
+    regularized_sentence,
     tolerance_sentence,
     tuning_sentence,
     tuning_table,
@@ -483,6 +485,21 @@ def test_the_best_of_the_search_is_the_one_that_held_out_images_say(monkeypatch:
     assert tuning_table(ROOT)["setting"].tolist() == ["dropout 0.2", "as published"]
     assert tuning_sentence(ROOT).startswith("The best of 2 settings is *dropout 0.2*, with an accuracy of 0.5450")
     assert "not made yet" in tuning_sentence(ROOT / "nowhere")
+
+
+def test_what_the_rule_does_beyond_plain_regularization_is_told_by_gains(monkeypatch: pytest.MonkeyPatch) -> None:
+    chosen = {"dense, tuned": "dense weight_decay=0.5", "dense with dropout": "dense dropout=0.9"}
+    monkeypatch.setattr("sparsecycle.analysis.verdicts.ARMS", ARMS | chosen)
+    found = pd.concat(
+        [runs(GAINS), runs({"dense": [0.60, 0.61]}, variant="weight_decay=0.5")],
+        ignore_index=True,
+    )
+    compared = compare_arms(found, "classroom", REGULARIZED)
+    first, second = regularized_sentence(compared).splitlines()
+    gains = [f"{100 * gain:+.2f} points (" for gain in compared["mean"]]
+    assert first.startswith(f"- Tuned dense training over dense training: {gains[0]}") and gains[0].startswith("+")
+    assert second.startswith(f"- The published rule over tuned dense training: {gains[1]}")
+    assert first.endswith("2 pairs).") and regularized_sentence(compared.iloc[:0]) == ""
 
 
 def test_an_ablation_of_the_recipe_is_compared_with_dense_training_under_the_same_change() -> None:

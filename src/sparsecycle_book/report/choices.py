@@ -9,6 +9,7 @@ from sparsecycle.analysis.verdicts import compare_arms
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import load_runs, variant_of
 from sparsecycle.runs.studies import Studies
+from sparsecycle_book.figures import ARMS_IN_WORDS
 from sparsecycle_book.report.answers import amount
 
 NOT_RUN = "These runs are planned but not made yet."
@@ -21,6 +22,12 @@ TOLERANCES = {
 """Arms with other tolerances, and what they are compared with; at 1 the rule never resets."""
 OTHERS = {"gentle": "rule: the default arguments of the script's controller", "wider": "network: twice the width"}
 """Studies of the published rule with something else changed, and what that is."""
+REGULARIZED = {
+    "dense, tuned": "dense",
+    "accuracy_gated": "dense, tuned",
+    "accuracy_gated with dropout": "dense with dropout",
+}
+"""What shows whether the published rule does more than plain regularization: treatments and their baselines."""
 TUNING = CHECKOUT / "data" / "search" / "classroom"
 SEARCHED = ("dropout", "weight_decay", "epochs")
 
@@ -67,6 +74,18 @@ def arms_table(compared: pd.DataFrame) -> pd.DataFrame:
     """Rows of `compare_arms` for a page: arm, gain with its interval, pairs."""
     rows = compared.to_dict("records")
     return pd.DataFrame({"arm": [f"`{row['treatment']}`" for row in rows], "gain": [amount(row) for row in rows]})
+
+
+def regularized_sentence(compared: pd.DataFrame) -> str:
+    """What each comparison of `REGULARIZED` gains.
+
+    Args:
+        compared: of `compare_arms` with `REGULARIZED`.
+    """
+    words = {side: compared[side].map(ARMS_IN_WORDS) for side in ("treatment", "baseline")}
+    rows = compared.assign(**words).to_dict("records")
+    told = [f"{row['treatment']} over {row['baseline']}: {amount(row)}" for row in rows]
+    return "\n".join(f"- {one[0].upper()}{one[1:]}." for one in told)
 
 
 def tuning_table(folder: Path = TUNING) -> pd.DataFrame:
