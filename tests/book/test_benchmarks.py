@@ -97,7 +97,7 @@ def test_memory_of_bfloat16_and_two_runs_at_once_are_compared_with_float32_and_o
     table = targets.targets_table([record]).set_index("what")
     memory = table.loc["`classroom` step: peak memory, bfloat16 over float32"]
     assert memory[["measured", "met"]].tolist() == ["0.75", "yes"]
-    two = table.loc["two `classroom` runs at once: images a second over one"]
+    two = table.loc["two `classroom` runs at once: images a second over one, a thread each"]
     assert two[["measured", "met"]].tolist() == ["1.70", "no"]
 
 

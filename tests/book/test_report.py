@@ -56,18 +56,24 @@ from sparsecycle_book.report.findings import (
     NOTHING,
     PROPERTIES,
     claims_shown,
+    close_sentence,
     finding,
     first_pairs_sentence,
     further_findings,
+    gap_sentence,
     idle_check,
     idle_sentence,
     idle_table,
+    last_idle_sentence,
     last_layer_similarity,
     loss_sentence,
+    margin_sentence,
     positive_sentence,
     response_sentence,
     similarity_sentence,
     single_pair_sentence,
+    small_budgets_sentence,
+    smallest_sentence,
     unlearned_sentence,
 )
 from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
@@ -201,15 +207,16 @@ def test_every_controller_that_has_runs_is_in_the_tables() -> None:
 
 
 def test_means_are_over_seeds() -> None:
-    [row] = means_table(runs({"dense": [0.5, 0.6]})).to_dict("records")
-    assert (row["seeds"], row["best"], row["cycles"]) == ("2", "0.5500", "3.0")
+    dense, gated = means_table(runs({"accuracy_gated": [0.5, 0.6], "dense": [0.5]})).to_dict("records")
+    assert (gated["seeds"], gated["best"], gated["cycles"]) == ("2", "0.5500", "3.0")
+    assert (dense["seeds"], dense["cycles"]) == ("1", ""), "nothing resets there"
 
 
 def test_presets_tell_the_minutes_of_their_quickest_run_or_that_there_is_none() -> None:
     recorded = runs(GAINS)
     table = presets_table(recorded.assign(wall_seconds=120.0 + 60.0 * recorded["seed"]))
     assert "| `classroom` | WRN-10-1 | 5,000 | 200 | 2.0 |" in table
-    assert "quickest recorded run (A, threads: 1)" in table
+    assert "quickest recorded run without overrides (A, threads: 1)" in table
     assert "| `paper` | WRN-28-4 | 50,000 | 500 | not run yet |" in presets_table(NONE)
 
 
@@ -333,9 +340,9 @@ def test_every_arm_of_a_claim_has_words() -> None:
 def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about_one_comparison() -> None:
     found = verdict_table(runs(GAINS | {"replay": GAINS["accuracy_gated"]}), "classroom")
     assert finding(found, "C8") == (
-        "**The published rule does as well as a path that another seed took, to within 0.5 points: a gain of +0.00 "
-        "points (95 % interval +0.00 to +0.00, 4 pairs).** All of this is preliminary, because a firm verdict takes 8 "
-        "pairs."
+        "**The published rule does as well as training with another seed's keep-ratios, to within 0.5 points: a gain "
+        "of +0.00 points (95 % interval +0.00 to +0.00, 4 pairs).** All of this is preliminary, because a firm "
+        "verdict takes 8 pairs."
     )
     assert finding(found, "C4") == finding(verdict_table(NONE), "C8") == NOTHING
     judged = runs(GAINS | {"replay": GAINS["accuracy_gated"]})
@@ -360,8 +367,8 @@ def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about
     fixed = controlled["variant"].mask(controlled["method"] == "fixed", "keep_ratio=0.48")
     several = verdict_table(controlled.assign(variant=fixed), "classroom")
     assert finding(several, "C8").startswith(
-        "**The published rule does as well as a path that another seed took and a fixed keep-ratio, to within 0.5 "
-        "points.** All"
+        "**The published rule does as well as training with another seed's keep-ratios and training at a fixed "
+        "keep-ratio, to within 0.5 points.** All"
     )
     assert set(PROPERTIES) | {NOT_JUDGED} == verdicts_of(property_verdict)
     assert set(CONTROLS) | {NOT_JUDGED} == verdicts_of(control_verdict)
@@ -455,6 +462,58 @@ def test_idle_resets_above_one_half_are_called_noise() -> None:
     assert idle_sentence(NONE) == "No run of the published rule with a reset is recorded."
     [row] = idle_table({"these": few, "none": NONE}).to_dict("records")
     assert (row["number of runs"], row["resets"], row["idle"], row["share"]) == (4, 16, 4, "25 %")
+
+
+def test_resets_after_the_last_idle_one_are_told_apart() -> None:
+    config = RunConfig(preset="classroom", method="accuracy_gated")
+    keep_ratios = [0.9, 1.0, 0.5, 0.2, 1.0, 0.3, 1.0]
+    run = pd.DataFrame({"step": [config.steps_per_epoch * at for at in range(1, 8)], "keep_ratio": keep_ratios})
+    run = run.assign(reset=run["keep_ratio"] == 1, run="a")  # resets find 0.9, 0.2 and 0.3
+    told = last_idle_sentence(run, config)
+    assert "in epoch 2 of 200. Each of the 2 resets after it found a keep-ratio of 0.30 or less, where" in told
+    assert last_idle_sentence(run[run["step"] < 3 * config.steps_per_epoch], config) == ""
+    assert last_idle_sentence(run.iloc[:0], config) == ""
+
+
+def test_what_equivalence_leaves_open_is_told_while_the_gain_is_smaller_than_the_margin() -> None:
+    assert margin_sentence(verdict_table(runs(GAINS), "classroom")) == margin_sentence(verdict_table(NONE)) == ""
+    small = runs(GAINS | {"accuracy_gated": [0.50, 0.512, 0.522, 0.53]})
+    assert "smaller than that (+0.10 points in clean" in margin_sentence(verdict_table(small, "classroom"))
+
+
+def test_an_undecided_verdict_says_how_far_it_is_from_no_effect() -> None:
+    assert close_sentence(verdict_table(runs(GAINS), "classroom")) == close_sentence(verdict_table(NONE)) == ""
+    table = verdict_table(runs(GAINS | {"accuracy_gated": [0.50, 0.56, 0.50, 0.56]}), "classroom")
+    row = table.iloc[0]
+    interval = f"{100 * row['low_90']:+.3f} to {100 * row['high_90']:+.3f} points"
+    assert f"They are {interval} as reported and {interval} in clean accuracy." in close_sentence(table)
+
+
+def test_controls_are_compared_with_the_rule_over_all_keep_ratios() -> None:
+    paths = {"replay": [0.52, 0.55, 0.54, 0.57]}
+    both = runs(GAINS | paths)
+    told = small_budgets_sentence(both.assign(budget_area=both["clean_accuracy"]), "classroom")
+    assert told.startswith("Over the published rule, training with another seed's keep-ratios gains +0.50 points (")
+    assert "it is enough to have met small keep-ratios" in told
+    worse = runs(GAINS | {"replay": GAINS["dense"]})
+    told = small_budgets_sentence(worse.assign(budget_area=worse["clean_accuracy"]), "classroom")
+    assert "gains -2.50 points (" in told and "enough" not in told
+    assert small_budgets_sentence(runs(GAINS), "classroom") == small_budgets_sentence(NONE, "classroom") == ""
+
+
+def test_the_smallest_keep_ratios_are_set_beside_guessing() -> None:
+    columns = {"accuracy_at_1.0": 0.6, "accuracy_at_0.05": 0.25, "accuracy_at_0.02": 0.15}
+    told = smallest_sentence(runs(GAINS, **columns))
+    assert "mean accuracy is 25 % at 0.05 and 15 % at 0.02; guessing reaches 10 %." in told
+    assert smallest_sentence(runs(GAINS)) == smallest_sentence(NONE) == ""
+
+
+def test_of_a_smaller_gap_the_part_that_is_lower_training_accuracy_is_told() -> None:
+    made = runs(GAINS)
+    gated = made["method"] == "accuracy_gated"
+    smaller = made.assign(train_accuracy=1 - 0.01 * gated, gap=0.5 - 0.03 * gated)
+    assert gap_sentence(smaller).startswith("Of the 3.00 points") and "1.00 come from lower" in gap_sentence(smaller)
+    assert gap_sentence(made.assign(gap=0.4)) == gap_sentence(made[~gated]) == gap_sentence(NONE) == ""
 
 
 def test_tolerances_are_compared_with_dense_training_once_all_of_them_have_runs() -> None:

@@ -113,7 +113,7 @@ def gain_verdict(reported: Comparison, clean: Comparison, paper: float = PAPER_E
     | condition | verdict |
     |---|---|
     | fewer than 4 pairs | not judged: described |
-    | both intervals above zero, the paper's gain not above the clean one | replicated |
+    | both intervals above zero, the paper's gain inside the clean one or below it | replicated |
     | both intervals above zero, the paper's gain above the clean one | replicated, smaller |
     | interval as reported above zero, clean 90 % interval inside +-0.5 points | an artifact of reporting |
     | both 90 % intervals inside +-0.5 points | no effect |
@@ -331,7 +331,7 @@ def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
     rows = []
     for row in table.to_dict("records"):
         ratio = (row["claim"], row["measure"]) in ratios
-        bounds = [amount(row[name], ratio) for name in ("low", "high")]
+        bounds, narrower = ([amount(row[f"{side}{level}"], ratio) for side in ("low", "high")] for level in ("", "_90"))
         rows.append(
             {
                 "claim": row["claim"],
@@ -342,6 +342,7 @@ def readable_verdicts(table: pd.DataFrame) -> pd.DataFrame:
                 "paper": amount(row["paper"], ratio),
                 "ours": amount(row["mean"], ratio),
                 "95 % interval": " to ".join(bounds) if all(bounds) else "",
+                "90 % interval": " to ".join(narrower) if all(narrower) else "",
                 "pairs": row["pairs"],
                 "p": probability(row["p_value"]),
                 "p (Holm)": probability(row["p_holm"]),

@@ -112,7 +112,7 @@ TARGETS: Sequence[Target] = (
     ),
     Target("`classroom` step: peak memory, keep 0.1 over dense", False, _memory(CLASSROOM), at_most=1.25),
     Target("`classroom` step: peak memory, bfloat16 over float32", False, _memory_of_bfloat16, at_most=1),
-    Target("two `classroom` runs at once: images a second over one", False, _two_at_once, at_least=1.8),
+    Target("two `classroom` runs at once: images a second over one, a thread each", False, _two_at_once, at_least=1.8),
     *_precision(PRECISION_SIZES[0], at_least=2.2),
     *_precision(PRECISION_SIZES[1], at_least=2.8),
     *_precision(PRECISION_SIZES[2], at_least=2.8),

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparsecycle.analysis.selection import TIERS, shown_tier, tier
+from sparsecycle.analysis.selection import TIERS, arms, shown_tier, tier
 from sparsecycle.analysis.verdicts import (
     CLAIMS,
     FEWEST_PAIRS,
@@ -198,7 +198,7 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
 
 def recorded_sentence(runs: pd.DataFrame) -> str:
     """Which runs that count are recorded, by preset, and that those of `quick` judge nothing."""
-    counts = {preset: len(tier(runs, preset)) for preset in TIERS}
+    counts = {preset: len(arms(runs, preset)) for preset in TIERS}
     known = [f"{count} runs of `{preset}`" for preset, count in counts.items() if count]
     if not known:
         return "No run that could count is recorded yet."
@@ -219,10 +219,8 @@ def verdicts_shown(table: pd.DataFrame) -> pd.DataFrame:
     shown = readable[["compared", "verdict"]].assign(
         **{"ours (95 % interval)": _with(readable["ours"], readable["95 % interval"]), "pairs": readable["pairs"]}
     )
-    return shown.assign(
-        paper=readable["paper"],
-        **{"p (Holm)": _with(readable["p"], readable["p (Holm)"]), "detectable": readable["detectable"]},
-    )
+    more = {"90 % interval": readable["90 % interval"], "p (Holm)": _with(readable["p"], readable["p (Holm)"])}
+    return shown.assign(paper=readable["paper"], **more, detectable=readable["detectable"])
 
 
 def _with(first: "pd.Series[str]", second: "pd.Series[str]") -> "pd.Series[str]":

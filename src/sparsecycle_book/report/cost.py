@@ -206,8 +206,8 @@ def study_sentence(name: str, configs: Sequence[RunConfig], records: Sequence[Be
     if gain is None:
         return f"{told} Two runs at once were not measured."
     return (
-        f"{told} Two runs at once train {gain:.2f} times as many images a second, so that the study takes "
-        f"{_hours(hours.value / gain)}."
+        f"{told} Two runs at once, a thread each, train {gain:.2f} times as many images a second as one run with all "
+        f"threads, so that the study takes {_hours(hours.value / gain)}."
     )
 
 

@@ -1,5 +1,6 @@
 """The opening sentences of the chapters of results, and their rows of the table of verdicts, from records."""
 
+import math
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
@@ -9,21 +10,24 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sparsecycle.analysis.placebo import best_by_looks, counts, placebo
+from sparsecycle.analysis.selection import CHANCE
 from sparsecycle.analysis.statistics import Comparison, paired_difference
 from sparsecycle.analysis.verdicts import (
+    CLEAN,
     FEWEST_PAIRS,
     FIRM_PAIRS,
     MARGIN,
     NOT_JUDGED,
     NOT_MEASURED,
     PAPER_EFFECT,
+    compare_arms,
     verdict_table,
 )
 from sparsecycle.config import RunConfig
 from sparsecycle.evaluation.accuracy import budget_area
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.display import linked_table
-from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
+from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES, resets_of
 from sparsecycle_book.finding_figures import DEEP, around_resets
 from sparsecycle_book.report.answers import DEMONSTRATIONS, amount, listed_words, pairs_counted, percent, verdicts_shown
 from sparsecycle_book.report.pilot import ACCURACY
@@ -33,7 +37,7 @@ NOTHING = "We have no runs yet that answer this."
 PROPERTIES = {  # verdicts on a property of networks, of which `what` lists measures
     "supported": "{who} improves {what}",
     "contradicted": "{who} worsens {what}",
-    "no effect": "{who} has no effect on {what}",
+    "no effect": f"{{who}} changes {{what}} by less than {100 * MARGIN:g} points",
     "undecided": "it is undecided whether {who} changes {what}",
     NOT_JUDGED: "there are too few pairs to judge whether {who} changes {what}",
 }
@@ -74,6 +78,88 @@ def finding(table: pd.DataFrame, *claims: str) -> str:
     return " ".join(told)
 
 
+def margin_sentence(table: pd.DataFrame) -> str:
+    """What equivalence with a control leaves open, where the gain to be explained lies inside the margin.
+
+    Args:
+        table: of `verdict_table`.
+    """
+    [row] = table[(table["claim"] == "C1") & (table["measure"] == CLEAN)].to_dict("records")
+    if row["pairs"] < FEWEST_PAIRS or not abs(row["mean"]) < MARGIN:
+        return ""
+    return (
+        f"*Equivalent* means that what a control lacks is worth less than {100 * MARGIN:g} points. The published "
+        f"rule's own gain over dense training is smaller than that ({100 * row['mean']:+z.2f} points in clean "
+        "accuracy), so these tests cannot say where a gain of this size comes from."
+    )
+
+
+def close_sentence(table: pd.DataFrame) -> str:
+    """How far C1 is from *no effect*, where it is undecided.
+
+    Args:
+        table: of `verdict_table`.
+    """
+    rows = table[(table["claim"] == "C1") & (table["rule"] == "gain")].to_dict("records")
+    if rows[0]["verdict"] != "undecided":
+        return ""
+    reported, clean = (f"{100 * row['low_90']:+z.3f} to {100 * row['high_90']:+z.3f}" for row in rows)
+    return (
+        f"*No effect* would need both 90 % intervals of the published rule's gain to lie inside ±{100 * MARGIN:g} "
+        f"points. They are {reported} points as reported and {clean} points in clean accuracy."
+    )
+
+
+def small_budgets_sentence(runs: pd.DataFrame, preset: str) -> str:
+    """What controls gain over the published rule in mean accuracy over all keep-ratios.
+
+    Args:
+        runs: of `load_runs`.
+        preset: whose runs are compared.
+    """
+    compared = compare_arms(runs, preset, dict.fromkeys(("replay", "shuffled"), "accuracy_gated"), "budget_area")
+    rows = [row for row in compared.to_dict("records") if row["pairs"] >= FEWEST_PAIRS]
+    if not rows:
+        return ""
+    told = listed_words([f"{ARMS_IN_WORDS[row['treatment']]} gains {amount(row)}" for row in rows])
+    enough = " So it is enough to have met small keep-ratios, whoever chose them." if rows[0]["high"] > 0 else ""
+    return f"Over the published rule, {told}.{enough} The plan names no test for this, so it is exploratory."
+
+
+def smallest_sentence(runs: pd.DataFrame) -> str:
+    """Which accuracy the networks of the published rule have left at the two smallest keep-ratios.
+
+    Args:
+        runs: rows of `load_runs` of one preset.
+    """
+    gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
+    columns = [str(name) for name in gated.columns if str(name).startswith("accuracy_at_")][-2:]
+    if gated.empty or not columns or gated[columns].isna().any(axis=None):
+        return ""
+    left = listed_words([f"{percent(gated[name].mean())} at {name.removeprefix('accuracy_at_')}" for name in columns])
+    return f"With the published rule, mean accuracy is {left}; guessing reaches {percent(CHANCE)}."
+
+
+def gap_sentence(runs: pd.DataFrame) -> str:
+    """How much of a smaller train-test gap is lower training accuracy; nothing where the gap is not smaller.
+
+    Args:
+        runs: rows of `load_runs` of one preset.
+    """
+    if runs.empty or not {"accuracy_gated", "dense"} <= set(runs["method"]):
+        return ""
+    gap, train = (
+        paired_difference(runs, "accuracy_gated", "dense", measure, larger_is_better=False)
+        for measure in ("gap", "train_accuracy")
+    )
+    if len(gap.pairs) < 2 or min(gap.mean, train.mean) <= 0:
+        return ""
+    return (
+        f"Of the {100 * gap.mean:.2f} points by which the gap is smaller under the published rule, "
+        f"{100 * train.mean:.2f} come from lower accuracy on the training images."
+    )
+
+
 def further_findings(runs: pd.DataFrame) -> list[str]:
     """What was found on the controls and over all keep-ratios, where that is judged.
 
@@ -99,7 +185,7 @@ def claims_shown(table: pd.DataFrame, *claims: str) -> linked_table:
     p-values and detectable effects are left to the table of all verdicts.
     """
     rows = verdicts_shown(table[table["claim"].isin(claims)])
-    left_out = ["p (Holm)", "detectable", *([] if "C1" in claims else ["paper"])]
+    left_out = ["90 % interval", "p (Holm)", "detectable", *([] if "C1" in claims else ["paper"])]
     rows = rows.drop(columns=left_out, errors="ignore")
     return linked_table(rows, dict.fromkeys(claims, "plan.html#claims-and-measures"), wraps=True)
 
@@ -169,6 +255,28 @@ def idle_sentence(runs: pd.DataFrame) -> str:
         f"**In runs of `{gated['preset'].iloc[0]}`, most resets of the published rule {found}.** Of {resets} resets, "
         f"{percent(share)} came at a keep-ratio of {ACTIVE:g} or more, where the constraint removes almost nothing."
         f"{other}"
+    )
+
+
+def last_idle_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
+    """When the last idle reset came, and what later resets found; nothing where there are no later ones.
+
+    Args:
+        decisions: rows of `load_decisions` of the published rule.
+        config: of the runs.
+    """
+    runs = [run.sort_values("step") for _, run in decisions.groupby("run")]
+    found = [run.assign(found=run["keep_ratio"].shift(fill_value=1.0))[resets_of(run)] for run in runs]
+    resets = pd.concat(found) if found else decisions.assign(found=[])
+    last = resets.loc[resets["found"] >= ACTIVE, "step"].max()
+    later = resets[resets["step"] > last]
+    if later.empty:
+        return ""
+    epoch = math.ceil(last / config.steps_per_epoch)
+    return (
+        f"This describes the first part of training: the last idle reset came in epoch {epoch} of {config.epochs}. "
+        f"Each of the {len(later)} resets after it found a keep-ratio of {later['found'].max():.2f} or less, where the "
+        "constraint does remove activations."
     )
 
 
@@ -321,12 +429,11 @@ def placebo_sentence(table: pd.DataFrame) -> str:
     one: Comparison = placebo(table, "dense", more, fewer)
     if len(one.pairs) < 2:
         return NOTHING
-    gain = amount(vars(one) | {"pairs": len(one.pairs)}).replace("pairs", "comparisons")
-    unclear = " The interval is too wide to tell how much that is." if one.low < 0 < one.high else ""
+    gain = amount(vars(one) | {"pairs": len(one.pairs)}).replace("pairs", "runs")
     return (
-        f"By frequent evaluation alone, dense training gains {gain} as reported. Runs with {more} test evaluations are "
-        f"compared with runs of other seeds that have {fewer}: only the number of evaluations and chance "
-        f"separate them.{unclear}"
+        f"By frequent evaluation alone, dense training gains {gain} as reported: in each run, the best of {more} test "
+        f"evaluations is compared with the best of {fewer} of them. Compared with runs of other seeds, as the plan "
+        "says, the mean is the same and the scatter larger."
     )
 
 
