@@ -18,7 +18,7 @@ JUPYTERLAB := $(BIN)/python -c 'import jupyterlab' 2>/dev/null || $(PIP) -c requ
 PAPERMILL := $(BIN)/papermill --no-progress-bar --log-level ERROR notebooks/run.ipynb
 
 .PHONY: help env book pages class class-teacher pdf test quick lint types unit notebooks pages-check \
-	bench study paper100 paper measure record readme outputs links audit clean
+	bench study paper100 paper record readme outputs links audit clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z0-9 -]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9 -]+):[^#]*## (.*)/make \1\t\2/' | expand -t 20
@@ -106,9 +106,6 @@ paper100 paper: $(READY)  ## the replication itself, for 100 or 500 epochs, on a
 bench: $(READY)  ## measure what the method costs on this machine (minutes); two records in data/benchmarks
 	@$(BIN)/python -m sparsecycle_book.benchmarks
 	@$(BIN)/python -m sparsecycle_book.benchmarks.set_mlp
-
-measure: $(READY)  ## measure the finished runs in runs/: compressed, disturbed, layer by layer (half a minute each)
-	@$(BIN)/sparsecycle measure runs
 
 record: $(READY)  ## for maintainers, in a clean tree: make the missing smoke and quick runs of the book in data/runs
 	@for study in smoke quick; do $(BIN)/sparsecycle study $$study --output-dir data/runs --jobs 2 || exit 1; done

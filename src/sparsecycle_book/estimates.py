@@ -42,11 +42,6 @@ class Work:
     test_bytes: float
 
 
-def count_work(config: RunConfig, batch: int = 2) -> Work:
-    """Count both in one step of the real network, on the CPU, with a batch of random images."""
-    return _count(config.model_copy(update={"seed": 0}).model_dump_json(), batch)
-
-
 def least_seconds(config: RunConfig, rates: Rates) -> float:
     """Seconds that the run takes at least: all training steps, both evaluations of each look, and those at the end."""
     work = count_work(config)
@@ -58,9 +53,9 @@ def least_seconds(config: RunConfig, rates: Rates) -> float:
 
 
 @cache
-def _count(configuration: str, batch: int) -> Work:
-    config = RunConfig.model_validate_json(configuration)
-    model = make_network(config)
+def count_work(config: RunConfig) -> Work:
+    """Count both in one step of the real network, on the CPU, with two random images."""
+    model, batch = make_network(config), 2
     moved = 0
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:

@@ -181,7 +181,7 @@ def learning_curves(epochs: pd.DataFrame) -> Figure:
         axes.set_ylabel("accuracy")
         accuracy_axis(axes)
     panels[-1].set_xlabel("epoch")
-    _method_legend(figure, epochs)
+    add_legend(figure, {method: METHODS[method] for method, _ in _by_method(epochs)})
     figure.set_label("Accuracy against epoch. Mean at the last test evaluation: " + ", ".join(ends) + ".")
     return figure
 
@@ -317,7 +317,7 @@ def _by_budget(rows: pd.DataFrame, measure: str, budgets: Sequence[float]) -> tu
         sentences.append(f"{method} {mean[0]:.2f} at {budgets[0]:g} and {mean[-1]:.2f} at {budgets[-1]:g}")
     _budget_axis(axes.xaxis, axes.set_xscale, budgets)
     axes.set_xlim(1.15 * max(budgets), min(budgets) / 1.15)
-    _method_legend(figure, rows)
+    add_legend(figure, {method: METHODS[method] for method, _ in _by_method(rows)})
     return figure, axes, "; ".join(sentences)
 
 
@@ -398,11 +398,12 @@ def _by_method(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return [(method, frame[frame["method"] == method]) for method in METHODS if (frame["method"] == method).any()]
 
 
-def _method_legend(figure: Figure, frame: pd.DataFrame) -> None:
-    handles = []
-    for method, _ in _by_method(frame):
-        look = METHODS[method]
-        handles.append(Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, label=method))
+def add_legend(figure: Figure, looks: Mapping[str, Look]) -> None:
+    """One for the whole figure, above it: the looks by what they stand for."""
+    handles = [
+        Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, label=name)
+        for name, look in looks.items()
+    ]
     figure.legend(handles=handles, loc="outside upper center", ncols=min(3, len(handles)))
 
 
@@ -420,18 +421,3 @@ def _budget_axis(axis: Any, set_scale: Callable[[str], Any], budgets: Sequence[f
     axis.set_major_locator(FixedLocator(list(budgets)))
     axis.set_minor_locator(NullLocator())
     axis.set_major_formatter(lambda value, _: f"{value:g}")
-
-
-__all__ = [
-    "ACCURACIES",
-    "MEASURES",
-    "METHODS",
-    "accuracy_by_budget",
-    "decisions",
-    "effects",
-    "feature_maps",
-    "keep_ratio_path",
-    "layer_activity",
-    "learning_curves",
-    "similarity_by_budget",
-]

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from sparsecycle.analysis.verdicts import PAPER_EFFECT
 from sparsecycle.runs.metrics import ACTIVE
-from sparsecycle_book.figures import METHODS, WIDTH, accuracy_axis, resets_of, styled
+from sparsecycle_book.figures import METHODS, WIDTH, accuracy_axis, add_legend, resets_of, styled
 
 BIN = 0.05  # width of a bar, in powers of ten
 DEEP = 0.2  # below it, a reset ends a cycle that went deep
@@ -57,7 +57,7 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set(xlabel="keep-ratio that the reset found", ylabel="resets")
-    _legend(figure, methods)
+    add_legend(figure, {method: METHODS[method] for method in methods})
     places = found.groupby("method")["found"]
     told = "; ".join(
         f"{name} {len(own)} reset{'s' if len(own) > 1 else ''}, {100 * (own >= ACTIVE).mean():.0f} % of them at "
@@ -160,7 +160,7 @@ def best_by_looks(table: pd.DataFrame) -> Figure:
     counts = sorted(points["looks"].unique())
     axes.set_xticks(counts, [str(count) for count in counts])
     axes.set(xlabel="test evaluations, evenly spaced", ylabel="best above clean (points)")
-    _legend(figure, methods)
+    add_legend(figure, {method: METHODS[method] for method in methods})
     means = points.groupby(["method", "looks"], sort=False)["points"].mean()
     few, many = counts[0], counts[-1]
     told = [
@@ -262,7 +262,7 @@ def conditions(measures: pd.DataFrame, kinds: Sequence[str]) -> Figure:
         worst = own["strength"].min() if kind == "contrast" else own["strength"].max()
         means = own[own["strength"] == worst].groupby("method")["accuracy"].mean()
         told.append(f"{title}, {worst:g}: " + ", ".join(f"{name} {means[name]:.2f}" for name in methods))
-    _legend(figure, methods)
+    add_legend(figure, {method: METHODS[method] for method in methods})
     figure.set_label("Test accuracy of the final networks, means at the strongest: " + "; ".join(told) + ".")
     return figure
 
@@ -285,11 +285,3 @@ def _palette(frame: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
     """The methods of a frame in the book's order, and their colours."""
     methods = [name for name in METHODS if (frame["method"] == name).any()]
     return methods, {name: METHODS[name].colour for name in methods}
-
-
-def _legend(figure: Figure, methods: list[str]) -> None:
-    looks = [(name, METHODS[name]) for name in methods]
-    handles = [
-        Line2D([], [], color=look.colour, linestyle=look.line, marker=look.marker, label=name) for name, look in looks
-    ]
-    figure.legend(handles=handles, loc="outside upper center", ncols=min(3, len(handles)))

@@ -16,7 +16,7 @@ from sparsecycle.runs.provenance import environment
 from sparsecycle_book.benchmarks import __main__ as command
 from sparsecycle_book.benchmarks import figures, selection, targets
 from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement, load_benchmarks, ratio
-from sparsecycle_book.benchmarks.steps import Step, measure_memory, measure_steps, training_step, work
+from sparsecycle_book.benchmarks.steps import Step, measure_memory, measure_steps, training_step
 from sparsecycle_book.benchmarks.timing import alternate
 from sparsecycle_book.display import alternative_text, inline_svg
 
@@ -160,16 +160,6 @@ def test_the_constraint_is_at_work_in_the_constrained_step(monkeypatch: pytest.M
     for arguments in ({"plain": True}, {}):
         training_step(SMALL, "cpu", 0.1, **arguments)()  # type: ignore[arg-type]
     assert len(seen) == 14 and max(seen) <= 0.1001
-
-
-def test_work_is_that_of_the_convolutions() -> None:
-    """A convolution takes 2 operations a multiplication, three times over: forward, for its input, for its weights."""
-    stem, head = 3 * 16 * 9 * 32**2, 64 * 10
-    blocks = (16 * 16 * 9 * 2) * 32**2
-    for inputs, outputs, size in ((16, 32, 16), (32, 64, 8)):
-        blocks += (inputs * outputs * 9 + outputs * outputs * 9 + inputs * outputs) * size**2
-    images_need_no_gradient = 2 * stem
-    assert work(Step(10, 1, 1)) * 1e9 == 6 * (stem + blocks + head) - images_need_no_gradient
 
 
 def test_peak_memory_grows_with_the_batch_and_hardly_with_the_constraint() -> None:

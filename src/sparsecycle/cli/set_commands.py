@@ -2,32 +2,12 @@
 
 import argparse
 import sys
-from collections.abc import Callable
-from functools import wraps
 from typing import Any
 
 from sparsecycle.cli.arguments import file_of_studies, whole
 from sparsecycle.errors import InputError
 
 STUDIES = "workflow/set.yaml"
-Command = Callable[[argparse.Namespace], int]
-
-
-def _needs_packages(command: Command) -> Command:
-    """Name the extra of the installation where a package of the companion study is missing."""
-
-    @wraps(command)
-    def named(options: argparse.Namespace) -> int:
-        try:
-            return command(options)
-        except ModuleNotFoundError as error:
-            if (error.name or "").partition(".")[0] not in ("numba", "sklearn"):
-                raise
-            raise InputError(
-                f"the companion study needs {error.name}, which is not installed: pip install 'sparsecycle[companion]'"
-            ) from None
-
-    return named
 
 
 def add_commands(commands: Any) -> None:
@@ -50,7 +30,7 @@ def add_commands(commands: Any) -> None:
     run.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
     run.add_argument("--no-progress", action="store_true", help="no progress bar")
     _add_data_dir(run)
-    run.set_defaults(command=_needs_packages(_run))
+    run.set_defaults(command=_run)
 
     study = actions.add_parser("study", help="make the runs of a study that are missing")
     study.add_argument("study", nargs="?", help="a name in the file; without one, the studies are listed")
@@ -59,16 +39,16 @@ def add_commands(commands: Any) -> None:
     study.add_argument("--jobs", type=whole, default=1, help="runs at a time, one thread each (default: 1)")
     study.add_argument("--no-progress", action="store_true", help="no progress bar")
     _add_data_dir(study)
-    study.set_defaults(command=_needs_packages(_study))
+    study.set_defaults(command=_study)
 
     compare = actions.add_parser("compare", help="mean accuracy by dataset and method, and the verdicts")
     compare.add_argument("folders", nargs="*", help="folders of runs (default: data/runs of the checkout)")
-    compare.set_defaults(command=_needs_packages(_compare))
+    compare.set_defaults(command=_compare)
 
     fetch = actions.add_parser("fetch", help="download datasets of the collection once, checked")
     fetch.add_argument("names", nargs="*", help="default: the 15 of the study")
     _add_data_dir(fetch)
-    fetch.set_defaults(command=_needs_packages(_fetch))
+    fetch.set_defaults(command=_fetch)
 
 
 def _add_data_dir(parser: argparse.ArgumentParser) -> None:

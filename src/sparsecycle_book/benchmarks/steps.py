@@ -8,15 +8,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from os import environ
 from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils.flop_counter import FlopCounterMode
 
 from sparsecycle.config import RunConfig
 from sparsecycle.kernels import VARIABLE
@@ -26,6 +23,7 @@ from sparsecycle.runs.execute import deterministic
 from sparsecycle.runs.provenance import peak_memory_mib
 from sparsecycle_book.benchmarks.record import Measurement
 from sparsecycle_book.benchmarks.timing import alternate
+from sparsecycle_book.estimates import count_work
 
 
 @dataclass(frozen=True)
@@ -155,15 +153,10 @@ def _alternate(
     ]
 
 
-@cache
 def work(step: Step) -> float:
-    """Floating-point operations of a dense step's convolutions and head, forward and backward, as torch counts them.
-
-    In units of 10^9. Nothing is computed: the tensors have shapes only.
-    """
-    with FakeTensorMode(), FlopCounterMode(display=False) as counter:
-        WideResNet(step.depth, step.width)(torch.empty(step.batch, 3, 32, 32)).sum().backward()
-    return float(counter.get_total_flops()) / 1e9
+    """Floating-point operations of a dense step, forward and backward, in units of 10^9; see `count_work`."""
+    config = RunConfig(preset="paper", method="dense", depth=step.depth, width=step.width)
+    return count_work(config).train_operations * step.batch / 1e9
 
 
 def measure_limits(step: Step, device: str, repeats: int) -> list[Measurement]:

@@ -12,8 +12,8 @@ from matplotlib.ticker import PercentFormatter
 
 from sparsecycle.set_mlp.layer import Places, SparseLayer
 from sparsecycle.set_mlp.records import SetRecord
-from sparsecycle_book.figures import styled
-from sparsecycle_book.set_mlp.styles import METHODS, add_legend
+from sparsecycle_book.figures import add_legend, styled
+from sparsecycle_book.set_mlp.styles import METHODS
 
 
 @styled
@@ -50,7 +50,8 @@ def run_curves(records: Sequence[SetRecord]) -> Figure:
     neurons.set_ylim(bottom=0)
     for axes in (accuracy, connections, neurons):
         axes.set_xlabel("epoch")
-    add_legend(figure, [record.config["method"] for record in records])
+    made = {record.config["method"] for record in records}
+    add_legend(figure, {name: look for name, look in METHODS.items() if name in made})
     figure.set_label("Training against epoch, at the end: " + "; ".join(ends) + ".")
     return figure
 

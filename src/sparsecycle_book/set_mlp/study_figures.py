@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from sparsecycle_book.benchmarks.record import BenchmarkRecord
-from sparsecycle_book.figures import styled
-from sparsecycle_book.set_mlp.styles import METHODS, add_legend
+from sparsecycle_book.figures import add_legend, styled
+from sparsecycle_book.set_mlp.styles import METHODS
 
 
 @styled
@@ -71,7 +71,7 @@ def accuracy_against_parameters(runs: pd.DataFrame) -> Figure:
     axes.set_xlabel("parameters at the end")
     axes.set_ylabel("last test accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    add_legend(figure, list(dict.fromkeys(runs["method"])))
+    add_legend(figure, {name: look for name, look in METHODS.items() if name in set(runs["method"])})
     figure.set_label("Test accuracy, mean over datasets, and median parameters: " + "; ".join(said) + ".")
     return figure
 
