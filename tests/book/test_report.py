@@ -346,7 +346,8 @@ def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about
     )
     assert finding(found, "C4") == finding(verdict_table(NONE), "C8") == NOTHING
     judged = runs(GAINS | {"replay": GAINS["accuracy_gated"]})
-    assert further_findings(judged) == [finding(found, "C8")] and further_findings(NONE) == []
+    assert further_findings(judged) == [finding(found, "C8", brief=True)] and further_findings(NONE) == []
+    assert "to within 0.5 points.** All of this" in finding(found, "C8", brief=True), "no difference has no number"
     both = further_findings(judged.assign(budget_area=judged["clean_accuracy"]))
     assert both[1].startswith(
         "**The published rule improves mean accuracy over all keep-ratios: a gain of +2.50 points"

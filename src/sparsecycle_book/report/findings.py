@@ -51,12 +51,13 @@ CONTROLS = {  # verdicts on a strategy and its controls, of which `what` is a li
 NOUNS = {"gap": "the train-test gap", "drop_from_best": "the drop from best"}  # where `MEASURES` says what is better
 
 
-def finding(table: pd.DataFrame, *claims: str) -> str:
+def finding(table: pd.DataFrame, *claims: str, brief: bool = False) -> str:
     """What was found on these claims: a sentence for each verdict, and the numbers where it is about one comparison.
 
     Args:
         table: of `verdict_table`.
         claims: of C3 to C6 or C8.
+        brief: whether only a difference that was found has its numbers.
     """
     rows = table[table["claim"].isin(claims) & (table["pairs"] > 0)].to_dict("records")
     if not rows:
@@ -69,7 +70,8 @@ def finding(table: pd.DataFrame, *claims: str) -> str:
     told = []
     for (who, sentence), found in groups.items():
         one = sentence.format(who=who, what=listed_words([_object(row) for row in found]))
-        told.append(f"{one[0].upper()}{one[1:]}{f': a gain of {amount(found[0])}' if len(found) == 1 else ''}.")
+        numbered = len(found) == 1 and not (brief and found[0]["verdict"] in ("equivalent", "no effect", "undecided"))
+        told.append(f"{one[0].upper()}{one[1:]}{f': a gain of {amount(found[0])}' if numbered else ''}.")
     told[0] = f"**{told[0]}**"
     few = [row["preliminary"] for row in rows]
     if any(few):
@@ -168,7 +170,7 @@ def further_findings(runs: pd.DataFrame) -> list[str]:
     """
     table = verdict_table(runs)
     judged = table[~table["verdict"].isin([NOT_MEASURED, NOT_JUDGED])]
-    return [finding(judged, claim) for claim in ("C8", "C3") if claim in set(judged["claim"])]
+    return [finding(judged, claim, brief=True) for claim in ("C8", "C3") if claim in set(judged["claim"])]
 
 
 def _object(row: Mapping[Any, Any]) -> str:
