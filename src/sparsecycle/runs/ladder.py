@@ -8,9 +8,9 @@ import math
 import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
@@ -23,6 +23,7 @@ from sparsecycle.kernels import FUSED, VARIABLE, fused
 from sparsecycle.kernels.operators import relu_topk, rms_norm_topk, rms_norm_topk_backward
 from sparsecycle.layer import GlobalTopK, set_keep_ratio
 from sparsecycle.network import RMSNorm2d
+from sparsecycle.runs.environment import environment
 from sparsecycle.runs.execute import deterministic, must_record
 from sparsecycle.topk import kept_values
 from sparsecycle.trainer import Trainer, make_network
@@ -95,19 +96,9 @@ def look_at(name: str, config: RunConfig, device: str, *, steps: int = 50) -> Ru
     return rung
 
 
-@contextmanager
-def only(switches: dict[str, str]) -> Iterator[None]:
+def only(switches: dict[str, str]) -> AbstractContextManager[None]:
     """Set these variables, and none other of the switches of `RUNGS`; put all back afterwards."""
-    names = {FUSED, CAPTURED, *switches}
-    before = {name: os.environ.pop(name, None) for name in names}
-    os.environ.update(switches)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+    return environment(dict.fromkeys((FUSED, CAPTURED)) | switches)
 
 
 def check_kernels(config: RunConfig, device: str) -> list[str]:

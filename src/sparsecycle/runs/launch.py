@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from sparsecycle.errors import InputError
 from sparsecycle.progress import progress_bar
+from sparsecycle.runs.environment import environment
 from sparsecycle.runs.provenance import AT_ONCE
 from sparsecycle.runs.stopping import Stopped, stop_requests
 
@@ -129,10 +130,9 @@ def launch(
         bar_format="{desc} {percentage:3.0f}%|{bar}| {elapsed}<{remaining}",
     )
     given = ONE_THREAD | {AT_ONCE: str(min(at_once, max(1, len(jobs))))}
-    before = {name: os.environ.get(name) for name in given}
-    os.environ.update(given)  # inherited by the process that the others are forked from
     try:
-        with bar, stop_requests() as stop:
+        # The variables are inherited by the process that the others are forked from.
+        with environment(given), bar, stop_requests() as stop:
             told_to_stop = False
             while waiting or under_way:
                 if stop.number is not None and not told_to_stop:
@@ -162,11 +162,6 @@ def launch(
                 bar.update(0)
             done.stopped_by = stop.number
     finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
         for one in under_way.values():  # only after an error of our own
             one.process.terminate()
     return done

@@ -8,6 +8,7 @@ from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 
 from sparsecycle.config import RunConfig
+from sparsecycle.runs.environment import environment
 from sparsecycle.runs.launch import ONE_THREAD
 
 SECONDS = 2.0  # of training that are timed
@@ -38,20 +39,15 @@ def _cores() -> int:
 
 def _images_per_second(config: RunConfig, at_once: int) -> float:
     """Return what so many processes train in all; 0 where they are too many, as for the memory."""
-    before = {name: os.environ.get(name) for name in ONE_THREAD}
-    os.environ.update(ONE_THREAD)  # torch and numba read it when they are imported
+    context = multiprocessing.get_context("spawn")
     try:
-        with ProcessPoolExecutor(at_once, multiprocessing.get_context("spawn")) as processes:
+        # torch and numba read the variables when they are imported.
+        with environment(ONE_THREAD), ProcessPoolExecutor(at_once, context) as processes:
             begin = time.time() + STARTING_SECONDS
             fields = config.model_dump(mode="json")
             return sum(processes.map(_train_for_a_moment, [fields] * at_once, [begin] * at_once))
     except BrokenProcessPool:
         return 0.0
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
 
 
 def _train_for_a_moment(fields: dict[str, object], begin: float) -> float:

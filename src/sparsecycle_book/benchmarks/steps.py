@@ -5,8 +5,8 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from os import environ
 from typing import Literal
@@ -19,6 +19,7 @@ from sparsecycle.config import RunConfig
 from sparsecycle.kernels import VARIABLE
 from sparsecycle.layer import set_keep_ratio
 from sparsecycle.network import WideResNet
+from sparsecycle.runs.environment import environment
 from sparsecycle.runs.execute import deterministic
 from sparsecycle.runs.provenance import peak_memory_mib
 from sparsecycle_book.benchmarks.record import Measurement
@@ -204,14 +205,5 @@ def peak_memory(step: Step, device: str, keep_ratio: float) -> float:
     return math.nan if before is None or after is None else after - before
 
 
-@contextmanager
-def _backend(name: str) -> Iterator[None]:
-    before = environ.get(VARIABLE)
-    environ[VARIABLE] = name if name != "auto" else before or "auto"
-    try:
-        yield
-    finally:
-        if before is None:
-            del environ[VARIABLE]
-        else:
-            environ[VARIABLE] = before
+def _backend(name: str) -> AbstractContextManager[None]:
+    return environment({VARIABLE: name if name != "auto" else environ.get(VARIABLE, "auto")})
