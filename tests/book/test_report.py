@@ -544,6 +544,7 @@ def test_the_best_of_the_search_is_the_one_that_held_out_images_say(monkeypatch:
     monkeypatch.setattr("sparsecycle_book.report.choices.load_runs", lambda folder: searched)
     assert tuning_table(ROOT)["setting"].tolist() == ["dropout 0.2", "as published"]
     assert tuning_sentence(ROOT).startswith("The best of 2 settings is *dropout 0.2*, with an accuracy of 0.5450")
+    assert tuning_sentence(ROOT).endswith("It is the most dropout that was tried, so still more may be better.")
     assert "not made yet" in tuning_sentence(ROOT / "nowhere")
 
 
@@ -592,11 +593,11 @@ def test_a_gentler_rule_and_a_wider_network_are_compared_with_dense_training_of_
 def test_every_arm_that_is_compared_has_the_name_that_its_declared_runs_get() -> None:
     studies = Studies.read(ROOT / "workflow" / "studies.yaml")
     declared = set()
-    for study in ("classroom", "controls", "noise", "tolerance", "ablations", *OTHERS):
+    for study in ("classroom", "controls", "tuned", "noise", "tolerance", "ablations", *OTHERS):
         for config in studies.configurations(study):
             variant = variant_of(config.model_dump(mode="json"), config.overrides())
             declared.add(f"{config.method} {variant}".strip())
-    compared = {arm for arm in ARMS.values() if arm} | set(TOLERANCES) | set(TOLERANCES.values())
+    compared = set(ARMS.values()) | set(TOLERANCES) | set(TOLERANCES.values())
     for study in ("ablations", *OTHERS):
         compared |= set(changed_arms(study)) | set(changed_arms(study).values())
     assert compared <= declared, compared - declared

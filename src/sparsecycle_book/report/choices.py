@@ -110,7 +110,9 @@ def tuning_sentence(folder: Path = TUNING) -> str:
     if table.empty:
         return NOT_RUN
     best = table.iloc[0]
+    most = max(table["setting"][table["setting"].str.startswith("dropout ")], default="")
+    end = " It is the most dropout that was tried, so still more may be better." if best["setting"] == most else ""
     return (
         f"The best of {len(table)} settings is *{best['setting']}*, with an accuracy of {best['clean, held out']:.4f} "
-        "on the held-out images."
+        f"on the held-out images.{end}"
     )
