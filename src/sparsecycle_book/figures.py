@@ -7,6 +7,7 @@ with panels one below the other, so that their text can still be read on a phone
 from collections.abc import Callable, Mapping, Sequence
 from functools import wraps
 from itertools import cycle
+from textwrap import wrap
 from typing import Any, Literal, NamedTuple, ParamSpec
 
 import matplotlib as mpl
@@ -25,6 +26,7 @@ from sparsecycle_book.display import STYLE
 
 Parameters = ParamSpec("Parameters")
 WIDTH = 5.6  # inches
+LABEL = 36  # characters in a line of a label beside an axis
 
 
 class Look(NamedTuple):
@@ -108,7 +110,7 @@ def effects(verdicts: pd.DataFrame) -> Figure:
     if not rows:
         raise ValueError("none of these comparisons was measured: there is nothing to draw")
     ink = mpl.rcParams["text.color"]
-    figure = Figure(figsize=(WIDTH, 1.2 + 0.75 * len(rows)))
+    figure = Figure()
     axes = figure.subplots()
     sentences, labels = [], []
     for place, row in enumerate(rows):
@@ -121,12 +123,15 @@ def effects(verdicts: pd.DataFrame) -> Figure:
         axes.plot(paper, place, marker="*", color="none", markeredgecolor=ink, markersize=13)
         measure = MEASURES.get(row["measure"], row["measure"])
         treatment, baseline = (ARMS_IN_WORDS.get(row[side], row[side]) for side in ("treatment", "baseline"))
-        labels.append(f"{treatment}\nover {baseline}:\n{measure}")
+        lines = [treatment, *wrap(f"over {baseline}:", LABEL, break_on_hyphens=False), measure]
+        labels.append("\n".join(lines))
         interval = f"95 % interval {low:+z.2f} to {high:+z.2f}, " if np.isfinite(low) else ""
         reported = f"; the paper reports {paper:+z.2f}" if np.isfinite(paper) else ""
         sentences.append(
             f"{treatment} over {baseline}, {measure}: {mean:+z.2f} points ({interval}pairs: {row['pairs']}{reported})"
         )
+    most = max(label.count("\n") for label in labels) + 1
+    figure.set_size_inches(WIDTH, 1.2 + (0.15 + 0.2 * most) * len(rows))
     axes.axvline(0, color=ink, linewidth=1)
     axes.set_yticks(range(len(rows)), labels)
     axes.set_ylim(len(rows) - 0.45, -0.6)

@@ -25,6 +25,7 @@ from sparsecycle.runs.studies import Studies
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
 
 ARM_SIDES = ("treatment", "baseline")
+CONTROLS = ("replay", "shuffled", "fixed")  # of the published rule's keep-ratios
 LARGE = ("paper", "paper100", "classroom")  # presets that judge; runs of quick are demonstrations
 DEMONSTRATIONS = "Runs of `quick` are demonstrations; no claim is judged by them."
 GAINS_IN_WORDS = {  # verdicts on C1 and C2
@@ -192,8 +193,9 @@ def same_best(table: pd.DataFrame) -> str:
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the verdict table that answer the question: strategies and controls that were compared."""
-    return table[table["rule"].isin(["gain", "control"]) & (table["pairs"] > 0)]
+    """The rows of the verdict table that answer the question: strategies, and controls of their keep-ratios."""
+    asked = (table["rule"] == "gain") | table["baseline"].isin(CONTROLS)
+    return table[asked & (table["pairs"] > 0)]
 
 
 def recorded_sentence(runs: pd.DataFrame) -> str:

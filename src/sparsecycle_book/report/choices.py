@@ -101,7 +101,12 @@ def tuning_table(folder: Path = TUNING) -> pd.DataFrame:
     means = runs.assign(setting=changes).groupby("setting")[["clean_accuracy", "last_accuracy", "train_accuracy"]]
     table = means.mean().assign(seeds=means.size()).sort_values("clean_accuracy", ascending=False).reset_index()
     words = {"clean_accuracy": "clean, held out", "last_accuracy": "last, held out", "train_accuracy": "training"}
-    return table.round(4).rename(columns=words)
+    return table.rename(columns=words)
+
+
+def tuning_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """`tuning_table` for a page."""
+    return table.map(lambda value: f"{value:.4f}" if isinstance(value, float) else value)
 
 
 def tuning_sentence(folder: Path = TUNING) -> str:
