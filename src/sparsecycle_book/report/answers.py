@@ -25,7 +25,7 @@ from sparsecycle.runs.studies import Studies
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
 
 ARM_SIDES = ("treatment", "baseline")
-CONTROLS = ("replay", "shuffled", "fixed")  # of the published rule's keep-ratios
+KEEP_RATIO_CONTROLS = ("replay", "shuffled", "fixed")
 LARGE = ("paper", "paper100", "classroom")  # presets that judge; runs of quick are demonstrations
 DEMONSTRATIONS = "Runs of `quick` are demonstrations; no claim is judged by them."
 GAINS_IN_WORDS = {  # verdicts on C1 and C2
@@ -194,7 +194,7 @@ def same_best(table: pd.DataFrame) -> str:
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the verdict table that answer the question: strategies, and controls of their keep-ratios."""
-    asked = (table["rule"] == "gain") | table["baseline"].isin(CONTROLS)
+    asked = (table["rule"] == "gain") | table["baseline"].isin(KEEP_RATIO_CONTROLS)
     return table[asked & (table["pairs"] > 0)]
 
 

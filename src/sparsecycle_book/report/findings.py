@@ -124,7 +124,9 @@ def small_budgets_sentence(runs: pd.DataFrame, preset: str) -> str:
     if not rows:
         return ""
     told = listed_words([f"{ARMS_IN_WORDS[row['treatment']]} gains {amount(row)}" for row in rows])
-    enough = " So it is enough to have met small keep-ratios, whoever chose them." if rows[0]["high"] > 0 else ""
+    over_dense = compare_arms(runs, preset, {row["treatment"]: "dense" for row in rows}, "budget_area")
+    better = len(over_dense) == len(rows) and bool((over_dense["low"] > 0).all())
+    enough = " Each beats dense training, so it is enough to have met small keep-ratios." if better else ""
     return f"Over the published rule, {told}.{enough} The plan names no test for this, so it is exploratory."
 
 
