@@ -54,11 +54,14 @@ ARMS_IN_WORDS = {
     "replay": "training with another seed's keep-ratios",
     "shuffled": "training with its own keep-ratios in random order",
     "fixed": "training at a fixed keep-ratio",
-    "dense, tuned": "tuned dense training",
+    "dense, tuned": "dense training with dropout",
     "dense with dropout": "dense training with dropout",
     "accuracy_gated with dropout": "the published rule with dropout",
     "dense, 20 % wrong labels": "dense training",
     "accuracy_gated, 20 % wrong labels": "the published rule",
+    "accuracy_gated tolerance=0.06": "the published rule with half the tolerance",
+    "accuracy_gated tolerance=0.24": "the published rule with twice the tolerance",
+    "accuracy_gated tolerance=1.0": "the published rule without resets",
 }
 MEASURES = {
     "best_accuracy": "test accuracy as reported",

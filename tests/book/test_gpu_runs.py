@@ -61,7 +61,7 @@ def test_runs_of_a_gpu_are_described_or_from_four_pairs_on_judged(preset: str, p
     few = pairs < 4
     assert described_presets(runs) == ([preset] if few else [])
     answer = short_answer(runs)
-    assert f"preset `{preset}` (WRN-28-4" in answer and "+1.00 points" in answer
+    assert f"preset `{preset}`" in answer and "WRN-28-4" in answer and "+1.00 points" in answer
     assert ("no verdict yet" in answer) is few and ("too few to judge" in answer) is few
     assert f"{pairs} pair{'s' * (pairs > 1)}" in answer
     assert f"{GPU}, threads" in presets_table(runs)
@@ -77,10 +77,10 @@ def test_the_readme_and_the_chapter_on_dense_training_show_them(
     shutil.copy(ROOT / "README.md", tmp_path)
     shutil.copytree(ROOT / "data" / "benchmarks", data / "benchmarks")
     readme = current_readme(tmp_path)
-    assert f"preset `{preset}` (WRN-28-4" in readme and f"{pairs} pairs" in readme
+    assert f"preset `{preset}`" in readme and f"{pairs} pairs" in readme
     monkeypatch.setattr(folders, "CHECKOUT", tmp_path)
     words, drawn = executed("dense.md")
-    assert f"preset `{preset}` (WRN-28-4" in words and f"{2 * pairs} runs of `{preset}`" in words
+    assert f"preset `{preset}`" in words and f"{2 * pairs} runs of `{preset}`" in words
     captions = " ".join(one.caption for one in drawn)
     assert (f"runs of the preset {preset}" in captions) is (pairs >= 4)
     assert ("far from having learned" in words) is (pairs < 4)

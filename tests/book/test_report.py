@@ -31,8 +31,11 @@ from sparsecycle_book.finding_figures import around_resets
 from sparsecycle_book.report import rule
 from sparsecycle_book.report.answers import (
     GAINS_IN_WORDS,
+    KEEP_RATIO_CONTROLS,
+    keep_ratio_controls,
     question,
     recorded_sentence,
+    regularization,
     same_best,
     short_answer,
     unmeasured_sentence,
@@ -40,12 +43,14 @@ from sparsecycle_book.report.answers import (
     verdicts_shown,
 )
 from sparsecycle_book.report.choices import (
+    CHANGES,
     OTHERS,
     REGULARIZED,
     TOLERANCES,
+    WITHOUT_RESETS,
     changed_arms,
+    dropout_sentence,
     others_table,
-    regularized_sentence,
     tolerance_sentence,
     tuning_sentence,
     tuning_table,
@@ -112,11 +117,11 @@ def test_the_answer_has_verdict_gain_and_pairs_of_both_measures() -> None:
     text = short_answer(runs(GAINS))
     config = RunConfig(preset="classroom", method="dense")
     scale = f"WRN-10-1, {config.train_images:,} training images, {config.epochs} epochs"
-    assert text.endswith(f"The runs are of the preset `classroom` ({scale}); 4 of the 15 planned pairs are recorded.")
+    assert text.endswith("over 4 pairs.\n\n4 of the 15 planned pairs are recorded.")
     assert text.startswith(
-        "On a small network:\n\n- **The published rule beats dense training, as the paper reports.** Preliminary "
-        "verdict: *replicated*. The gain is +2.50 points as reported (95 % interval +1.58 to +3.42) and +2.50 points "
-        "in clean accuracy (+1.58 to +3.42), over 4 pairs.\n\n"
+        f"On a small network (preset `classroom`: {scale}):\n\n- **The published rule beats dense training, as the "
+        "paper reports.** Preliminary verdict: *replicated*. The gain is +2.50 points as reported (95 % interval "
+        "+1.58 to +3.42) and +2.50 in clean accuracy (+1.58 to +3.42), over 4 pairs.\n\n"
     )
     assert "second strategy" not in text, "which has no runs"
     none = short_answer(runs(GAINS | {"accuracy_gated": GAINS["dense"]}))
@@ -124,8 +129,8 @@ def test_the_answer_has_verdict_gain_and_pairs_of_both_measures() -> None:
     wide = short_answer(runs(GAINS | {"accuracy_gated": [0.50, 0.56, 0.50, 0.56]}))
     assert "It is undecided whether" in wide and "unlikely" not in wide
     less = short_answer(runs(GAINS | {"accuracy_gated": [0.505, 0.51, 0.525, 0.53]}))
-    unlikely = "a gain as large as the paper's (1.07 points) is unlikely.**"
-    assert "*undecided*" in less and f"beats dense training, but {unlikely}" in less
+    unlikely = "a gain of the paper's size (1.07 points) is unlikely.**"
+    assert "Preliminary verdict: *undecided*" in less and f"beats dense training, but {unlikely}" in less
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
@@ -216,7 +221,7 @@ def test_presets_tell_the_minutes_of_their_quickest_run_or_that_there_is_none() 
     recorded = runs(GAINS)
     table = presets_table(recorded.assign(wall_seconds=120.0 + 60.0 * recorded["seed"]))
     assert "| `classroom` | WRN-10-1 | 5,000 | 200 | 2.0 |" in table
-    assert "quickest recorded run without overrides (A, threads: 1)" in table
+    assert "quickest recorded run (A, threads: 1)" in table
     assert "| `paper` | WRN-28-4 | 50,000 | 500 | not run yet |" in presets_table(NONE)
 
 
@@ -352,7 +357,7 @@ def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about
     assert both[1].startswith(
         "**The published rule improves mean accuracy over all keep-ratios: a gain of +2.50 points"
     )
-    assert f"over 4 pairs.\n- {both[0]}\n- {both[1]}\n\nThe runs" in short_answer(judged, both)
+    assert f"over 4 pairs.\n- {both[0]}\n- {both[1]}\n\n4 of" in short_answer(judged, both)
     gap = {"gap": [0.3, 0.3], "drop_from_best": [0.0, 0.0]}
     few = pd.concat(
         [
@@ -523,14 +528,13 @@ def test_tolerances_are_compared_with_dense_training_once_all_of_them_have_runs(
         runs({"accuracy_gated": [0.52, 0.53, 0.55, 0.55]}, variant=f"tolerance={value}")
         for value in ("0.06", "0.24", "1.0")
     ]
-    assert "do not know yet" in tolerance_sentence(compare_arms(some, "classroom", TOLERANCES))
-    compared = compare_arms(pd.concat([some, *others], ignore_index=True), "classroom", TOLERANCES)
+    assert "do not know yet" in tolerance_sentence(compare_arms(some, "classroom", TOLERANCES), NONE)
+    found = pd.concat([some, *others], ignore_index=True)
+    compared = compare_arms(found, "classroom", TOLERANCES)
     assert list(compared["treatment"]) == list(TOLERANCES) and set(compared["pairs"]) == {4}
-    text = tolerance_sentence(compared)
-    assert (
-        "gains +2.25 to +2.50 points over dense training" in text
-        and "Without any reset it gains +2.25 points (" in text
-    )
+    text = tolerance_sentence(compared, compare_arms(found, "classroom", WITHOUT_RESETS))
+    assert text.startswith("**Without resets, the published rule gains -0.25 points (")
+    assert text.endswith("over dense training range from +2.25 to +2.50 points.")
 
 
 def test_the_best_of_the_search_is_the_one_that_held_out_images_say(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -548,7 +552,9 @@ def test_the_best_of_the_search_is_the_one_that_held_out_images_say(monkeypatch:
     assert "not made yet" in tuning_sentence(ROOT / "nowhere")
 
 
-def test_what_the_rule_does_beyond_plain_regularization_is_told_by_gains(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_dropout_alone_gains_is_told_beside_the_verdicts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     chosen = {"dense, tuned": "dense weight_decay=0.5", "dense with dropout": "dense dropout=0.9"}
     monkeypatch.setattr("sparsecycle.analysis.verdicts.ARMS", ARMS | chosen)
     found = pd.concat(
@@ -556,15 +562,18 @@ def test_what_the_rule_does_beyond_plain_regularization_is_told_by_gains(monkeyp
         ignore_index=True,
     )
     compared = compare_arms(found, "classroom", REGULARIZED)
-    first, second = regularized_sentence(compared).splitlines()
-    gains = [f"{100 * gain:+.2f} points (" for gain in compared["mean"]]
-    assert first.startswith(f"- Tuned dense training over dense training: {gains[0]}") and gains[0].startswith("+")
-    assert second.startswith(f"- The published rule over tuned dense training: {gains[1]}")
-    assert first.endswith("2 pairs).") and regularized_sentence(compared.iloc[:0]) == ""
+    gain = f"{100 * compared['mean'][0]:+.2f} points ("
+    told = dropout_sentence(compared)
+    assert told.startswith(f"Dropout alone gains {gain}") and gain.startswith("+")
+    assert "2 pairs)" in told and dropout_sentence(compared.iloc[:0]) == ""
+    rows = regularization(verdict_table(found))
+    assert rows["baseline"].tolist() == ["dense, tuned", "dense with dropout"]
+    assert set(keep_ratio_controls(verdict_table(found))["baseline"]) == set(KEEP_RATIO_CONTROLS)
 
 
 def test_an_ablation_of_the_recipe_is_compared_with_dense_training_under_the_same_change() -> None:
     arms = changed_arms("ablations")
+    assert {f"accuracy_gated {change}" for change in CHANGES} == set(arms), "each change has words"
     assert arms["accuracy_gated norm_bias=false"] == "dense norm_bias=false"
     assert arms["accuracy_gated norm_eps=1e-05"] == "dense norm_eps=1e-05"
     assert arms["accuracy_gated rounding=up"] == "dense"

@@ -61,17 +61,16 @@ def short_answer(runs: pd.DataFrame, further: Sequence[str] = ()) -> str:
         table = verdict_table(runs, preset)
         claims = [_claim(rows) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
         told = [one for one in claims if one]
-        scale = f"The runs are of the preset `{preset}` ({_scale(preset)})"
         pairs, planned = table.iloc[0]["pairs"], planned_pairs(preset)
-        so_far = f"; {pairs} of the {planned} planned pairs are recorded" if pairs < planned else ""
+        so_far = f"\n\n{pairs} of the {planned} planned pairs are recorded." if pairs < planned else ""
         where = "a small network" if preset == "classroom" else "the paper's network"
         found = "\n".join(f"- {one}" for one in [*told, *further])
-        answer = f"On {where}:\n\n{found}\n\n{scale}{so_far}."
+        answer = f"On {where} (preset `{preset}`: {_scale(preset)}):\n\n{found}{so_far}"
     else:
         begun = any(len(tier(runs, large)) for large in LARGE)
         state = "has begun" if begun else "is planned and has not been run"
         answer = f"**There is no verdict yet.** The study that will judge the claim {state}."
-    return " ".join([answer, *(described(runs, one) for one in described_presets(runs))])
+    return "\n\n".join([answer, *(described(runs, one) for one in described_presets(runs))])
 
 
 def planned_pairs(preset: str) -> int:
@@ -142,13 +141,16 @@ def _claim(rows: pd.DataFrame) -> str:
         return "There are too few pairs to judge whether {treatment} beats {baseline}: {few}.".format(**sides, few=few)
     found = GAINS_IN_WORDS[first["verdict"]].format(**sides)
     reported, clean = rows.to_dict("records")
-    judged = "Preliminary verdict" if first["preliminary"] else "Verdict"
+    verdict = f" {'Preliminary verdict' if first['preliminary'] else 'Verdict'}: *{first['verdict']}*."
+    if first["verdict"] == "undecided" and not first["preliminary"]:
+        verdict = ""
     margin = f" Both 90 % intervals lie inside ±{100 * MARGIN:g} points." if first["verdict"] == "no effect" else ""
     if first["verdict"] == "undecided" and max(reported["high"], clean["high"]) < PAPER_EFFECT:
-        found += f", but a gain as large as the paper's ({100 * PAPER_EFFECT:.2f} points) is unlikely"
+        found += f", but a gain of the paper's size ({100 * PAPER_EFFECT:.2f} points) is unlikely"
     gains = f"{_points(reported)} as reported (95 % interval {_interval(reported)})"
-    gains += f" and {_points(clean)} in clean accuracy ({_interval(clean)}), over {pairs_counted(first['pairs'])}"
-    return f"**{found[0].upper()}{found[1:]}.** {judged}: *{first['verdict']}*. The gain is {gains}.{margin}"
+    gains += f" and {100 * clean['mean']:+z.2f} in clean accuracy ({_interval(clean)})"
+    gains += f", over {pairs_counted(first['pairs'])}"
+    return f"**{found[0].upper()}{found[1:]}.**{verdict} The gain is {gains}.{margin}"
 
 
 def amount(row: Mapping[Any, Any]) -> str:
@@ -196,6 +198,16 @@ def compared(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of the verdict table that answer the question: strategies, and controls of their keep-ratios."""
     asked = (table["rule"] == "gain") | table["baseline"].isin(KEEP_RATIO_CONTROLS)
     return table[asked & (table["pairs"] > 0)]
+
+
+def keep_ratio_controls(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the verdict table on controls that have other keep-ratios than the published rule."""
+    return table[table["baseline"].isin(KEEP_RATIO_CONTROLS)]
+
+
+def regularization(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the verdict table on dense training with ordinary regularization."""
+    return table[(table["rule"] == "control") & ~table["baseline"].isin(KEEP_RATIO_CONTROLS)]
 
 
 def recorded_sentence(runs: pd.DataFrame) -> str:

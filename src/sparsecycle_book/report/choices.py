@@ -1,5 +1,6 @@
-"""How results change with our choices: other tolerances, and dense training with ordinary regularization."""
+"""How results change with our choices: dense training with ordinary regularization, and one choice at a time."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,6 @@ from sparsecycle.analysis.verdicts import compare_arms
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import load_runs, variant_of
 from sparsecycle.runs.studies import Studies
-from sparsecycle_book.figures import ARMS_IN_WORDS
 from sparsecycle_book.report.answers import amount
 
 NOT_RUN = "These runs are planned but not made yet."
@@ -20,8 +20,19 @@ TOLERANCES = {
     "accuracy_gated tolerance=1.0": "dense",
 }
 """Arms with other tolerances, and what they are compared with; at 1 the rule never resets."""
-OTHERS = {"gentle": "rule: the default arguments of the script's controller", "wider": "network: twice the width"}
+WITHOUT_RESETS = {"accuracy_gated tolerance=1.0": "accuracy_gated"}
+OTHERS = {"gentle": "the default arguments of the script's controller", "wider": "a network of twice the width"}
 """Studies of the published rule with something else changed, and what that is."""
+CHANGES = {
+    "norm_bias=false": "a norm without bias",
+    "norm_eps=1e-05": "`norm_eps` 1e-5 instead of 1e-8",
+    "rounding=up": "the number of kept activations rounded up",
+    "scope=batch": "one budget for a whole batch",
+    "scope=channel": "a budget for each channel",
+    "shortcut=activated": "shortcuts from the activated input",
+    "weight_decay=0.0005": "weight decay 0.0005",
+}
+"""What the study `ablations` changes, in words."""
 REGULARIZED = {
     "dense, tuned": "dense",
     "accuracy_gated": "dense, tuned",
@@ -48,44 +59,49 @@ def changed_arms(study: str) -> dict[str, str]:
 def others_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     """A row for each of `OTHERS` with a recorded pair: what is changed, and the gain with its interval and pairs."""
     found = [
-        arms_table(compare_arms(runs, preset, changed_arms(study))).assign(arm=change)
+        gains_table(compare_arms(runs, preset, changed_arms(study)), "changed", {}).assign(changed=change)
         for study, change in OTHERS.items()
     ]
-    return pd.concat(found, ignore_index=True).rename(columns={"arm": "changed"})
+    return pd.concat(found, ignore_index=True)
 
 
-def tolerance_sentence(compared: pd.DataFrame) -> str:
-    """How far the gains with other tolerances lie apart.
+def tolerance_sentence(compared: pd.DataFrame, resets: pd.DataFrame) -> str:
+    """How far the gains with other tolerances lie apart, and what the rule without resets gains over the rule.
 
     Args:
         compared: of `compare_arms` with `TOLERANCES`.
+        resets: of `compare_arms` with `WITHOUT_RESETS`.
     """
     if len(compared) < len(TOLERANCES):
         return "We do not know yet how much the gain depends on the tolerance."
-    gains = 100 * compared["mean"]
-    never = compared.to_dict("records")[-1]
+    gains, [never] = 100 * compared["mean"], resets.to_dict("records")
     return (
-        f"Across four tolerances, the published rule gains {gains.min():+z.2f} to {gains.max():+z.2f} points over "
-        f"dense training. Without any reset it gains {amount(never)}."
+        f"**Without resets, the published rule gains {amount(never)} over the same rule with resets.** With the four "
+        f"tolerances, the mean gains over dense training range from {gains.min():+z.2f} to {gains.max():+z.2f} points."
     )
 
 
-def arms_table(compared: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `compare_arms` for a page: arm, gain with its interval, pairs."""
+def gains_table(compared: pd.DataFrame, heading: str, words: Mapping[str, str]) -> pd.DataFrame:
+    """Rows of `compare_arms` for a page: the treatment in words, under a heading, and its gain with interval and pairs.
+
+    Args:
+        compared: of `compare_arms`.
+        heading: of the first column.
+        words: by treatment.
+    """
     rows = compared.to_dict("records")
-    return pd.DataFrame({"arm": [f"`{row['treatment']}`" for row in rows], "gain": [amount(row) for row in rows]})
+    names = [words.get(row["treatment"], row["treatment"]) for row in rows]
+    return pd.DataFrame({heading: names, "gain": [amount(row) for row in rows]})
 
 
-def regularized_sentence(compared: pd.DataFrame) -> str:
-    """What each comparison of `REGULARIZED` gains.
+def dropout_sentence(compared: pd.DataFrame) -> str:
+    """What dropout alone gains; nothing where there is no pair.
 
     Args:
         compared: of `compare_arms` with `REGULARIZED`.
     """
-    words = {side: compared[side].map(ARMS_IN_WORDS) for side in ("treatment", "baseline")}
-    rows = compared.assign(**words).to_dict("records")
-    told = [f"{row['treatment']} over {row['baseline']}: {amount(row)}" for row in rows]
-    return "\n".join(f"- {one[0].upper()}{one[1:]}." for one in told)
+    found = [row for row in compared.to_dict("records") if row["baseline"] == "dense"]
+    return "".join(f"Dropout alone gains {amount(row)} over dense training without it." for row in found)
 
 
 def tuning_table(folder: Path = TUNING) -> pd.DataFrame:

@@ -29,7 +29,16 @@ from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.display import linked_table
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES, resets_of
 from sparsecycle_book.finding_figures import DEEP, around_resets
-from sparsecycle_book.report.answers import DEMONSTRATIONS, amount, listed_words, pairs_counted, percent, verdicts_shown
+from sparsecycle_book.report.answers import (
+    DEMONSTRATIONS,
+    amount,
+    keep_ratio_controls,
+    listed_words,
+    pairs_counted,
+    percent,
+    regularization,
+    verdicts_shown,
+)
 from sparsecycle_book.report.pilot import ACCURACY
 
 SOON = 5  # decisions after a reset in which accuracy is looked at
@@ -70,13 +79,16 @@ def finding(table: pd.DataFrame, *claims: str, brief: bool = False) -> str:
     told = []
     for (who, sentence), found in groups.items():
         one = sentence.format(who=who, what=listed_words([_object(row) for row in found]))
-        numbered = len(found) == 1 and not (brief and found[0]["verdict"] in ("equivalent", "no effect", "undecided"))
-        told.append(f"{one[0].upper()}{one[1:]}{f': a gain of {amount(found[0])}' if numbered else ''}.")
+        verdict = found[0]["verdict"]
+        numbered = len(found) == 1 and not (brief and verdict in ("equivalent", "no effect", "undecided"))
+        word = "difference" if verdict in ("worse", "contradicted") else "gain"
+        told.append(f"{one[0].upper()}{one[1:]}{f': a {word} of {amount(found[0])}' if numbered else ''}.")
     told[0] = f"**{told[0]}**"
     few = [row["preliminary"] for row in rows]
     if any(few):
         which = "All of this is" if all(few) else "Verdicts from fewer pairs are"
-        told.append(f"{which} preliminary, because a firm verdict takes {FIRM_PAIRS} pairs.")
+        reason = "" if brief else f", because a firm verdict takes {FIRM_PAIRS} pairs"
+        told.append(f"{which} preliminary{reason}.")
     return " ".join(told)
 
 
@@ -165,14 +177,15 @@ def gap_sentence(runs: pd.DataFrame) -> str:
 
 
 def further_findings(runs: pd.DataFrame) -> list[str]:
-    """What was found on the controls and over all keep-ratios, where that is judged.
+    """What was found on ordinary regularization, the controls and over all keep-ratios, where that is judged.
 
     Args:
         runs: of `load_runs`.
     """
     table = verdict_table(runs)
     judged = table[~table["verdict"].isin([NOT_MEASURED, NOT_JUDGED])]
-    return [finding(judged, claim, brief=True) for claim in ("C8", "C3") if claim in set(judged["claim"])]
+    asked = (regularization(judged), keep_ratio_controls(judged), judged[judged["claim"] == "C3"])
+    return [finding(rows, *rows["claim"].unique(), brief=True) for rows in asked if len(rows)]
 
 
 def _object(row: Mapping[Any, Any]) -> str:

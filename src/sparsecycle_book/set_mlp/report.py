@@ -47,16 +47,15 @@ GROUPS = {
 
 
 def study_sentence(runs: pd.DataFrame, studies: Path = STUDIES) -> str:
-    """How many of the declared runs are recorded, and on how many datasets."""
+    """How many of the declared runs are recorded."""
     counted = study_runs(runs)
     if counted.empty:
         return NOTHING
     declared = SetStudies.read(studies)
     planned = len({config.digest() for name in declared.studies for config in declared.configurations(name)})
-    where = f"on {counted['dataset'].nunique()} datasets"
     if len(counted) < planned:
-        return f"The study is under way: {len(counted)} of its {planned} runs are recorded, {where}."
-    return f"All {len(counted)} runs of the study are recorded, {where}."
+        return f"The study is under way: {len(counted)} of its {planned} runs are recorded."
+    return f"All {len(counted)} runs of the study are recorded."
 
 
 def set_answer(runs: pd.DataFrame, benchmark: BenchmarkRecord | None = None, *, brief: bool = False) -> str:
