@@ -42,6 +42,14 @@ from sparsecycle_book.report.answers import (
     verdict_note,
     verdicts_shown,
 )
+from sparsecycle_book.report.budgets import (
+    gap_sentence,
+    last_layer_similarity,
+    loss_sentence,
+    similarity_sentence,
+    small_budgets_sentence,
+    smallest_sentence,
+)
 from sparsecycle_book.report.choices import (
     CHANGES,
     OTHERS,
@@ -55,31 +63,24 @@ from sparsecycle_book.report.choices import (
     tuning_sentence,
     tuning_table,
 )
+from sparsecycle_book.report.dense import close_sentence, first_pairs_sentence, single_pair_sentence, unlearned_sentence
+from sparsecycle_book.report.feedback import (
+    idle_check,
+    idle_sentence,
+    idle_table,
+    last_idle_sentence,
+    margin_sentence,
+    positive_sentence,
+    response_sentence,
+)
 from sparsecycle_book.report.findings import (
     ARMS_IN_WORDS,
     CONTROLS,
     NOTHING,
     PROPERTIES,
     claims_shown,
-    close_sentence,
     finding,
-    first_pairs_sentence,
     further_findings,
-    gap_sentence,
-    idle_check,
-    idle_sentence,
-    idle_table,
-    last_idle_sentence,
-    last_layer_similarity,
-    loss_sentence,
-    margin_sentence,
-    positive_sentence,
-    response_sentence,
-    similarity_sentence,
-    single_pair_sentence,
-    small_budgets_sentence,
-    smallest_sentence,
-    unlearned_sentence,
 )
 from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
 from sparsecycle_book.report.plan import RULES, claims_table, differences_table, rule_table, study_table

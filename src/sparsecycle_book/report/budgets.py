@@ -1,0 +1,126 @@
+"""Sentences of the page on small keep-ratios and overfitting that no verdict covers."""
+
+import pandas as pd
+
+from sparsecycle.analysis.selection import CHANCE
+from sparsecycle.analysis.statistics import paired_difference
+from sparsecycle.analysis.verdicts import FEWEST_PAIRS, compare_arms
+from sparsecycle.evaluation.accuracy import budget_area
+from sparsecycle_book.figures import ARMS_IN_WORDS
+from sparsecycle_book.report.answers import amount, listed_words, pairs_counted, percent
+from sparsecycle_book.report.findings import NOTHING
+
+
+def small_budgets_sentence(runs: pd.DataFrame, preset: str) -> str:
+    """What controls gain over the published rule in mean accuracy over all keep-ratios.
+
+    Args:
+        runs: of `load_runs`.
+        preset: whose runs are compared.
+    """
+    compared = compare_arms(runs, preset, dict.fromkeys(("replay", "shuffled"), "accuracy_gated"), "budget_area")
+    rows = [row for row in compared.to_dict("records") if row["pairs"] >= FEWEST_PAIRS]
+    if not rows:
+        return ""
+    told = listed_words([f"{ARMS_IN_WORDS[row['treatment']]} gains {amount(row)}" for row in rows])
+    over_dense = compare_arms(runs, preset, {row["treatment"]: "dense" for row in rows}, "budget_area")
+    better = len(over_dense) == len(rows) and bool((over_dense["low"] > 0).all())
+    enough = " Each beats dense training, so it is enough to have met small keep-ratios." if better else ""
+    return f"Over the published rule, {told}.{enough} The plan names no test for this, so it is exploratory."
+
+
+def smallest_sentence(runs: pd.DataFrame) -> str:
+    """Which accuracy the networks of the published rule have left at the two smallest keep-ratios.
+
+    Args:
+        runs: rows of `load_runs` of one preset.
+    """
+    gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
+    columns = [str(name) for name in gated.columns if str(name).startswith("accuracy_at_")][-2:]
+    if gated.empty or not columns or gated[columns].isna().any(axis=None):
+        return ""
+    left = listed_words([f"{percent(gated[name].mean())} at {name.removeprefix('accuracy_at_')}" for name in columns])
+    return f"With the published rule, mean accuracy is {left}; guessing reaches {percent(CHANCE)}."
+
+
+def gap_sentence(runs: pd.DataFrame) -> str:
+    """How much of a smaller train-test gap is lower training accuracy; nothing where the gap is not smaller.
+
+    Args:
+        runs: rows of `load_runs` of one preset.
+    """
+    if runs.empty or not {"accuracy_gated", "dense"} <= set(runs["method"]):
+        return ""
+    gap, train = (
+        paired_difference(runs, "accuracy_gated", "dense", measure, larger_is_better=False)
+        for measure in ("gap", "train_accuracy")
+    )
+    if len(gap.pairs) < 2 or min(gap.mean, train.mean) <= 0:
+        return ""
+    return (
+        f"Of the {100 * gap.mean:.2f} points by which the gap is smaller under the published rule, "
+        f"{100 * train.mean:.2f} come from lower accuracy on the training images."
+    )
+
+
+def last_layer_similarity(layers: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Linear CKA of the last constrained layer with itself at keep-ratio 1, a row for each measured run of `runs`.
+
+    Args:
+        layers: of `load_layers`, in the order of the network.
+        runs: rows of `load_runs`.
+
+    Returns:
+        Columns method, seed, similarity_at_<keep-ratio>, and similarity, the mean over keep-ratios as `budget_area`.
+    """
+    own = layers_of(layers, runs)
+    if own.empty:
+        return pd.DataFrame(columns=["method", "seed", "similarity"])
+    last = own[own["layer"] == own["layer"].iloc[-1]]
+    wide = last.pivot(index=["method", "seed"], columns="keep_ratio", values="cka")
+    areas = [budget_area(list(wide.columns), row) for row in wide.to_numpy()]
+    found: pd.DataFrame = wide.add_prefix("similarity_at_").assign(similarity=areas).reset_index()
+    return found.rename_axis(columns=None)
+
+
+def similarity_sentence(similarity: pd.DataFrame) -> str:
+    """What the published rule changes in `last_layer_similarity`."""
+    return _explored(
+        similarity,
+        "similarity",
+        "**Under the published rule, the last layer keeps {} its representation than after dense training.** Its mean "
+        "CKA over all keep-ratios is",
+        ("more of", "less of", "neither clearly more nor clearly less of"),
+    )
+
+
+def loss_sentence(runs: pd.DataFrame) -> str:
+    """What the published rule changes in the test loss of the final networks, in nats; `runs` as of `load_runs`."""
+    return _explored(
+        runs,
+        "test_loss",
+        "**By test loss, the published rule overfits {} dense training.** The mean loss in nats at the end is",
+        ("more than", "less than", "neither clearly more nor clearly less than"),
+    )
+
+
+def _explored(rows: pd.DataFrame, measure: str, found: str, words: tuple[str, str, str]) -> str:
+    """What the published rule changes in a measure that the plan does not name; `words` where it is larger, smaller and
+    neither of both."""
+    if rows.empty or not {"accuracy_gated", "dense"} <= set(rows["method"]):
+        return NOTHING
+    one = paired_difference(rows, "accuracy_gated", "dense", measure)
+    if len(one.pairs) < 2:
+        return NOTHING
+    means = rows[rows["seed"].isin(one.pairs)].groupby("method")[measure].mean()
+    word = words[0 if one.low > 0 else 1 if one.high < 0 else 2]
+    return (
+        f"{found.format(word)} {means['accuracy_gated']:.2f} instead of {means['dense']:.2f}, a difference "
+        f"of {one.mean:+z.2f} (95 % interval {one.low:+z.2f} to {one.high:+z.2f}, {pairs_counted(len(one.pairs))}). "
+        "The plan names no test for this, so it is exploratory."
+    )
+
+
+def layers_of(layers: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    labels = ["preset", "method", "seed", "variant"]
+    return layers.merge(runs[labels], on=labels) if len(runs) and len(layers) else layers.iloc[:0]

@@ -1,0 +1,97 @@
+"""Sentences of the page on dense training: how close the verdict is, and what fewer pairs or more looks would say."""
+
+from collections.abc import Iterable, Mapping
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from sparsecycle.analysis.placebo import best_by_looks, counts, placebo
+from sparsecycle.analysis.statistics import Comparison
+from sparsecycle.analysis.verdicts import FEWEST_PAIRS, MARGIN, NOT_JUDGED, PAPER_EFFECT
+from sparsecycle_book.report.answers import amount, listed_words, pairs_counted, percent
+from sparsecycle_book.report.findings import NOTHING
+from sparsecycle_book.report.pilot import ACCURACY
+
+
+def close_sentence(table: pd.DataFrame) -> str:
+    """How far C1 is from *no effect*, where it is undecided.
+
+    Args:
+        table: of `verdict_table`.
+    """
+    rows = table[(table["claim"] == "C1") & (table["rule"] == "gain")].to_dict("records")
+    if rows[0]["verdict"] != "undecided":
+        return ""
+    reported, clean = (f"{100 * row['low_90']:+z.3f} to {100 * row['high_90']:+z.3f}" for row in rows)
+    return (
+        f"*No effect* would need both 90 % intervals of the published rule's gain to lie inside ±{100 * MARGIN:g} "
+        f"points. They are {reported} points as reported and {clean} points in clean accuracy."
+    )
+
+
+def single_pair_sentence(pairs: pd.DataFrame) -> str:
+    """What one pair alone, as in the paper, could have shown.
+
+    Args:
+        pairs: of `first_pairs`, with a row at least.
+    """
+    gains = pairs["difference"]
+    return (
+        f"**As reported, a single pair shows anything from {100 * gains.min():+z.2f} to {100 * gains.max():+z.2f} "
+        f"points.** The gain is negative in {(gains < 0).sum()} of {pairs_counted(len(pairs))}, and at least as large "
+        f"as the smaller of the paper's gains, {100 * PAPER_EFFECT:.2f} points, in {(gains >= PAPER_EFFECT).sum()}."
+    )
+
+
+def first_pairs_sentence(pairs: pd.DataFrame) -> str:
+    """The verdict that the fewest pairs that are judged would have given, and what became of it.
+
+    Args:
+        pairs: of `first_pairs`, with enough rows for a verdict.
+    """
+    verdicts = pairs.loc[pairs["verdict"] != NOT_JUDGED, "verdict"].tolist()
+    told = f"With the first {pairs_counted(FEWEST_PAIRS)}, the verdict would have been *{verdicts[0]}*."
+    changes = [later for earlier, later in pairwise(verdicts) if later != earlier]
+    if not changes:
+        return f"{told} More pairs did not change it."
+    times = f"{len(changes)} time{'s' if len(changes) > 1 else ''}"
+    words = listed_words([f"*{one}*" for one in dict.fromkeys(changes)])
+    return f"{told} With more pairs it changed {times}, to {words}."
+
+
+def unlearned_sentence(runs: pd.DataFrame) -> str:
+    """Which runs ended with a training accuracy below what the pilot asked for; nothing where all reached it."""
+    told = []
+    for method, group in runs.groupby("method", sort=False) if len(runs) else ():
+        low = group[group["train_accuracy"] < ACCURACY]["train_accuracy"]
+        if len(low):
+            lowest = "" if len(low) == 1 else "the lowest: "
+            told.append(f"{len(low)} of {len(group)} runs of `{method}` ({lowest}{percent(low.min())})")
+    if not told:
+        return ""
+    below = f"Training accuracy ends below {percent(ACCURACY)} in {listed_words(told)}."
+    return f"{below} Such runs count with what they scored."
+
+
+def looks_table(runs: pd.DataFrame, correct: Mapping[str, NDArray[np.bool_]], methods: Iterable[str]) -> pd.DataFrame:
+    """`placebo.best_by_looks` of the methods that have runs."""
+    return best_by_looks(runs[runs["method"].isin(list(methods))], correct)
+
+
+def placebo_sentence(table: pd.DataFrame) -> str:
+    """What dense training gains over itself by four times as many test evaluations."""
+    looks = sorted(table["looks"].unique()) if len(table) else []
+    if not looks or counts(looks[-1]) != looks:
+        return NOTHING
+    more, fewer = looks[-1], looks[-1] // 4
+    one: Comparison = placebo(table, "dense", more, fewer)
+    if len(one.pairs) < 2:
+        return NOTHING
+    gain = amount(vars(one) | {"pairs": len(one.pairs)}).replace("pairs", "runs")
+    return (
+        f"By frequent evaluation alone, dense training gains {gain} as reported: in each run, the best of {more} test "
+        f"evaluations is compared with the best of {fewer} of them. Compared with runs of other seeds, as the plan "
+        "says, the mean is the same and the scatter larger."
+    )
