@@ -129,7 +129,7 @@ def effects(verdicts: pd.DataFrame) -> Figure:
         lines = [treatment, *wrap(f"over {baseline}:", LABEL, break_on_hyphens=False), measure]
         labels.append("\n".join(lines))
         interval = f"95 % interval {low:+z.2f} to {high:+z.2f}, " if np.isfinite(low) else ""
-        reported = f"; the paper reports {paper:+z.2f}" if np.isfinite(paper) else ""
+        reported = f"; the paper reports at least {paper:+z.2f}" if np.isfinite(paper) else ""
         sentences.append(
             f"{treatment} over {baseline}, {measure}: {mean:+z.2f} points ({interval}pairs: {row['pairs']}{reported})"
         )

@@ -65,6 +65,7 @@ from sparsecycle_book.report.choices import (
 )
 from sparsecycle_book.report.dense import close_sentence, first_pairs_sentence, single_pair_sentence, unlearned_sentence
 from sparsecycle_book.report.feedback import (
+    close_controls,
     idle_check,
     idle_sentence,
     idle_table,
@@ -166,6 +167,8 @@ def test_what_fewer_pairs_would_have_said() -> None:
         "to *undecided*."
     )
     assert first_pairs_sentence(pairs.head(4)).endswith("*replicated*. More pairs did not change it.")
+    back = pairs.assign(verdict=[NOT_JUDGED] * 3 + ["replicated", "no effect", "undecided", "no effect", "no effect"])
+    assert first_pairs_sentence(back).endswith("to *no effect* and *undecided*, and it is now *no effect*.")
 
 
 def test_pairs_with_the_same_best_are_told() -> None:
@@ -347,13 +350,13 @@ def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about
     found = verdict_table(runs(GAINS | {"replay": GAINS["accuracy_gated"]}), "classroom")
     assert finding(found, "C8") == (
         "**The published rule does as well as training with another seed's keep-ratios, to within 0.5 points: a gain "
-        "of +0.00 points (95 % interval +0.00 to +0.00, 4 pairs).** All of this is preliminary, because a firm "
+        "of +0.00 points (90 % interval +0.00 to +0.00, 4 pairs).** This is preliminary, because a firm "
         "verdict takes 8 pairs."
     )
     assert finding(found, "C4") == finding(verdict_table(NONE), "C8") == NOTHING
     judged = runs(GAINS | {"replay": GAINS["accuracy_gated"]})
     assert further_findings(judged) == [finding(found, "C8", brief=True)] and further_findings(NONE) == []
-    assert "to within 0.5 points.** All of this" in finding(found, "C8", brief=True), "no difference has no number"
+    assert "to within 0.5 points.** This is" in finding(found, "C8", brief=True), "no difference has no number"
     both = further_findings(judged.assign(budget_area=judged["clean_accuracy"]))
     assert both[1].startswith(
         "**The published rule improves mean accuracy over all keep-ratios: a gain of +2.50 points"
@@ -375,7 +378,7 @@ def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about
     several = verdict_table(controlled.assign(variant=fixed), "classroom")
     assert finding(several, "C8").startswith(
         "**The published rule does as well as training with another seed's keep-ratios and training at a fixed "
-        "keep-ratio, to within 0.5 points.** All"
+        "keep-ratio, to within 0.5 points.** These"
     )
     assert set(PROPERTIES) | {NOT_JUDGED} == verdicts_of(property_verdict)
     assert set(CONTROLS) | {NOT_JUDGED} == verdicts_of(control_verdict)
@@ -427,14 +430,17 @@ def test_similarity_is_that_of_the_last_layer_over_all_keep_ratios() -> None:
         assert similarity_sentence(few) == NOTHING
 
 
-def test_a_smaller_test_loss_is_less_overfitting() -> None:
+def test_test_loss_is_lower_or_higher_than_after_dense_training() -> None:
     recorded = runs(GAINS)
     losses = {"accuracy_gated": 2.0, "dense": 3.0}
     noise = recorded["seed"] / 10 * (recorded["method"] == "dense")
     lower = recorded.assign(test_loss=recorded["method"].map(losses) + noise)
     told = loss_sentence(lower)
-    assert "overfits less than dense training.**" in told and "is 2.00 instead of 3.15, a difference of -1.15" in told
-    assert "overfits more than" in loss_sentence(lower.assign(test_loss=-lower["test_loss"]))
+    assert (
+        "test loss ends lower than after dense training.**" in told
+        and "is 2.00 instead of 3.15, a difference of -1.15" in told
+    )
+    assert "ends higher than after" in loss_sentence(lower.assign(test_loss=-lower["test_loss"]))
     assert loss_sentence(NONE) == loss_sentence(lower[lower["method"] == "dense"]) == NOTHING
 
 
@@ -450,7 +456,7 @@ def test_runs_that_end_without_their_images_learned_are_named() -> None:
 
 def test_a_bound_above_all_shares_of_positive_values_is_called_cautious() -> None:
     layers = made_up_layers([0.8], [0.6])
-    cautious = "In the trained networks, 20 % to 40 % of a layer's values are positive on average, so counting from"
+    cautious = "At the end of training, 20 % to 40 % of a layer's values are positive on average, so counting from"
     assert positive_sentence(layers, runs(GAINS)).startswith(cautious)
     assert positive_sentence(layers.assign(active_fraction=0.7), runs(GAINS)).endswith("positive on average.")
     assert positive_sentence(NONE, runs(GAINS)) == ""
@@ -459,7 +465,7 @@ def test_a_bound_above_all_shares_of_positive_values_is_called_cautious() -> Non
 def test_idle_resets_above_one_half_are_called_noise() -> None:
     few, many = runs(GAINS), runs(GAINS, idle_resets=3.0)
     assert "removed activations.** Of 16 resets, 25 % came" in idle_sentence(few)
-    assert "were idle.** Of 16 resets, 75 % came" in idle_sentence(many) and "noise of batches" in idle_sentence(many)
+    assert "were idle.** Of 16 resets, 75 % came" in idle_sentence(many) and "Something else" in idle_sentence(many)
     assert (
         "is mostly not a response" in idle_check(many)
         and "is mostly a response" in idle_check(few)
@@ -496,15 +502,24 @@ def test_an_undecided_verdict_says_how_far_it_is_from_no_effect() -> None:
     assert f"They are {interval} as reported and {interval} in clean accuracy." in close_sentence(table)
 
 
+def test_how_far_an_undecided_control_is_from_equivalence_is_told() -> None:
+    undecided = verdict_table(runs(GAINS | {"replay": [0.50, 0.56, 0.53, 0.57]}), "classroom")
+    [row] = undecided[undecided["baseline"] == "replay"].to_dict("records")
+    told = close_controls(undecided)
+    bounds = f"{100 * row['low_90']:+.3f} to {100 * row['high_90']:+.3f} points for training with another seed's"
+    assert row["verdict"] == "undecided" and f"It is {bounds}" in told
+    assert close_controls(verdict_table(runs(GAINS), "classroom")) == ""
+
+
 def test_controls_are_compared_with_the_rule_over_all_keep_ratios() -> None:
     paths = {"replay": [0.52, 0.55, 0.54, 0.57]}
     both = runs(GAINS | paths)
     told = small_budgets_sentence(both.assign(budget_area=both["clean_accuracy"]), "classroom")
     assert told.startswith("Over the published rule, training with another seed's keep-ratios gains +0.50 points (")
-    assert "Each beats dense training, so it is enough" in told
+    assert "Each beats dense training, so this gain needs neither" in told
     worse = runs(GAINS | {"replay": GAINS["dense"]})
     told = small_budgets_sentence(worse.assign(budget_area=worse["clean_accuracy"]), "classroom")
-    assert "gains -2.50 points (" in told and "enough" not in told
+    assert "gains -2.50 points (" in told and "needs" not in told
     assert small_budgets_sentence(runs(GAINS), "classroom") == small_budgets_sentence(NONE, "classroom") == ""
 
 
@@ -547,7 +562,7 @@ def test_the_best_of_the_search_is_the_one_that_held_out_images_say(monkeypatch:
         ignore_index=True,
     )
     monkeypatch.setattr("sparsecycle_book.report.choices.load_runs", lambda folder: searched)
-    assert tuning_table(ROOT)["setting"].tolist() == ["dropout 0.2", "as published"]
+    assert tuning_table(ROOT)["setting"].tolist() == ["dropout 0.2", "none"]
     assert tuning_sentence(ROOT).startswith("The best of 2 settings is *dropout 0.2*, with an accuracy of 0.5450")
     assert tuning_sentence(ROOT).endswith("It is the most dropout that was tried, so still more may be better.")
     assert "not made yet" in tuning_sentence(ROOT / "nowhere")

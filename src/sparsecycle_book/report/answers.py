@@ -59,7 +59,8 @@ def short_answer(runs: pd.DataFrame, further: Sequence[str] = ()) -> str:
     preset = shown_tier(runs)
     if preset in LARGE:
         table = verdict_table(runs, preset)
-        claims = [_claim(rows) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
+        said: set[str] = set()
+        claims = [_claim(rows, said) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
         told = [one for one in claims if one]
         pairs, planned = table.iloc[0]["pairs"], planned_pairs(preset)
         so_far = f"\n\n{pairs} of the {planned} planned pairs are recorded." if pairs < planned else ""
@@ -130,8 +131,13 @@ def our_accuracies(runs: pd.DataFrame) -> str:
     return f"Our own runs of the published configuration reach, as reported, {listed_words(told)}."
 
 
-def _claim(rows: pd.DataFrame) -> str:
-    """The verdict on one claim with the effects of its co-primary measures; nothing where it was not measured."""
+def _claim(rows: pd.DataFrame, said: set[str]) -> str:
+    """The verdict on one claim with the effects of its co-primary measures; nothing where it was not measured.
+
+    Args:
+        rows: of `verdict_table`.
+        said: what was said of the claims before, which is not said twice.
+    """
     first = rows.iloc[0]
     if first["verdict"] == NOT_MEASURED:
         return ""
@@ -139,7 +145,7 @@ def _claim(rows: pd.DataFrame) -> str:
     if first["verdict"] == NOT_JUDGED:
         few = pairs_counted(first["pairs"])
         return "There are too few pairs to judge whether {treatment} beats {baseline}: {few}.".format(**sides, few=few)
-    found = GAINS_IN_WORDS[first["verdict"]].format(**sides)
+    found = GAINS_IN_WORDS[first["verdict"]]
     reported, clean = rows.to_dict("records")
     verdict = f" {'Preliminary verdict' if first['preliminary'] else 'Verdict'}: *{first['verdict']}*."
     if first["verdict"] == "undecided" and not first["preliminary"]:
@@ -147,15 +153,24 @@ def _claim(rows: pd.DataFrame) -> str:
     margin = f" Both 90 % intervals lie inside ±{100 * MARGIN:g} points." if first["verdict"] == "no effect" else ""
     if first["verdict"] == "undecided" and max(reported["high"], clean["high"]) < PAPER_EFFECT:
         found += f", but a gain of the paper's size ({100 * PAPER_EFFECT:.2f} points) is unlikely"
+    repeated = found in said
+    said.add(found)
+    found = ("the same holds for {treatment}" if repeated else found).format(**sides)
     gains = f"{_points(reported)} as reported (95 % interval {_interval(reported)})"
     gains += f" and {100 * clean['mean']:+z.2f} in clean accuracy ({_interval(clean)})"
     gains += f", over {pairs_counted(first['pairs'])}"
     return f"**{found[0].upper()}{found[1:]}.**{verdict} The gain is {gains}.{margin}"
 
 
-def amount(row: Mapping[Any, Any]) -> str:
-    """A gain in points with its interval and pairs, such as "+0.30 points (95 % interval -0.10 to +0.70, 15 pairs)"."""
-    interval = f"95 % interval {_interval(row)}, " if row["low"] == row["low"] else ""
+def amount(row: Mapping[Any, Any], level: int = 95) -> str:
+    """A gain in points with its interval and pairs, such as "+0.30 points (95 % interval -0.10 to +0.70, 15 pairs)".
+
+    Args:
+        row: of `verdict_table` or `compare_arms`.
+        level: of the interval, 95 or 90 percent.
+    """
+    bounds = row if level == 95 else {"low": row["low_90"], "high": row["high_90"]}
+    interval = f"{level} % interval {_interval(bounds)}, " if row["low"] == row["low"] else ""
     return f"{_points(row)} ({interval}{pairs_counted(row['pairs'])})"
 
 
@@ -253,7 +268,9 @@ def unmeasured_sentence(table: pd.DataFrame) -> str:
     """How many comparisons of the plan have no runs yet, for a page beside the table of all verdicts."""
     missing = int((table["verdict"] == NOT_MEASURED).sum())
     if not missing:
-        return f"All {len(table)} comparisons of [the plan](plan.html) are measured."
+        few = int((table["verdict"] == NOT_JUDGED).sum())
+        too_few = f"; {few} of them {'has' if few == 1 else 'have'} too few to be judged" if few else ""
+        return f"All {len(table)} comparisons that [the plan](plan.html) names for its claims have runs{too_few}."
     return (
         f"Of the {len(table)} comparisons of [the plan](plan.html), {missing} are not measured yet; "
         "[the table of verdicts](reviewers.html#every-verdict) names them."

@@ -25,8 +25,9 @@ def small_budgets_sentence(runs: pd.DataFrame, preset: str) -> str:
     told = listed_words([f"{ARMS_IN_WORDS[row['treatment']]} gains {amount(row)}" for row in rows])
     over_dense = compare_arms(runs, preset, {row["treatment"]: "dense" for row in rows}, "budget_area")
     better = len(over_dense) == len(rows) and bool((over_dense["low"] > 0).all())
-    enough = " Each beats dense training, so it is enough to have met small keep-ratios." if better else ""
-    return f"Over the published rule, {told}.{enough} The plan names no test for this, so it is exploratory."
+    needed = " Each beats dense training, so this gain needs neither feedback nor the order of the keep-ratios."
+    explored = "The plan names no test for this, so it is exploratory."
+    return f"Over the published rule, {told}.{needed if better else ''} {explored}"
 
 
 def smallest_sentence(runs: pd.DataFrame) -> str:
@@ -99,8 +100,9 @@ def loss_sentence(runs: pd.DataFrame) -> str:
     return _explored(
         runs,
         "test_loss",
-        "**By test loss, the published rule overfits {} dense training.** The mean loss in nats at the end is",
-        ("more than", "less than", "neither clearly more nor clearly less than"),
+        "**Under the published rule, test loss ends {} dense training.** That can mean another degree of overfitting "
+        "or only of confidence. The mean loss in nats is",
+        ("higher than after", "lower than after", "neither clearly higher nor clearly lower than after"),
     )
 
 

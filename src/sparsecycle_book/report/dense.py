@@ -58,7 +58,8 @@ def first_pairs_sentence(pairs: pd.DataFrame) -> str:
         return f"{told} More pairs did not change it."
     times = f"{len(changes)} time{'s' if len(changes) > 1 else ''}"
     words = listed_words([f"*{one}*" for one in dict.fromkeys(changes)])
-    return f"{told} With more pairs it changed {times}, to {words}."
+    now = f", and it is now *{verdicts[-1]}*" if len(changes) > 1 else ""
+    return f"{told} With more pairs it changed {times}, to {words}{now}."
 
 
 def unlearned_sentence(runs: pd.DataFrame) -> str:

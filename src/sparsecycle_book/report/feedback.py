@@ -8,9 +8,9 @@ import pandas as pd
 from sparsecycle.analysis.verdicts import CLEAN, FEWEST_PAIRS, MARGIN
 from sparsecycle.config import RunConfig
 from sparsecycle.runs.metrics import ACTIVE
-from sparsecycle_book.figures import resets_of
+from sparsecycle_book.figures import ARMS_IN_WORDS, resets_of
 from sparsecycle_book.finding_figures import DEEP, around_resets
-from sparsecycle_book.report.answers import percent
+from sparsecycle_book.report.answers import listed_words, percent
 from sparsecycle_book.report.budgets import layers_of
 
 SOON = 5  # decisions after a reset in which accuracy is looked at
@@ -30,6 +30,22 @@ def margin_sentence(table: pd.DataFrame) -> str:
         f"rule's own gain over dense training is smaller than that ({100 * row['mean']:+z.2f} points in clean "
         "accuracy), so these tests cannot say where a gain of this size comes from."
     )
+
+
+def close_controls(table: pd.DataFrame) -> str:
+    """How far undecided controls are from equivalence, in the interval that decides it.
+
+    Args:
+        table: of `verdict_table`.
+    """
+    rows = table[(table["rule"] == "control") & (table["verdict"] == "undecided")].to_dict("records")
+    told = [
+        f"{100 * row['low_90']:+z.3f} to {100 * row['high_90']:+z.3f} points for {ARMS_IN_WORDS[row['baseline']]}"
+        for row in rows
+    ]
+    if not told:
+        return ""
+    return f"*Equivalent* needs a 90 % interval inside ±{100 * MARGIN:g} points. It is {listed_words(told)}."
 
 
 def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -62,7 +78,7 @@ def idle_sentence(runs: pd.DataFrame) -> str:
         return "No run of the published rule with a reset is recorded."
     share = gated["idle_resets"].sum() / resets
     found = "were idle" if share > 0.5 else "came while the constraint removed activations"
-    other = " Something else made accuracy fall there: the noise of batches, or training itself." if share > 0.5 else ""
+    other = " Something else probably made accuracy fall there." if share > 0.5 else ""
     return (
         f"**In runs of `{gated['preset'].iloc[0]}`, most resets of the published rule {found}.** Of {resets} resets, "
         f"{percent(share)} came at a keep-ratio of {ACTIVE:g} or more, where the constraint removes almost nothing."
@@ -117,7 +133,7 @@ def positive_sentence(layers: pd.DataFrame, runs: pd.DataFrame) -> str:
     least, most = shares.min(), shares.max()
     cautious = f", so counting from {ACTIVE:g} is cautious" if most < ACTIVE else ""
     shares_told = f"{percent(least)} to {percent(most)} of a layer's values"
-    return f"In the trained networks, {shares_told} are positive on average{cautious}."
+    return f"At the end of training, {shares_told} are positive on average{cautious}."
 
 
 def response_sentence(decisions: pd.DataFrame) -> str:

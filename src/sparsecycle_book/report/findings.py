@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from sparsecycle.analysis.verdicts import FIRM_PAIRS, MARGIN, NOT_JUDGED, NOT_MEASURED, verdict_table
+from sparsecycle.analysis.verdicts import CLEAN, FIRM_PAIRS, MARGIN, NOT_JUDGED, NOT_MEASURED, verdict_table
 from sparsecycle.config import RunConfig
 from sparsecycle_book.display import linked_table
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
@@ -58,11 +58,13 @@ def finding(table: pd.DataFrame, *claims: str, brief: bool = False) -> str:
         verdict = found[0]["verdict"]
         numbered = len(found) == 1 and not (brief and verdict in ("equivalent", "no effect", "undecided"))
         word = "difference" if verdict in ("worse", "contradicted") else "gain"
-        told.append(f"{one[0].upper()}{one[1:]}{f': a {word} of {amount(found[0])}' if numbered else ''}.")
+        level = 90 if verdict in ("equivalent", "no effect") else 95  # the interval that decides
+        numbers = f": a {word} of {amount(found[0], level)}" if numbered else ""
+        told.append(f"{one[0].upper()}{one[1:]}{numbers}.")
     told[0] = f"**{told[0]}**"
     few = [row["preliminary"] for row in rows]
     if any(few):
-        which = "All of this is" if all(few) else "Verdicts from fewer pairs are"
+        which = ("These verdicts are" if len(rows) > 1 else "This is") if all(few) else "Verdicts from fewer pairs are"
         reason = "" if brief else f", because a firm verdict takes {FIRM_PAIRS} pairs"
         told.append(f"{which} preliminary{reason}.")
     return " ".join(told)
@@ -77,7 +79,19 @@ def further_findings(runs: pd.DataFrame) -> list[str]:
     table = verdict_table(runs)
     judged = table[~table["verdict"].isin([NOT_MEASURED, NOT_JUDGED])]
     asked = (regularization(judged), keep_ratio_controls(judged), judged[judged["claim"] == "C3"])
-    return [finding(rows, *rows["claim"].unique(), brief=True) for rows in asked if len(rows)]
+    return [
+        f"{finding(rows, *rows['claim'].unique(), brief=True)}{_wider_than_gain(rows, table)}"
+        for rows in asked
+        if len(rows)
+    ]
+
+
+def _wider_than_gain(rows: pd.DataFrame, table: pd.DataFrame) -> str:
+    """That the margin of equivalent controls is wider than the gain that they might explain, where it is."""
+    gain = table.loc[(table["claim"] == "C1") & (table["measure"] == CLEAN), "mean"].abs()
+    if not (rows["verdict"] == "equivalent").any() or not (gain < MARGIN).all():
+        return ""
+    return f" The margin of {100 * MARGIN:g} points is wider than the rule's own gain."
 
 
 def _object(row: Mapping[Any, Any]) -> str:

@@ -14,9 +14,10 @@ MEASURED = ["cycles", "resets", "idle_resets", "lowest_keep_ratio", "train_accur
 COLUMNS = [*LABELS, *MEASURED, "run", "steps_per_epoch"]
 
 
-def pilot_runs(folder: Path = FOLDER) -> pd.DataFrame:
-    """One row a recorded run of the pilot, with `COLUMNS`; empty without runs."""
+def pilot_runs(folder: Path = FOLDER, preset: str = "classroom") -> pd.DataFrame:
+    """One row a recorded run of a preset's pilot, with `COLUMNS`; empty without runs."""
     runs = load_runs(folder) if folder.exists() else pd.DataFrame()
+    runs = runs[runs["preset"] == preset] if len(runs) else runs
     if runs.empty:
         return pd.DataFrame(columns=COLUMNS)
     fields = load_configurations(folder).set_index("run")

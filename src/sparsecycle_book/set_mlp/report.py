@@ -40,7 +40,7 @@ MEASURES = {"last_accuracy": "last test accuracy", "best_accuracy": "maximum tes
 ARMS = {"authors": "the authors' settings", "authors_2018": "the settings of the older code", "tuned": "tuned settings"}
 GROUPS = {
     "dense": "the fully connected network",
-    SLOWER: "the fully connected network at a tenth of the rate",
+    SLOWER: "the fully connected network at a tenth of the learning rate",
     "set": "SET",
     "set_pruned": "SET with pruning",
 }
