@@ -1,0 +1,71 @@
+"""Thirty epochs of the paper's network on a CPU: the pilot that sets how often the rule decides, and what runs show."""
+
+import pandas as pd
+
+from sparsecycle.analysis.selection import arms
+from sparsecycle.analysis.verdicts import CLEAN, FEWEST_PAIRS, REPORTED, compare_arms
+from sparsecycle.runs.provenance import CHECKOUT
+from sparsecycle.runs.records import variant_of
+from sparsecycle.runs.studies import Studies
+from sparsecycle_book.figures import MEASURES
+from sparsecycle_book.report.answers import pairs_counted
+
+PRESET = "paper100"
+BEHIND = 0.10  # how far training accuracy may end below that of dense training, fixed before the pilot
+
+
+def passes(pilot: pd.DataFrame) -> bool:
+    """Whether the rule that decides as often as in 500 epochs meets the plan's criterion.
+
+    Args:
+        pilot: of `pilot_runs` with `PRESET`, one run of each method.
+    """
+    by_method = pilot.set_index("method")
+    gated, dense = by_method.loc["accuracy_gated"], by_method.loc["dense"]
+    return bool(gated["cycles"] >= 1 and dense["train_accuracy"] - gated["train_accuracy"] <= BEHIND)
+
+
+def choice_sentence(pilot: pd.DataFrame) -> str:
+    """How often the rule decides in 30 epochs, and why.
+
+    Args:
+        pilot: of `pilot_runs` with `PRESET`.
+    """
+    if set(pilot["method"]) != {"accuracy_gated", "dense"}:
+        return "The pilot for 30 epochs has not been run yet."
+    by_method = pilot.set_index("method")
+    gated, dense = by_method.loc["accuracy_gated"], by_method.loc["dense"]
+    met, steps = ("meets", 8) if passes(pilot) else ("does not meet", 26)
+    return (
+        f"**In 30 epochs, the rule decides every {steps} steps.** In the pilot it decided every 8 steps, went through "
+        f"{gated['cycles']:.0f} cycle{'' if gated['cycles'] == 1 else 's'} in five epochs and ended with a training "
+        f"accuracy of {gated['train_accuracy']:.3f}, where dense training reached {dense['train_accuracy']:.3f}. That "
+        f"{met} [the plan's criterion](plan.html#pilot30)."
+    )
+
+
+def compared_arms() -> dict[str, str]:
+    """The arm of the published rule in 30 epochs and that of dense training, as `selection.arms` calls them."""
+    configurations = Studies.read(CHECKOUT / "workflow" / "studies.yaml").configurations("paper30")
+    named = {one.method: f"{one.method} {variant_of({}, one.overrides())}" for one in configurations}
+    return {named["accuracy_gated"]: named["dense"]}
+
+
+def thirty_runs(runs: pd.DataFrame) -> pd.DataFrame:
+    """The runs of 30 epochs that count; `runs` as of `load_runs`."""
+    counted = arms(runs, PRESET)
+    return counted[counted["arm"].isin([name for pair in compared_arms().items() for name in pair])]
+
+
+def gain_sentence(runs: pd.DataFrame) -> str:
+    """What the published rule gains over dense training in 30 epochs, if there is a pair; `runs` as of `load_runs`."""
+    found = {measure: compare_arms(runs, PRESET, compared_arms(), measure) for measure in (REPORTED, CLEAN)}
+    if any(one.empty for one in found.values()):
+        return ""
+    gains = [f"{100 * one['mean'][0]:+z.2f} points in {MEASURES[measure]}" for measure, one in found.items()]
+    pairs = int(found[CLEAN]["pairs"][0])
+    few = " So few pairs are described, not judged." if pairs < FEWEST_PAIRS else ""
+    return (
+        f"**In 30 epochs, the published rule gains {' and '.join(gains)} over dense training "
+        f"({pairs_counted(pairs)}).**{few}"
+    )
