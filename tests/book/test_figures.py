@@ -199,8 +199,9 @@ def test_alternative_text_states_the_plotted_numbers() -> None:
     least = gated["keep_ratio"].min()
     assert f"accuracy_gated goes down to {least:.2g}, resets: 1" in alternative_text(FIGURES["keep_ratio_path"])
     assert f"resets: 1; the keep-ratio goes down to {least:.2g}" in alternative_text(FIGURES["decisions"])
-    assert "clean test accuracy: +2.00 points (95 % interval -0.50 to +4.50, pairs: 3; the paper reports +1.07)" in (
-        alternative_text(FIGURES["effects"])
+    assert (
+        "clean test accuracy: +2.00 points (95 % interval -0.50 to +4.50, pairs: 3; the paper reports at least +1.07)"
+        in (alternative_text(FIGURES["effects"]))
     )
 
 
