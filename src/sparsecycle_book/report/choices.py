@@ -113,6 +113,7 @@ def tuning_table(folder: Path = TUNING) -> pd.DataFrame:
         runs["variant"]
         .map(varied)
         .map(lambda given: ", ".join(f"{name} {given[name]}" for name in SEARCHED if name in given) or "none")
+        .str.replace("_", " ")
     )
     means = runs.assign(setting=changes).groupby("setting")[["clean_accuracy", "last_accuracy", "train_accuracy"]]
     table = means.mean().assign(seeds=means.size()).sort_values("clean_accuracy", ascending=False).reset_index()
