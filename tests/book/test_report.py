@@ -225,7 +225,7 @@ def test_presets_tell_the_minutes_of_their_quickest_run_or_that_there_is_none() 
     recorded = runs(GAINS)
     table = presets_table(recorded.assign(wall_seconds=120.0 + 60.0 * recorded["seed"]))
     assert "| `classroom` | WRN-10-1 | 5,000 | 200 | 2.0 |" in table
-    assert "quickest recorded run (A, threads: 1)" in table
+    assert "quickest run without overrides (A, threads: 1)" in table
     assert "| `paper` | WRN-28-4 | 50,000 | 500 | not run yet |" in presets_table(NONE)
 
 
@@ -356,6 +356,8 @@ def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about
     assert finding(found, "C4") == finding(verdict_table(NONE), "C8") == NOTHING
     judged = runs(GAINS | {"replay": GAINS["accuracy_gated"]})
     assert further_findings(judged) == [finding(found, "C8", brief=True)] and further_findings(NONE) == []
+    small = runs({"dense": [0.50] * 4, "accuracy_gated": [0.501, 0.502, 0.501, 0.502], "replay": [0.501] * 4})
+    assert further_findings(small)[0].endswith("The margin of 0.5 points is wider than the rule's own gain.")
     assert "to within 0.5 points.** This is" in finding(found, "C8", brief=True), "no difference has no number"
     both = further_findings(judged.assign(budget_area=judged["clean_accuracy"]))
     assert both[1].startswith(

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from sparsecycle.analysis.verdicts import CLEAN, FEWEST_PAIRS, MARGIN
+from sparsecycle.analysis.verdicts import FEWEST_PAIRS, MARGIN
 from sparsecycle.config import RunConfig
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.figures import ARMS_IN_WORDS, resets_of
 from sparsecycle_book.finding_figures import DEEP, around_resets
 from sparsecycle_book.report.answers import listed_words, percent
 from sparsecycle_book.report.budgets import layers_of
+from sparsecycle_book.report.findings import clean_gain
 
 SOON = 5  # decisions after a reset in which accuracy is looked at
 
@@ -22,7 +23,7 @@ def margin_sentence(table: pd.DataFrame) -> str:
     Args:
         table: of `verdict_table`.
     """
-    [row] = table[(table["claim"] == "C1") & (table["measure"] == CLEAN)].to_dict("records")
+    row = clean_gain(table)
     if row["pairs"] < FEWEST_PAIRS or not abs(row["mean"]) < MARGIN:
         return ""
     return (

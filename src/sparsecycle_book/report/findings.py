@@ -86,10 +86,15 @@ def further_findings(runs: pd.DataFrame) -> list[str]:
     ]
 
 
+def clean_gain(table: pd.DataFrame) -> Mapping[Any, Any]:
+    """The row of the verdict table on the published rule's gain over dense training in clean accuracy."""
+    [row] = table[(table["claim"] == "C1") & (table["measure"] == CLEAN)].to_dict("records")
+    return row
+
+
 def _wider_than_gain(rows: pd.DataFrame, table: pd.DataFrame) -> str:
     """That the margin of equivalent controls is wider than the gain that they might explain, where it is."""
-    gain = table.loc[(table["claim"] == "C1") & (table["measure"] == CLEAN), "mean"].abs()
-    if not (rows["verdict"] == "equivalent").any() or not (gain < MARGIN).all():
+    if not (rows["verdict"] == "equivalent").any() or not abs(clean_gain(table)["mean"]) < MARGIN:
         return ""
     return f" The margin of {100 * MARGIN:g} points is wider than the rule's own gain."
 

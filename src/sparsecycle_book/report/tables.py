@@ -93,7 +93,7 @@ def presets_table(runs: pd.DataFrame) -> str:
     if len(runs):
         lines += [
             "",
-            f"The minutes are of the quickest recorded run ({machines(pd.concat(quickest))}).",
+            f"The minutes are of the quickest run without overrides ({machines(pd.concat(quickest))}).",
         ]
     return "\n".join(lines)
 
