@@ -176,6 +176,13 @@ def published(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]
             like_the_one_before,
             "Where the accuracy slides down little by little it is not back at 1 within 50 decisions",
         ),
+        # It touches 1 now and then, and compresses faster after a breakdown.
+        (
+            lambda keep_ratio, accuracies, memory: (
+                1.0 if keep_ratio < 0.3 else keep_ratio * (0.97 if average(accuracies) > 0.5 else 0.9)
+            ),
+            "Where the accuracy breaks down to chance it does not stay at 1, though the accuracy stays at chance",
+        ),
         # It never comes back.
         (
             lambda keep_ratio, accuracies, memory: 0.9 * keep_ratio if average(accuracies) > 0.5 else keep_ratio,

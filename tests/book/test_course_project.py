@@ -171,3 +171,5 @@ def test_tries_on_held_out_images_have_no_score(
     assert main([str(file), "compare", str(tmp_path / "tries")]) == 0
     said = capsys.readouterr().out
     assert "clean" in said and "Tries on held-out images have no score" in said
+    [told] = re.findall(r"^\w+ seed 0: changes (.*): out of competition$", said, re.MULTILINE)
+    assert "epochs" in told and "holdout_images" not in told

@@ -64,7 +64,7 @@ def test_findings_come_with_their_numbers_and_divergence_is_told() -> None:
     assert re.search(r"The study is under way: 210 of its \d+ runs are recorded.$", told)
     [line] = [one for one in told.splitlines() if "(D2)**, with tuned settings" in one]
     assert line.startswith("- **SET with pruning against SET") and line.endswith(
-        ": no verdict, because it would rest on runs that diverged."
+        ": no verdict, because it depends on how runs that diverged are scored."
     )
     assert "for SET in 2 of 30 runs with the authors' settings, on 1 of 15 datasets" in told
     assert told.count(" (D1)**") == 2, "the tenth of the rate is not recorded"

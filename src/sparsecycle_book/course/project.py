@@ -176,6 +176,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = cli.main([*given, "--no-claims"])
         if status == 0 and (runs := load_runs(*given[1:])).size and _judged(runs).empty:
             print("\nTries on held-out images have no score: write down their clean accuracy.")
+            for _, record, _ in find_records(*given[1:]):
+                if told := _against_the_rules(record):
+                    print(f"{record.config['method']} seed {record.config['seed']}: {told}")
         elif status == 0:
             scores = score(given[1:])
             print("\nScore:", *sentences(scores), sep="\n")
@@ -219,7 +222,7 @@ def _judged(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _against_the_rules(record: RunRecord) -> str:
     """Return why a run is out of competition; "" where it is not."""
-    changed = sorted(set(RunConfig(**record.config).overrides()) - CONTROLLER_FIELDS)
+    changed = sorted(set(RunConfig(**record.config).overrides()) - CONTROLLER_FIELDS - {"holdout_images"})
     if changed:
         return f"changes {', '.join(changed)}: out of competition"
     mean = record.metrics["mean_keep_ratio"]

@@ -17,10 +17,11 @@ HIGH, CHANCE = 0.95, 0.1
 
 
 def check_rule(rule: Rule, *, patience: int = 50) -> None:
-    """Print whether a rule for the next keep-ratio is a controller that cannot go wrong.
+    """Print whether a rule for the next keep-ratio is safe to train with.
 
-    It stays in (0, 1], compresses while accuracy is high, lets the accuracies decide, and returns to 1 when accuracy
-    has broken down, at once or little by little. What it remembers survives being written as JSON.
+    It stays in (0, 1], compresses while accuracy is high, sets different keep-ratios for different accuracies, and
+    returns to 1 when accuracy has broken down, at once or little by little, and stays there while it is at chance. What
+    it remembers survives being written as JSON.
 
     Args:
         rule: takes the keep-ratio in force, the training accuracies of the steps since the last decision, and a dict,
@@ -58,9 +59,13 @@ def verdict_on_rule(rule: Any, patience: int) -> str:
     if min(paths["steady"]) > 0.5:
         high = f"{DECISIONS} decisions with an accuracy of {HIGH}"
         return f"{WRONG} After {high} the keep-ratio is still above one half."
-    for name, what in (("breaks", "breaks down to chance"), ("slides", "slides down little by little")):
-        if max(paths[name][-DECISIONS:][:patience]) < 1:
+    ends = {"breaks down to chance": paths["breaks"], "slides down little by little": paths["slides"]}
+    for what, path in ends.items():
+        if max(path[-DECISIONS:][:patience]) < 1:
             return f"{WRONG} Where the accuracy {what} it is not back at 1 within {patience} decisions."
+    for what, path in ends.items():
+        if min(path[-DECISIONS:][patience:]) < 1:
+            return f"{WRONG} Where the accuracy {what} it does not stay at 1, though the accuracy stays at chance."
     return RIGHT
 
 

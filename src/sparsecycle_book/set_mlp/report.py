@@ -81,7 +81,7 @@ def _finding(rows: list[dict[Any, Any]]) -> str:
     who = f"{_capital(GROUPS[first['treatment']])} against {GROUPS[first['baseline']]}"
     about = f"- **{who} ({first['claim']})**, with {ARMS[first['arm']]}:"
     if all(row["verdict"] == RESTS for row in rows):
-        return f"{about} no verdict, because it would rest on runs that diverged."
+        return f"{about} no verdict, because it depends on how runs that diverged are scored."
     for row in rows:
         interval = f"95 % interval {_interval(row)}" if math.isfinite(row["low"]) else "no interval"
         told = f"{_points(row['mean'])} points, {interval}, {row['datasets']} datasets"
