@@ -41,6 +41,7 @@ def gpu_run(preset: str, images_per_second: float, method: str = "accuracy_gated
         "method": method,
         "variant": "",
         "device": "Made-up GPU",
+        "at_once": None,
         "run": f"{preset}/{method}-seed0",
     }
     return pd.DataFrame([row | {"images_per_second": images_per_second, "wall_seconds": 7200.0}])
@@ -126,6 +127,7 @@ def test_recorded_runs_of_the_network_on_a_gpu_are_surest(preset: str) -> None:
     runs = gpu_run(preset, 20_000.0)
     minutes = PAPER.steps * 128 / 20_000 / 60
     assert gpu_minutes(PAPER, runs, [rental()], []) == (pytest.approx(minutes), "recorded runs on Made-up GPU")
+    assert gpu_minutes(PAPER, runs.assign(at_once=2), [], []).value == pytest.approx(minutes / 2)
     text = cost.run_sentence(runs, [rental()], [])
     assert f"own run take {minutes:.1f} minutes on a rented GPU, by recorded runs on Made-up GPU (1)." in text
     assert text.endswith(f"a run thus costs about {minutes / 60:.2f} times the hourly price.")

@@ -526,7 +526,7 @@ def test_controls_are_compared_with_the_rule_over_all_keep_ratios() -> None:
 
 
 def test_the_smallest_keep_ratios_are_set_beside_guessing() -> None:
-    columns = {"accuracy_at_1.0": 0.6, "accuracy_at_0.05": 0.25, "accuracy_at_0.02": 0.15}
+    columns = {"accuracy_at_1.0": 0.6, "accuracy_at_0.05": 0.25, "accuracy_at_0.02": 0.15, "accuracy_at_0.3": math.nan}
     told = smallest_sentence(runs(GAINS, **columns))
     assert "mean accuracy is 25 % at 0.05 and 15 % at 0.02; guessing reaches 10 %." in told
     assert smallest_sentence(runs(GAINS)) == smallest_sentence(NONE) == ""

@@ -16,7 +16,7 @@ import pytest
 
 from sparsecycle.data import official, storage
 from sparsecycle.data.sheets import LabelledImages, write_sheets
-from sparsecycle.data.storage import FULL, data_folder, download, fetch_cifar10, find_cifar10, read_set
+from sparsecycle.data.storage import FULL, MINI, data_folder, download, fetch_cifar10, find_cifar10, read_set
 from sparsecycle.errors import InputError
 from tiny_cifar import one_sentence, pin, same, tiny_batches, tiny_splits
 
@@ -137,6 +137,12 @@ def test_sheets_go_before_batches_and_batches_before_the_archive(splits, batches
     (folder / FULL).mkdir()
     write_sheets(folder / FULL, splits)
     assert find_cifar10(folder) == folder / FULL
+
+
+def test_the_embedded_images_are_never_taken_for_all_of_cifar10(splits, tmp_path):
+    (tmp_path / MINI).mkdir()
+    write_sheets(tmp_path / MINI, splits)
+    assert find_cifar10(tmp_path / MINI) is None
 
 
 def test_images_are_read_from_a_folder_that_cannot_be_written(splits, batches):

@@ -56,7 +56,10 @@ def test_evaluate_without_weights_says_where_they_are(
 ) -> None:
     (tmp_path / "record.json").write_bytes((Path(folder(finished)) / "record.json").read_bytes())
     assert main(["evaluate", str(tmp_path)]) == 2
-    assert "has no model.safetensors: give a file with --weights" in capsys.readouterr().err
+    assert "model.safetensors cannot be read (No such file or directory)" in capsys.readouterr().err
+    (tmp_path / "weights.pt").touch()
+    assert main(["evaluate", str(tmp_path), "--weights", str(tmp_path / "weights.pt")]) == 2
+    assert "give a .safetensors file" in capsys.readouterr().err
 
 
 def test_verify_recomputes_and_compare_lists(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ from sparsecycle.evaluation.compression import PRUNED_SHARES, pruned
 from sparsecycle.evaluation.corruptions import STRENGTHS
 from sparsecycle.runs.measure import measure_runs
 from sparsecycle.runs.measures import Measures, read_correct
+from sparsecycle.runs.merging import merge
 from sparsecycle.runs.networks import load_model
 from sparsecycle.runs.records import load_layers, load_measures
 
@@ -118,6 +119,21 @@ def test_verify_finds_bits_that_are_not_those_measured(copied: Path) -> None:
     (copied / NAME / "measures.npz").write_bytes(b"PK")
     [run] = verify_runs(copied)
     assert "is not the file that measures.json was written with" in run.problems[0]
+
+
+def test_measures_are_merged_and_others_of_the_same_run_are_told(copied: Path, tmp_path: Path) -> None:
+    source, into = copied, tmp_path.with_name(f"{tmp_path.name}-into")
+    assert merge([source], into).copied == [NAME]
+    [made] = into.rglob("measures.json")
+    assert merge([source], into).same == [NAME]
+    content = json.loads(made.read_text(encoding="utf-8"))
+    content["conditions"][0]["accuracy"] = 0.99
+    made.write_text(json.dumps(content), encoding="utf-8")
+    before = made.read_bytes()
+    assert merge([source], into).left == {NAME: "other measures of this run are there"}
+    assert made.read_bytes() == before
+    made.unlink()
+    assert merge([source], into).same == [NAME] and made.exists()
 
 
 SHORT: dict[str, Any] = {"train_images": 40, "test_images": 20, "batch_size": 20, "epochs": 2}

@@ -1,6 +1,8 @@
 """A rented GPU, rehearsed on a CPU: ways to train are checked, runs are stopped in time, carried away and continued."""
 
+import errno
 import io
+import math
 import os
 import shlex
 import subprocess
@@ -11,6 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from threading import Thread
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -34,6 +37,7 @@ def test_networks_trained_together_have_the_numbers_of_those_trained_alone(tiny:
     together = train_together(configs, StopRequest(), output_dir=tmp_path / "together", device="cpu")
     for config, record in zip(configs, together, strict=True):
         assert record.results() == train(config, output_dir=tmp_path / "alone", device="cpu", progress=False).results()
+    assert [record.provenance.at_once for record in together] == [2, 2]
     again = train_together(configs, StopRequest(), output_dir=tmp_path / "together", device="cpu")
     assert [record.provenance.ended for record in again] == [record.provenance.ended for record in together]
 
@@ -60,6 +64,39 @@ def test_a_rung_whose_losses_go_another_way_is_found(tiny: Any, monkeypatch: pyt
     assert ladder.look_at("eager steps, one kernel", tiny("dense"), "cpu").faults == [
         "its loss differs by 0.3 from the reference's"
     ]
+
+
+def test_a_rung_whose_loss_is_no_number_after_its_first_step_is_found(
+    tiny: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first step starts from the reference's own weights."""
+    made: list[str] = []
+
+    def trainer(*_: Any, **__: Any) -> SimpleNamespace:
+        made.append("rung" if not made else "reference")
+        lost = made[-1] == "rung"
+        return SimpleNamespace(train=lambda step: SimpleNamespace(loss=math.nan if lost and step > 1 else 2.3))
+
+    monkeypatch.setattr(ladder, "check_kernels", lambda *_: [])
+    monkeypatch.setattr(ladder, "make_trainer", trainer)
+    monkeypatch.setattr(ladder, "must_record", lambda _: None)
+    found = ladder.look_at("eager steps, one kernel", tiny("dense"), "cpu")
+    assert found.faults == ["its loss differs by nan from the reference's"]
+
+
+def test_a_rung_that_has_room_for_one_network_only_is_used_for_one(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = ladder._seconds_a_step
+
+    def one_at_a_time(trainers: list[Any], *given: Any) -> float:
+        if len(trainers) > 1:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(trainers, *given)
+
+    monkeypatch.setattr(ladder, "check_kernels", lambda *_: [])
+    monkeypatch.setattr(ladder, "_seconds_a_step", one_at_a_time)
+    rung = ladder.look_at("eager steps, one kernel", tiny("dense"), "cpu")
+    assert (rung.faults, rung.pair_ms, rung.at_once) == ([], None, 1)
+    assert "no room for two" in rental._told(rung, tiny("dense"))
 
 
 def test_a_rung_whose_process_dies_is_told_and_the_next_is_taken(
@@ -150,9 +187,34 @@ def test_parts_hold_what_fits_records_first(tiny: Any, tmp_path: Path) -> None:
     assert sum(part.stat().st_size for part in (tmp_path / "away").iterdir()) <= 200_000
 
 
-def test_too_little_time_is_refused(tiny: Any, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"minutes is 0.3, but must be above 0.33: saving takes a moment"):
-        rental.rent([tiny("dense")], minutes=0.3, into=tmp_path / "away", output_dir=tmp_path, device="cpu")
+def test_parts_of_before_stay_until_all_new_ones_are_there(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny("dense")
+    train(config, output_dir=tmp_path / "runs", device="cpu", progress=False)
+    rental.pack([config], tmp_path / "runs", tmp_path / "away", most_mb=60)
+    real = rental.write_atomically
+
+    def full(path: Path, content: bytes) -> None:
+        if path.name.endswith("01"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(path, content)
+
+    monkeypatch.setattr(rental, "PART_BYTES", 100_000)
+    with monkeypatch.context() as patched, pytest.raises(OSError, match="No space left"):
+        patched.setattr(rental, "write_atomically", full)
+        rental.pack([config], tmp_path / "runs", tmp_path / "away", most_mb=60)
+    assert RunRecord.read(run_folder(config, unpacked(tmp_path / "away", tmp_path / "back")))
+    rental.pack([config], tmp_path / "runs", tmp_path / "away", most_mb=60)
+    assert len(list((tmp_path / "away").glob("results.tar.*"))) > 1
+    rental.pack([config], tmp_path / "runs", tmp_path / "away", most_mb=0.1)
+    assert [path.name for path in (tmp_path / "away").iterdir()] == ["results.tar.00"]
+
+
+@pytest.mark.parametrize("minutes", [0.6, math.nan, math.inf])
+def test_minutes_that_are_too_few_or_no_number_are_refused(minutes: float, tiny: Any, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=rf"minutes is {minutes:g}, but must be a number above 0.67"):
+        rental.rent([tiny("dense")], minutes=minutes, into=tmp_path / "away", output_dir=tmp_path, device="cpu")
 
 
 # What is carried there.

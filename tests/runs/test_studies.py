@@ -121,6 +121,8 @@ def test_the_study_is_made_and_its_commands_and_table_say_so(
     file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     arguments = ["study", "tiny", "--file", str(file), "--output-dir", str(tmp_path / "my runs"), "--no-progress"]
+    assert main([*arguments, "--commands", "--data-dir", str(tmp_path), "--device", "cpu"]) == 0
+    assert all(f" --data-dir {tmp_path} --device cpu" in one for one in capsys.readouterr().out.splitlines())
     assert main([*arguments, "--commands"]) == 0
     commands = capsys.readouterr().out.splitlines()
     assert len(commands) == 3
@@ -164,6 +166,7 @@ def test_the_workflow_goes_on_after_snakemake_was_killed(file: Path, tmp_path: P
         ({1: 100.0, 2: 105.0}, 4, 1),
         ({1: 100.0, 2: 190.0, 4: 360.0}, 4, 4),
         ({1: 100.0, 2: 0.0}, 4, 1),  # two do not fit into the memory
+        ({1: 0.0, 2: 0.0}, 4, 1),  # nor does one
         ({1: 100.0}, 1, 1),
     ],
 )

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from sparsecycle.data.tabular import load_dataset
 from sparsecycle.errors import InputError
 from sparsecycle.runs.checkpoints import CheckpointWriter, checkpoint_files
-from sparsecycle.runs.writing import sole_writer
+from sparsecycle.runs.writing import LOCK, sole_writer
 from sparsecycle.set_mlp.config import METHODS, SetConfig
 from sparsecycle.set_mlp.records import FILE, add_record, find_record, load_set_runs, set_run_name
 from sparsecycle.set_mlp.training import SetTraining, train_set
@@ -138,6 +139,20 @@ def test_only_one_process_writes_to_a_run(tmp_path: Path) -> None:
     config = small("set")
     with sole_writer(tmp_path / set_run_name(config)), pytest.raises(InputError, match="another process is writing to"):
         train_set(config, output_dir=tmp_path, progress=False)
+
+
+def test_a_lock_s_file_goes_before_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or one process would lock the old file, and another one a new one of the same name."""
+    released, there = FileLock.release, list[bool]()
+
+    def release(lock: FileLock, force: bool = False) -> None:
+        there.append((tmp_path / LOCK).exists())
+        released(lock, force)
+
+    monkeypatch.setattr(FileLock, "release", release)
+    with sole_writer(tmp_path):
+        (tmp_path / "record.json").touch()
+    assert there[0] is False and not (tmp_path / LOCK).exists()
 
 
 @pytest.mark.parametrize("method", ["set", "dense"])

@@ -229,7 +229,7 @@ def _run(options: argparse.Namespace) -> int:
 def _study(options: argparse.Namespace) -> int:
     from sparsecycle.runs.folders import folder_of
     from sparsecycle.runs.launch import launch
-    from sparsecycle.runs.studies import Studies, jobs, progress, write_table
+    from sparsecycle.runs.studies import Studies, jobs, progress, run_arguments, write_table
 
     studies = Studies.read(file_of_studies(options.file, FILE))
     if options.study is None:
@@ -241,7 +241,11 @@ def _study(options: argparse.Namespace) -> int:
     if options.table and (options.status or options.commands):
         write_table(runs, expanded(options.table))
     if options.commands:
-        print("".join(f"{_program()} {run.arguments}\n" for run in runs if run.open), end="")
+        places = ["--output-dir", str(output_dir), *(["--data-dir", options.data_dir] if options.data_dir else [])]
+        places += [] if options.device == "auto" else ["--device", options.device]
+        for run in runs:
+            if run.open:
+                print(_program(), run_arguments(run.config, *places))
         return 0
     if options.status:
         for run in runs:
@@ -335,11 +339,6 @@ def _evaluate(options: argparse.Namespace) -> int:
     for budget in budgets:
         if not 0 < budget <= 1:
             raise InputError(f"budget is {budget}, but must lie in (0, 1]: a share of the activations")
-    if not options.weights and not (folder / "model.safetensors").exists():
-        raise InputError(
-            f"{folder} has no model.safetensors: give a file with --weights, "
-            "or make the run again with another --output-dir"
-        )
     model = load_model(options.weights or folder, config)
     data = load_images(config, options.data_dir)
     if not len(data.test_labels):

@@ -70,7 +70,7 @@ def find_cifar10(folder: Path) -> Path | None:
 
     That is a folder of sheets or of official batches, `folder` itself included, or else the official archive.
     """
-    places = [folder / FULL, folder]
+    places = [folder / FULL, *([] if folder.name == MINI else [folder])]  # the embedded images are not all of them
     for place in places:
         if (place / LABELS_FILE).exists() or (place / official.TEST).exists():
             return place

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import safetensors.torch
 import torch
 from numpy.typing import NDArray
@@ -166,10 +167,10 @@ def train_together(
         ready: list[tuple[int, _Run, Any]] = []
         for place, config in enumerate(configs):
             ahead = _Ahead.of(config, data_dir, output_dir)
+            locks.enter_context(sole_writer(ahead.folder))
             records.append(ahead.finished())
             if records[-1]:
                 continue
-            locks.enter_context(sole_writer(ahead.folder))
             stream: Any = torch.cuda.Stream() if chosen == "cuda" else None  # type: ignore[no-untyped-call]
             with _enough_memory(config, chosen), torch.cuda.stream(stream):
                 run = _Run(ahead, chosen, checkpoint_minutes)
@@ -178,6 +179,7 @@ def train_together(
             ready.append((place, run, stream))
         under_way: dict[int, Future[RunRecord | None]] = {}
         for place, run, stream in ready:
+            run.beside = len(ready) if len(ready) > 1 else None
             started(run_name(run.config))
             under_way[place] = threads.submit(_in_thread, run, stream, stop)
         for place, future in under_way.items():
@@ -298,7 +300,10 @@ class _Run:
         self.config, self.device, self.folder, self.path_digest = config, device, ahead.folder, ahead.path_digest
         self.digest = data.digest
         self.data = data.to(device)
-        self.trainer = make_trainer(config, data.train_images, data.train_labels, device=device, path=path)
+        if device == "cuda":
+            torch.cuda.reset_peak_memory_stats()  # of whatever this process did before
+        self.trainer = make_trainer(config, self.data.train_images, self.data.train_labels, device=device, path=path)
+        self.beside: int | None = None  # how many networks this process trains at once, itself included
         self.state = _State(conditions=self._conditions(), started=now())
         self.dense: list[NDArray[np.bool_]] = []  # of each look, which test images are right at keep 1.0
         self.sparse: list[NDArray[np.bool_]] = []  # and at the keep-ratio in force
@@ -462,12 +467,16 @@ class _Run:
             "gap": fitted.accuracy - metrics["last_accuracy"],
         }
         metrics |= path_metrics(decisions, config, trainer.step)
-        write_table(self.folder / "epochs.parquet", _table_of(state.history))
+        types = dict.fromkeys(COLUMNS, "float64") | {"step": "int64"}
+        epochs = pd.DataFrame(state.history, columns=list(COLUMNS)).astype(types)
+        write_table(self.folder / "epochs.parquet", epochs)
         write_table(self.folder / "decisions.parquet", decisions)
         write_correct(self.folder, correct, config.budgets)
         weights = {name: value.contiguous().cpu() for name, value in trainer.model.state_dict().items()}
         write_atomically(self.folder / "model.safetensors", safetensors.torch.save(weights))
         training_seconds = sum(row["seconds"] for row in state.history)
+        made = environment(self.device, config.precision, deterministic=True)
+        made["at_once"] = self.beside or made["at_once"]
         evaluated_on = "validation" if config.holdout_images else "test" if config.test_images else "nothing"
         record = RunRecord(
             identity=run_identity(config, self.digest, self.path_digest),
@@ -490,7 +499,7 @@ class _Run:
             layers=activity[config.budgets.index(1.0)] if activity else [],
             files=file_digests(self.folder, BESIDE),
             provenance=Provenance(
-                **environment(self.device, config.precision, deterministic=True),
+                **made,
                 data=config.dataset,
                 data_sha256=self.digest,
                 path_sha256=self.path_digest,
@@ -507,15 +516,6 @@ class _Run:
         record.write(self.folder)
         remove_checkpoints(self.folder)
         return record
-
-
-def _table_of(history: list[dict[str, int | float]]) -> Any:
-    import pandas as pd
-
-    whole = ("step",)
-    return pd.DataFrame(history, columns=list(COLUMNS)).astype(
-        {name: "int64" if name in whole else "float64" for name in COLUMNS}
-    )
 
 
 class _Saver:
@@ -577,6 +577,7 @@ def deterministic() -> Iterator[None]:
             os.environ["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"  # must be there before CUDA starts
         memory: Any = torch.utils.deterministic
         before = torch.are_deterministic_algorithms_enabled(), memory.fill_uninitialized_memory
+        only_warned = torch.is_deterministic_algorithms_warn_only_enabled()
         torch.use_deterministic_algorithms(True)
         memory.fill_uninitialized_memory = False  # every operation here writes all of its output
         tried_out, torch.backends.cudnn.benchmark = torch.backends.cudnn.benchmark, True  # the fastest that is exact
@@ -584,7 +585,7 @@ def deterministic() -> Iterator[None]:
             with torch.random.fork_rng():
                 yield
         finally:
-            torch.use_deterministic_algorithms(before[0])
+            torch.use_deterministic_algorithms(before[0], warn_only=only_warned)
             memory.fill_uninitialized_memory = before[1]
             torch.backends.cudnn.benchmark = tried_out
     finally:

@@ -37,8 +37,10 @@ def merge(sources: list[Path], into: Path) -> Outcome:
             target = run_folder(RunConfig(**record.config), into)
             twin = known.get(record.identity)
             if twin and twin.results() == record.results():
-                _add_measures(folder, target)
-                outcome.same.append(name)
+                if _add_measures(folder, target):
+                    outcome.same.append(name)
+                else:
+                    outcome.left[name] = "other measures of this run are there"
             elif twin:
                 outcome.left[name] = "the record of this run that is there has other numbers"
             elif target.exists():
@@ -53,13 +55,18 @@ def merge(sources: list[Path], into: Path) -> Outcome:
     return outcome
 
 
-def _add_measures(folder: Path, target: Path) -> None:
-    """What was measured on a run after it had been copied."""
-    files = [name for name in reversed(measures.FILES) if (folder / name).is_file()]  # measures.json last
-    there = (target / "record.json").is_file() and not (target / "measures.json").exists()
-    if there and len(files) == len(measures.FILES) and not any((folder / name).is_symlink() for name in files):
-        for name in files:
-            write_atomically(target / name, (folder / name).read_bytes())
+def _add_measures(folder: Path, target: Path) -> bool:
+    """Add what was measured on a run after it had been copied; False where something else was measured there."""
+    if not all((folder / name).is_file() and not (folder / name).is_symlink() for name in measures.FILES):
+        return True
+    if not (target / "record.json").is_file():
+        return True
+    mine, theirs = measures.Measures.read(folder), measures.Measures.read(target)
+    if mine and theirs:
+        return (mine.conditions, mine.layers) == (theirs.conditions, theirs.layers)
+    for name in reversed(measures.FILES):  # measures.json last
+        write_atomically(target / name, (folder / name).read_bytes())
+    return True
 
 
 def _copy(folder: Path, target: Path) -> None:

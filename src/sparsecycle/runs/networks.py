@@ -26,10 +26,10 @@ def load_model(folder: str | Path, config: RunConfig) -> WideResNet:
     model = make_network(config)
     try:
         model.load_state_dict(safetensors.torch.load(path.read_bytes()))  # some file systems map no file into memory
-    except FileNotFoundError:
+    except OSError as error:
         raise InputError(
-            f"{path} does not exist: weights stay with the machine that trained them; "
-            "make the run again in another output_dir"
+            f"{path} cannot be read ({error.strerror}): weights stay with the machine that trained them; give a "
+            ".safetensors file, or make the run again in another output_dir"
         ) from None
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise InputError(f"{path} does not fit the configuration ({str(error).splitlines()[0]})") from None

@@ -32,8 +32,8 @@ class Provenance(BaseModel):
         data_sha256: of the images and labels.
         path_sha256: of the keep-ratios that `replay` followed.
         backend: of the constraint, and its version.
-        at_once: runs that a launcher made side by side, one thread each; None for a run that was started alone.
-        peak_memory_mib: None where the system does not tell.
+        at_once: runs that were made side by side on this CPU or GPU; None for a run that was started alone.
+        peak_memory_mib: of the process; on a GPU since the run began. None where the system does not tell.
         changed: what of the machine differed when the run was resumed, such as {"threads": "2, then 1"}.
     """
 

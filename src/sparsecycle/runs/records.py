@@ -307,7 +307,7 @@ def write_correct(folder: Path, correct: Correct, keep_ratios: Sequence[float]) 
     buffer = io.BytesIO()
     np.savez_compressed(
         buffer,
-        dense=_packed(np.logical_xor(correct.dense, _before(correct.dense))),
+        dense=_packed(np.diff(correct.dense, axis=0, prepend=False)),
         sparse=_packed(np.logical_xor(correct.sparse, correct.dense)),  # nothing where the keep-ratio is 1
         budgets=_packed(np.array(budgets, dtype=bool).reshape(len(budgets), images)),
         images=np.int64(images),
@@ -332,10 +332,6 @@ def read_correct(folder: Path) -> Correct:
         raise InputError(f"{folder / 'correct.npz'} cannot be read ({str(error).splitlines()[0]}): {REMEDY}") from None
     keep_ratios = RunRecord.read(folder).config["budgets"] if len(budgets) else []
     return Correct(dense, sparse, dict(zip(map(float, keep_ratios), budgets, strict=True)))
-
-
-def _before(looks: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    return np.concatenate([np.zeros_like(looks[:1]), looks[:-1]])
 
 
 def _packed(bits: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -450,20 +446,11 @@ def _labels(record: RunRecord) -> dict[str, Any]:
 
 
 def _row(record: RunRecord, name: str) -> dict[str, Any]:
-    made = record.provenance
     metrics = {key: math.nan if value is None else value for key, value in record.metrics.items()}
     at_budget = {f"accuracy_at_{result.keep_ratio}": result.accuracy for result in record.budgets}
     active = {f"active_at_{result.keep_ratio}": result.active_fraction for result in record.budgets}
-    copied: tuple[str, ...] = (
-        "training_seconds",
-        "wall_seconds",
-        "images_per_second",
-        "peak_memory_mib",
-        "device",
-        "cpu",
-        "threads",
-    )
-    copied += ("torch", "git_revision", "git_clean", "started", "resumes")
+    shown = {"training_seconds", "wall_seconds", "images_per_second", "peak_memory_mib", "device", "cpu", "threads"}
+    shown |= {"at_once", "torch", "git_revision", "git_clean", "started", "resumes"}
     return {
         **_labels(record),
         "status": record.status,
@@ -472,7 +459,7 @@ def _row(record: RunRecord, name: str) -> dict[str, Any]:
         **at_budget,
         **active,
         "parameters": record.parameters,
-        **{key: getattr(made, key) for key in copied},
+        **record.provenance.model_dump(include=shown),
         "identity": record.identity,
         "run": name,
     }

@@ -6,6 +6,7 @@ same command goes on, on the same machine or, with the parts unpacked, on anothe
 """
 
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -61,10 +62,10 @@ def rent(
     Raises:
         InputError: no GPU, no rung that is right, or as `train`.
     """
+    if not 2 * SAVING_SECONDS < 60 * minutes < math.inf:  # looking and saving take their time
+        raise InputError(f"minutes is {minutes:g}, but must be a number above {2 * SAVING_SECONDS / 60:.2g}")
     begin = time.monotonic()
     deadline = begin + 60 * minutes - SAVING_SECONDS
-    if deadline <= begin:
-        raise InputError(f"minutes is {minutes:g}, but must be above {SAVING_SECONDS / 60:.2g}: saving takes a moment")
     if not configs:
         raise InputError("the study has no run")
     device = resolve_device(device)
@@ -197,7 +198,8 @@ def _look_at(given: str) -> None:
 def _told(rung: ladder.Rung, config: RunConfig) -> str:
     if rung.faults:
         return f"{rung.name}: NOT USED, {'; '.join(rung.faults[:3])}"
-    steps = f"{rung.dense_ms:.2f} ms a dense step, {rung.sparse_ms:.2f} at keep 0.1, {rung.pair_ms:.2f} for two"
+    pair = "no room for two" if rung.pair_ms is None else f"{rung.pair_ms:.2f} for two"
+    steps = f"{rung.dense_ms:.2f} ms a dense step, {rung.sparse_ms:.2f} at keep 0.1, {pair}"
     speed = f"{rung.images_per_second(config.batch_size):,.0f} images/s"
     return f"{rung.name}: {steps}, {speed}, losses within {rung.loss_difference:.1g}"
 
@@ -255,9 +257,13 @@ def pack(configs: Sequence[RunConfig], output_dir: Path, into: Path, most_mb: fl
             else:
                 archive.add(path, name)
     into.mkdir(parents=True, exist_ok=True)
-    for old in into.glob("results.tar.*"):
-        old.unlink()
     content = buffer.getvalue()
-    for number, start in enumerate(range(0, len(content), PART_BYTES)):
-        write_atomically(into / f"results.tar.{number:02d}", content[start : start + PART_BYTES])
+    parts = [content[start : start + PART_BYTES] for start in range(0, len(content), PART_BYTES)]
+    new = [(into / f"new.{number:02d}", into / f"results.tar.{number:02d}") for number in range(len(parts))]
+    for (path, _), part in zip(new, parts, strict=True):
+        write_atomically(path, part)
+    for path, place in new:  # only when all of them are there, because the old ones are then lost
+        path.replace(place)
+    for old in set(into.glob("results.tar.*")) - {place for _, place in new}:
+        old.unlink()
     return left_out

@@ -1,11 +1,9 @@
 """How many runs side by side, one thread each, a machine trains fastest: measured before a study begins."""
 
-import math
 import multiprocessing
 import os
 import time
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 
 from sparsecycle.config import RunConfig
 from sparsecycle.runs.environment import environment
@@ -26,7 +24,7 @@ def best_at_once(config: RunConfig, most: int) -> tuple[int, dict[int, float]]:
     best, tried = 1, 1
     while tried <= most:
         rates[tried] = _images_per_second(config, tried)
-        if tried > 1 and rates[tried] < WORTH_IT * rates[best]:
+        if tried > 1 and not rates[tried] >= WORTH_IT * rates[best] > 0:
             break
         best, tried = tried, 2 * tried
     return best, rates
@@ -46,7 +44,7 @@ def _images_per_second(config: RunConfig, at_once: int) -> float:
             begin = time.time() + STARTING_SECONDS
             fields = config.model_dump(mode="json")
             return sum(processes.map(_train_for_a_moment, [fields] * at_once, [begin] * at_once))
-    except BrokenProcessPool:
+    except (MemoryError, RuntimeError):  # also that a process was killed
         return 0.0
 
 
@@ -67,5 +65,4 @@ def _train_for_a_moment(fields: dict[str, object], begin: float) -> float:
     while time.perf_counter() - started < SECONDS:
         trainer.train_step(*trainer._batch(torch.arange(len(images))))
         steps += 1
-    rate = steps * len(images) / (time.perf_counter() - started)
-    return rate if math.isfinite(rate) else 0.0
+    return steps * len(images) / (time.perf_counter() - started)

@@ -150,12 +150,11 @@ def _filled(value: Any, seed: int, other: int) -> Any:
 
 @dataclass(frozen=True)
 class Progress:
-    """One run of a study: its folder's name, how far it is, and what `sparsecycle` is given to make it or go on."""
+    """One run of a study: its folder's name, and how far it is."""
 
     name: str
     config: RunConfig
     status: Literal["done", "diverged", "under way", "interrupted", "missing", "other"]
-    arguments: str
     remark: str = ""
     record: dict[str, Any] = field(default_factory=dict)
 
@@ -173,25 +172,24 @@ def progress(configurations: Iterable[RunConfig], output_dir: Path) -> list[Prog
 def _progress(config: RunConfig, output_dir: Path) -> Progress:
     name = run_name(config)
     folder = output_dir / name
-    arguments = run_arguments(config, output_dir)
     try:
         record = json.loads((folder / "record.json").read_bytes())
         status, given, made_by = record["status"], record["config"], record["provenance"]["source_sha256"]
         record["metrics"]["last_accuracy"]
     except FileNotFoundError:
         if is_being_written(folder):
-            return Progress(name, config, "under way", arguments)
+            return Progress(name, config, "under way")
         begun = folder.is_dir() and any(folder.glob("checkpoint-*.safetensors"))
-        return Progress(name, config, "interrupted" if begun else "missing", arguments)
+        return Progress(name, config, "interrupted" if begun else "missing")
     except OSError as error:
-        return Progress(name, config, "other", arguments, f"record.json cannot be read: {error.strerror}")
+        return Progress(name, config, "other", f"record.json cannot be read: {error.strerror}")
     except (ValueError, KeyError, TypeError, RecursionError):
-        return Progress(name, config, "other", arguments, "record.json is damaged, or of another version")
+        return Progress(name, config, "other", "record.json is damaged, or of another version")
     wanted = config.model_dump(mode="json")
     if not isinstance(given, dict) or any(given.get(field, value) != value for field, value in wanted.items()):
-        return Progress(name, config, "other", arguments, "the record of another configuration")
+        return Progress(name, config, "other", "the record of another configuration")
     remark = "" if same_source(str(made_by), source_digest()) else "by another version of the library"
-    return Progress(name, config, "diverged" if status == "diverged" else "done", arguments, remark, record)
+    return Progress(name, config, "diverged" if status == "diverged" else "done", remark, record)
 
 
 COLUMNS = {
@@ -212,12 +210,12 @@ def write_table(runs: Iterable[Progress], path: Path) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
-def run_arguments(config: RunConfig, output_dir: Path) -> str:
-    """Return `run ...`, what the command `sparsecycle` is given, as a shell takes it."""
+def run_arguments(config: RunConfig, *more: str) -> str:
+    """Return `run ...`, what the command `sparsecycle` is given, and `more` words, as a shell takes it."""
     words = ["run", "--preset", config.preset, "--method", config.method, "--seed", str(config.seed)]
     for name, value in config.given().items():
         words += ["--set", f"{name}={json.dumps(value)}"]
-    return shlex.join([*words, "--output-dir", str(output_dir)])
+    return shlex.join([*words, *more])
 
 
 def jobs(

@@ -52,10 +52,10 @@ def sole_writer(folder: Path, record: str = "record.json") -> Iterator[None]:
         remove_partials(folder)
         yield
     finally:
-        lock.release()
-        if (folder / record).exists():  # nobody writes here any more
+        if (folder / record).exists():  # while it is locked: whoever waits for it notices, and locks the next file
             with suppress(OSError):
                 (folder / LOCK).unlink()
+        lock.release()
 
 
 def is_being_written(folder: Path) -> bool:

@@ -89,7 +89,7 @@ def gpu_minutes(
     images = config.steps * config.batch_size
     recorded = gpu_runs(runs, config)
     if len(recorded):
-        rate = float(recorded["images_per_second"].median())
+        rate = float((recorded["images_per_second"] * recorded["at_once"].fillna(1)).median())  # of the whole GPU
         devices = ", ".join(sorted(set(recorded["device"])))
         return Time(images / rate / 60, f"recorded runs on {devices}")
     for looked in rentals:

@@ -37,11 +37,16 @@ def smallest_sentence(runs: pd.DataFrame) -> str:
         runs: rows of `load_runs` of one preset.
     """
     gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
-    columns = [str(name) for name in gated.columns if str(name).startswith("accuracy_at_")][-2:]
+    at_budgets = gated.filter(like="accuracy_at_").dropna(axis="columns", how="all")
+    columns = sorted(at_budgets.columns, key=_keep_ratio_of)[1::-1]
     if gated.empty or not columns or gated[columns].isna().any(axis=None):
         return ""
-    left = listed_words([f"{percent(gated[name].mean())} at {name.removeprefix('accuracy_at_')}" for name in columns])
+    left = listed_words([f"{percent(gated[name].mean())} at {_keep_ratio_of(name):g}" for name in columns])
     return f"With the published rule, mean accuracy is {left}; guessing reaches {percent(CHANCE)}."
+
+
+def _keep_ratio_of(column: str) -> float:
+    return float(column.removeprefix("accuracy_at_"))
 
 
 def gap_sentence(runs: pd.DataFrame) -> str:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 
@@ -74,7 +73,7 @@ def listed(runs: pd.DataFrame, commands: list[str], accuracies: dict[str, str] |
 
 def run_command(config: RunConfig) -> str:
     """The command that makes a run again, in the folder `runs`."""
-    arguments = run_arguments(config, Path("runs")).removesuffix(" --output-dir runs")
+    arguments = run_arguments(config)
     return f".venv/bin/sparsecycle {arguments}"
 
 
