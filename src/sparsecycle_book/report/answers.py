@@ -66,7 +66,7 @@ def short_answer(runs: pd.DataFrame, further: Sequence[str] = ()) -> str:
         so_far = f"\n\n{pairs} of the {planned} planned pairs are recorded." if pairs < planned else ""
         where = "a small network" if preset == "classroom" else "the paper's network"
         found = "\n".join(f"- {one}" for one in [*told, *further])
-        answer = f"On {where} (preset `{preset}`: {_scale(preset)}):\n\n{found}{so_far}"
+        answer = f"On {where} (preset `{preset}`: {scale(preset)}):\n\n{found}{so_far}"
     else:
         begun = any(len(tier(runs, large)) for large in LARGE)
         state = "has begun" if begun else "is planned and has not been run"
@@ -88,7 +88,7 @@ def described_presets(runs: pd.DataFrame) -> list[str]:
 def described(runs: pd.DataFrame, preset: str) -> str:
     """What the few runs of a preset show: the gain in both measures of C1 and C2 where there is a pair, no verdict."""
     count, table = len(tier(runs, preset)), verdict_table(runs, preset)
-    few = f"Only {count} run{'s' if count > 1 else ''} of the preset `{preset}` ({_scale(preset)})"
+    few = f"Only {count} run{'s' if count > 1 else ''} of the preset `{preset}` ({scale(preset)})"
     recorded = (
         f"{'are' if count > 1 else 'is'} recorded, too few to judge: a verdict needs {FEWEST_PAIRS} pairs of runs."
     )
@@ -102,7 +102,8 @@ def described(runs: pd.DataFrame, preset: str) -> str:
     return " ".join(told)
 
 
-def _scale(preset: str) -> str:
+def scale(preset: str) -> str:
+    """The network, images and epochs of a preset in words."""
     config = RunConfig(preset=preset, method="dense")
     return f"WRN-{config.depth}-{config.width}, {config.train_images:,} training images, {config.epochs} epochs"
 

@@ -6,7 +6,6 @@ from typing import Any
 import pandas as pd
 
 from sparsecycle.analysis.verdicts import CLEAN, FIRM_PAIRS, MARGIN, NOT_JUDGED, NOT_MEASURED, verdict_table
-from sparsecycle.config import RunConfig
 from sparsecycle_book.display import linked_table
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
 from sparsecycle_book.report.answers import (
@@ -15,6 +14,7 @@ from sparsecycle_book.report.answers import (
     keep_ratio_controls,
     listed_words,
     regularization,
+    scale,
     verdicts_shown,
 )
 
@@ -119,8 +119,6 @@ def claims_shown(table: pd.DataFrame, *claims: str) -> linked_table:
 
 def preset_note(preset: str) -> str:
     """Which runs a chapter is about."""
-    config = RunConfig(preset=preset, method="dense")
-    scale = f"WRN-{config.depth}-{config.width}, {config.train_images:,} training images, {config.epochs} epochs"
     judged = "" if preset != "quick" else f" {DEMONSTRATIONS}"
     said = "Unless the text says otherwise, the numbers on this page come from runs of the preset"
-    return f"{said} `{preset}` ({scale}).{judged}"
+    return f"{said} `{preset}` ({scale(preset)}).{judged}"

@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 import torch
-from torch import Tensor, nn
 
 from sparsecycle.config import RunConfig
 from sparsecycle.controllers import Decision, make_controller
-from sparsecycle.layer import GlobalTopK
+from sparsecycle.evaluation.accuracy import watched
 from sparsecycle.network import WideResNet
 
 PUBLISHED = RunConfig(preset="paper", method="accuracy_gated")
@@ -94,13 +93,6 @@ def active_at_start(depth: int = PUBLISHED.depth, width: int = PUBLISHED.width, 
     torch.manual_seed(0)
     model = WideResNet(depth, width).eval()
     shares: list[float] = []
-
-    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        shares.append((output > 0).float().mean().item())
-
-    for layer in model.modules():
-        if isinstance(layer, GlobalTopK):
-            layer.register_forward_hook(count)
-    with torch.no_grad():
+    with torch.no_grad(), watched(model, lambda _, output: shares.append((output > 0).float().mean().item())):
         model(torch.randn(images, 3, 32, 32))
     return min(shares), max(shares)
