@@ -19,7 +19,9 @@ def made_up(method: str, arm: str = "authors", **more: Any) -> pd.DataFrame:
     names = [name for name in study_datasets() for _ in range(2)]
     noise = 0.002 * rng.normal(size=len(names))
     accuracy = 0.8 + more.pop("gain", 0.0) + noise
+    changed = f"-{more['variant']}" if "variant" in more else ""
     columns: dict[str, Any] = {
+        "run": [f"set/{name}/{arm}-{method}-seed{i % 2}{changed}" for i, name in enumerate(names)],
         "dataset": names,
         "arm": arm,
         "method": method,
@@ -28,6 +30,7 @@ def made_up(method: str, arm: str = "authors", **more: Any) -> pd.DataFrame:
         "status": "complete",
         "git_clean": True,
         "learning_rate": 0.01,
+        "dropout": 0.3,
         "tuned": arm == "tuned",
         "last_accuracy": accuracy,
         "best_accuracy": accuracy + 0.01,

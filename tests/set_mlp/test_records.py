@@ -61,6 +61,9 @@ def test_a_wrong_bit_and_a_cut_file_are_told_in_one_sentence(record: SetRecord, 
     path.write_bytes(whole[:-9])
     with pytest.raises(InputError, match=r"is damaged \(.*\): restore it, or delete it and make its runs again"):
         load_set_runs(tmp_path)
+    add_record(tmp_path, record)
+    damaged, sound = sorted(verify_set_runs(tmp_path), key=lambda one: one[1])
+    assert (damaged[1], sound) == (0, (record.name(), sound[1], [])) and "is damaged" in damaged[2][0]
 
 
 def verified(record: SetRecord, folder: Path) -> list[str]:

@@ -11,10 +11,11 @@ import pytest
 from set_mlp.frames import fallen, made_up, none
 from sparsecycle.config import parse_setting
 from sparsecycle.set_mlp import SparseLayer
-from sparsecycle.set_mlp.claims import set_verdict_table, study_runs
+from sparsecycle.set_mlp.claims import RESTS, set_verdict_table, study_runs
 from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
 from sparsecycle.set_mlp.datasets import study_datasets
-from sparsecycle.set_mlp.records import SetRecord
+from sparsecycle.set_mlp.records import SetRecord, set_run_name
+from sparsecycle.set_mlp.study import SetStudies
 from sparsecycle.set_mlp.training import train_set
 from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement
 from sparsecycle_book.display import alternative_text, inline_svg
@@ -61,7 +62,14 @@ def test_nothing_recorded_is_said_in_one_sentence_and_d3_needs_no_run() -> None:
 
 def test_findings_come_with_their_numbers_and_divergence_is_told() -> None:
     told = report.set_answer(study(), benchmark())
-    assert re.search(r"The study is under way: 210 of its \d+ runs are recorded.$", told)
+    declared = SetStudies.read(report.STUDIES)
+    planned = {set_run_name(config) for name in declared.studies for config in declared.configurations(name)}
+    done = len(planned & set(study()["run"]))
+    assert 0 < done < len(study()), "two splits of a method that has one are not of the study"
+    assert told.endswith(f"The study is under way: {done} of its {len(planned)} runs are recorded.")
+    everything = study().iloc[:1].loc[lambda frame: frame.index.repeat(len(planned))].assign(run=sorted(planned))
+    everything = everything.assign(seed=range(len(planned)))
+    assert report.study_sentence(everything) == f"All {len(planned)} runs of the study are recorded."
     [line] = [one for one in told.splitlines() if "(D2)**, with tuned settings" in one]
     assert line.startswith("- **SET with pruning against SET") and line.endswith(
         ": no verdict, because it depends on how runs that diverged are scored."
@@ -83,12 +91,17 @@ def test_tables_for_people() -> None:
     first = sensitivity.loc["D1"].iloc[0]
     amounts = [float(first[name].split()[0]) for name in ("most frequent class", "zero", "left out")]
     assert amounts[1] < amounts[0] < amounts[2] and first["left out"].endswith("(14)")
-    measures = sensitivity["compared"].str.partition(":")[0]
-    assert set(measures) == {"last test accuracy", "maximum test accuracy"}
+    assert set(sensitivity["compared"].str.partition(":")[0]) == set(report.MEASURES.values())
+    assert float(first["median"]) == pytest.approx(2, abs=0.2) and float(first["p (Wilcoxon)"]) < 0.05
+    rests = table[table["verdict"] == RESTS]
+    assert len(rests) and not rests[["ours (95 % interval)", "p", "p (Holm)"]].any(axis=None)
     ablations = report.set_ablation_table(runs)
     assert ablations[["method", "variant", "datasets"]].values.tolist() == [["set_pruned", "prune_score=random", 15]]
     assert ablations["mean"].item() == pytest.approx(-0.045, abs=0.002)
-    assert report.readable_set_ablations(ablations)["neurons left"].item() == "50 %"
+    shown = report.readable_set_ablations(ablations)
+    assert (shown["neurons left"].item(), shown["diverged"].item()) == ("50 %", "0 / 0 of 30")
+    slower = made_up("dense", gain=0.02, variant="learning_rate=0.001")
+    assert len(report.set_ablation_table(pd.concat([runs, slower]))) == 1, "a baseline of D1 is no ablation"
     means = report.readable_means(
         report_means := pd.DataFrame({"dense": [0.5, 0.7], "splits": [2, 3]}, index=["a", "b"])
     )
@@ -98,8 +111,25 @@ def test_tables_for_people() -> None:
 def test_choices_at_the_ends_of_the_grid_are_counted() -> None:
     low = made_up("set", "tuned", learning_rate=0.0001)
     told = report.choice_sentence(pd.concat([low, made_up("dense", "tuned", learning_rate=0.0016)]))
-    assert "`set` 0.0001 (30 at the lower and 0 at the upper end)" in told
-    assert "`dense` 0.0016 (0 at the lower and 0 at the upper end)" in told and told.startswith("Of 60 choices")
+    assert "`set` 0.0001 (30 at the lower and 0 at the upper end, 30 with dropout)" in told
+    assert "`dense` 0.0016 (0 at the lower and 0 at the upper end, 30 with" in told and told.startswith("Of 60 choices")
+
+
+def test_a_loss_that_is_excluded_is_told_where_two_sided_equivalence_is_undecided() -> None:
+    """Pruning gains from nothing to two points, so neither a gain nor equivalence within one point is shown."""
+    pruned = made_up("set_pruned")
+    wide = pruned["last_accuracy"] + pruned["dataset"].isin(study_datasets()[:4]) * 0.03
+    runs = pd.concat([made_up("set"), pruned.assign(last_accuracy=wide)])
+    [line] = [one for one in report.set_answer(runs, brief=True).splitlines() if "(D2)" in one]
+    assert "*undecided*" in line and "a loss of one point is excluded (one-sided, 5 %))" in line
+
+
+def test_measures_that_say_the_same_are_told() -> None:
+    assert report.overlap_sentences(none()) == report.overlap_sentences(made_up("set")) == ""
+    slower = made_up("dense", variant="learning_rate=0.001", train_accuracy=0.9)
+    told = report.overlap_sentences(pd.concat([made_up("set"), slower]))
+    assert "lies 1.0 points above the last one for SET and 1.0 points for the other" in told
+    assert "ends at 99 % or more in 30 of 60 of these runs" in told
 
 
 def test_each_run_has_the_command_that_repeats_it() -> None:

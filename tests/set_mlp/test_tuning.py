@@ -10,6 +10,7 @@ from sparsecycle.data.tabular import Dataset, Entry, collection, load_dataset
 from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.config import SetConfig
 from sparsecycle.set_mlp.datasets import Split, is_in_study, split_dataset, study_datasets
+from sparsecycle.set_mlp.learner import Learner
 from sparsecycle.set_mlp.tuning import (
     DROPOUTS,
     FOLDS,
@@ -110,6 +111,25 @@ def test_inner_runs_see_the_training_part_alone_and_go_on_where_they_stopped() -
     assert max(one.right / one.samples for one in found if one.right) > 0.9
     assert [one for one in inner_runs(config, split, 2, 32, 13) if one] == found[13:]
     assert list(inner_runs(config, split, 2, 32, len(found))) == []
+
+
+def test_an_inner_run_that_loses_its_weights_in_the_last_step_of_an_epoch_diverges(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its losses, which are of before each step, are finite, and evolution cannot rank what is no number."""
+    small: dict[str, Any] = {"hidden": (12,), "epsilon": 3.0, "epochs": 3, "batch_size": 32, "dropout": 0.0}
+    config = SetConfig(dataset="breast_cancer", method="set", arm="tuned", **small)
+    learn = Learner.learn
+
+    def poisoned(learner: Learner, epoch: int) -> float:
+        loss = learn(learner, epoch)
+        learner.network.layers[0].weight[0] = np.nan
+        return loss
+
+    monkeypatch.setattr(Learner, "learn", poisoned)
+    split = split_dataset(load_dataset("breast_cancer"), 0, stratified=True, added_to_scale=0.0)
+    found = next(one for one in inner_runs(config, split, 2, 32, 0) if one)
+    assert (found.right, found.loss) == (None, None)
 
 
 def test_a_class_with_fewer_samples_than_folds_is_refused() -> None:

@@ -63,4 +63,4 @@ def placebo(table: pd.DataFrame, method: str, more: int, fewer: int) -> Comparis
     own = table[table["method"] == method].pivot(index="seed", columns="looks", values="best")
     gains = own[more] - own[fewer] if {more, fewer} <= set(own.columns) else pd.Series(dtype=float)
     differences = {int(str(seed)): float(gain) for seed, gain in gains.items()}
-    return compare_pairs((f"{method}, {more} looks", f"{method}, {fewer} looks", "best_accuracy"), differences, {})
+    return compare_pairs((f"{method}, {more} looks", f"{method}, {fewer} looks", "best_accuracy"), differences)

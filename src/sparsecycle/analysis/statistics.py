@@ -35,7 +35,6 @@ class Comparison:
         p_value: two-sided, for a mean of zero.
         smallest_detectable_effect: the mean that a two-sided 5 % t-test finds with 80 % power, given as many pairs and
             this standard deviation; by luck a smaller one is found too.
-        excluded, reasons: the pairs left out, and why.
     """
 
     treatment: str
@@ -50,8 +49,6 @@ class Comparison:
     high_90: float
     p_value: float
     smallest_detectable_effect: float
-    excluded: tuple[int, ...] | tuple[str, ...] = ()
-    reasons: tuple[str, ...] = ()
 
 
 def student_interval(differences: ArrayLike, level: float = 0.95) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -95,10 +92,8 @@ def equivalence_test(differences: Sequence[float], margin: float) -> float:
     return float(stats.t.sf(room / error, n - 1))  # the larger of the two tests' p-values
 
 
-def compare_pairs(
-    names: tuple[str, str, str], differences: Mapping[Pair, float], reasons: Mapping[Pair, str]
-) -> Comparison:
-    """Return the comparison of (treatment, baseline, measure); differences and reasons are by seed or by dataset."""
+def compare_pairs(names: tuple[str, str, str], differences: Mapping[Pair, float]) -> Comparison:
+    """Return the comparison of (treatment, baseline, measure); differences are by seed or by dataset."""
     values = tuple(map(float, differences.values()))
     n = len(values)
     low, high = student_interval(values)
@@ -119,8 +114,6 @@ def compare_pairs(
         high_90=float(high_90),
         p_value=student_test(values),
         smallest_detectable_effect=float(detectable),
-        excluded=tuple(reasons),
-        reasons=tuple(reasons.values()),
     )
 
 
@@ -148,19 +141,10 @@ def paired_difference(
     """
     require(runs, "seed", by, measure)
     treated, untreated = (_by_seed(runs, arm, measure, by) for arm in (treatment, baseline))
-    differences: dict[int, float] = {}
-    reasons: dict[int, str] = {}
-    for seed in sorted({*treated, *untreated}):
-        missing = [
-            f"no {arm} run" if seed not in values else f"{measure} of {arm} is not finite"
-            for arm, values in ((treatment, treated), (baseline, untreated))
-            if not math.isfinite(values.get(seed, math.nan))
-        ]
-        if missing:
-            reasons[seed] = "; ".join(missing)
-        else:
-            differences[seed] = (treated[seed] - untreated[seed]) * (1 if larger_is_better else -1)
-    return compare_pairs((treatment, baseline, measure), differences, reasons)
+    both = {seed: treated[seed] - untreated[seed] for seed in sorted(treated.keys() & untreated.keys())}
+    sign = 1 if larger_is_better else -1
+    differences = {seed: sign * difference for seed, difference in both.items() if math.isfinite(difference)}
+    return compare_pairs((treatment, baseline, measure), differences)
 
 
 def _by_seed(runs: pd.DataFrame, arm: str, measure: str, by: str) -> dict[int, float]:

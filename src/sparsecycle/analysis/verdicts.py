@@ -178,12 +178,11 @@ def _inside(comparison: Comparison, margin: float) -> bool:
 def verdict_table(runs: pd.DataFrame, preset: str | None = None) -> pd.DataFrame:
     """Return one row for each claim and measure, from the runs of a preset that count.
 
-    Columns: claim, text, preset, treatment, baseline, measure, rule, paper (its effect on C1 and C2, else NaN), pairs,
-    mean, low, high (95 %), low_90, high_90, p_value (two-sided), p_holm (C3 to C6 as one family, else NaN), p_tost (two
-    one-sided tests inside the margin), margin, smallest_detectable_effect, verdict, preliminary (judged with fewer than
-    8 pairs), seeds, differences, excluded (seeds left out), reasons. A positive mean is an improvement, also where a
-    smaller measure is better. C7 holds the geometric mean of the ratios, without intervals. The verdict is
-    "not measured" without a pair and "measured" where no rule was fixed.
+    Columns: claim, preset, treatment, baseline, measure, rule, paper (its effect on C1 and C2, else NaN), pairs, mean,
+    low, high (95 %), low_90, high_90, p_value (two-sided), p_holm (C3 to C6 as one family, else NaN),
+    smallest_detectable_effect, verdict, preliminary (judged with fewer than 8 pairs), seeds, differences. A positive
+    mean is an improvement, also where a smaller measure is better. C7 holds the geometric mean of the ratios, without
+    intervals. The verdict is "not measured" without a pair and "measured" where no rule was fixed.
 
     Args:
         runs: of `load_runs`; may be empty.
@@ -213,7 +212,6 @@ def verdict_table(runs: pd.DataFrame, preset: str | None = None) -> pd.DataFrame
         rows.append(
             {
                 "claim": claim.id,
-                "text": claim.text,
                 "preset": preset,
                 "treatment": claim.treatment,
                 "baseline": claim.baseline,
@@ -223,15 +221,11 @@ def verdict_table(runs: pd.DataFrame, preset: str | None = None) -> pd.DataFrame
                 "pairs": len(one.pairs),
                 **{name: getattr(one, name) for name in ("mean", "low", "high", "low_90", "high_90", "p_value")},
                 "p_holm": p_holm,
-                "p_tost": math.nan if claim.ratio else equivalence_test(one.differences, claim.margin),
-                "margin": claim.margin,
                 "smallest_detectable_effect": one.smallest_detectable_effect,
                 "verdict": verdict,
                 "preliminary": judged and len(one.pairs) < FIRM_PAIRS,
                 "seeds": one.pairs,
                 "differences": one.differences,
-                "excluded": one.excluded,
-                "reasons": one.reasons,
             }
         )
     return pd.DataFrame(rows)
@@ -247,7 +241,7 @@ def _compare(counted: pd.DataFrame, claim: Claim) -> Comparison:
     treatment, baseline = (ARMS.get(name, name) for name in names[:2])
     known = set(counted["arm"])
     if claim.measure not in counted or treatment not in known or baseline not in known:
-        return compare_pairs(names, {}, {})
+        return compare_pairs(names, {})
     if not claim.ratio:
         one = paired_difference(
             counted, treatment, baseline, claim.measure, larger_is_better=claim.larger_is_better, by="arm"
@@ -307,7 +301,6 @@ def first_pairs(table: pd.DataFrame) -> pd.DataFrame:
             compare_pairs(
                 ("accuracy_gated", "dense", measure),
                 dict(zip(gains[measure]["seeds"][:count], gains[measure]["differences"][:count], strict=True)),
-                {},
             )
             for measure in (REPORTED, CLEAN)
         )

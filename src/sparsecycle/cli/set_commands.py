@@ -112,7 +112,7 @@ def _compare(options: argparse.Namespace) -> int:
     columns = ["dataset", "arm", "method", "seed", "variant", "status", "last_accuracy", "best_accuracy"]
     print(runs[[*columns, "train_accuracy", "neurons_left"]].to_string(index=False, float_format="{:.4f}".format))
     for arm in dict.fromkeys(runs["arm"]):
-        means = mean_accuracies(runs, arm, "last_accuracy")
+        means = mean_accuracies(runs, arm)
         if not means.empty:
             print(f"\nMean test accuracy in arm {arm}, over the splits that all methods have:")
             print(means.to_string(float_format="{:.4f}".format))

@@ -48,7 +48,6 @@ class SetClaim:
     """
 
     id: str
-    text: str
     arm: str
     treatment: str
     baseline: str
@@ -59,14 +58,12 @@ class SetClaim:
 
 
 def _claims(arm: str, accuracies: Sequence[str], baselines: Sequence[str]) -> list[SetClaim]:
-    better, half = "SET generalizes better than fully connected", "Pruning half of the neurons is competitive"
+    """D1, that SET generalizes better than fully connected, and D2, that pruning half of the neurons is competitive."""
     found = []
     for baseline in baselines:
-        found += [SetClaim("D1", better, arm, "set", baseline, name) for name in accuracies]
-        found.append(SetClaim("D1", better, arm, "set", baseline, "gap", larger_is_better=False))
-    return found + [
-        SetClaim("D2", half, arm, "set_pruned", "set", name, "control", both_fail=False) for name in accuracies
-    ]
+        found += [SetClaim("D1", arm, "set", baseline, name) for name in accuracies]
+        found.append(SetClaim("D1", arm, "set", baseline, "gap", larger_is_better=False))
+    return found + [SetClaim("D2", arm, "set_pruned", "set", name, "control", both_fail=False) for name in accuracies]
 
 
 CLAIMS = (*_claims("authors", ACCURACIES, ("dense", SLOWER)), *_claims("tuned", ("last_accuracy",), ("dense",)))
@@ -76,12 +73,15 @@ CLAIMS = (*_claims("authors", ACCURACIES, ("dense", SLOWER)), *_claims("tuned", 
 def study_runs(runs: pd.DataFrame) -> pd.DataFrame:
     """Return the rows of `load_set_runs` that count, and "group", the method with what is overridden.
 
-    They are on the datasets of the study and from a source without uncommitted changes.
+    They are on the datasets of the study and from a source without uncommitted changes. InputError where a run is there
+    twice, made by different sources.
     """
     if runs.empty:
         return runs.assign(group=pd.Series(dtype=object))
     reasons = why_left_out(runs.assign(preset=runs["arm"], evaluated_on="test"), variants=True)
     counted = runs[(reasons == "") & runs["dataset"].isin(study_datasets())]
+    if counted.duplicated(["dataset", "arm", "method", "variant", "seed"]).any():
+        raise InputError("there are two records of one run, made by different sources: give one folder of runs")
     return counted.assign(group=(counted["method"] + " " + counted["variant"]).str.strip())
 
 
@@ -99,19 +99,14 @@ def scored(runs: pd.DataFrame, scoring: Scoring = "majority") -> pd.DataFrame:
 
 def paired(treated: pd.DataFrame, untreated: pd.DataFrame, claim: SetClaim) -> Comparison:
     """Compare two groups of scored runs over datasets, by the splits that both have; of each split one run."""
-    keys, sign = ["dataset", "seed"], 1 if claim.larger_is_better else -1
-    for runs in (treated, untreated):
-        if runs.duplicated(keys).any():
-            raise InputError("there are two runs of one dataset, method and seed: select one arm and variant")
-    pairs = treated.merge(untreated, on=keys, suffixes=("", "_baseline"))
+    sign = 1 if claim.larger_is_better else -1
+    pairs = treated.merge(untreated, on=["dataset", "seed"], suffixes=("", "_baseline"))
     if not claim.both_fail:
         pairs = pairs[(pairs["status"] != "diverged") | (pairs["status_baseline"] != "diverged")]
     differences = sign * (pairs[claim.measure] - pairs[f"{claim.measure}_baseline"]).astype(float)
     means = differences.groupby(pairs["dataset"]).mean().sort_index(key=lambda index: index.str.lower())
-    known = sorted(set(treated["dataset"]) | set(untreated["dataset"]))
-    reasons = {str(name): "no split counts that both have" for name in known if name not in means.index}
-    names = (claim.treatment, claim.baseline, claim.measure)
-    return compare_pairs(names, {str(name): float(value) for name, value in means.items()}, reasons)
+    values = {str(name): float(value) for name, value in means.items()}
+    return compare_pairs((claim.treatment, claim.baseline, claim.measure), values)
 
 
 def compare_claim(runs: pd.DataFrame, claim: SetClaim, scoring: Scoring = "majority") -> Comparison:
@@ -135,41 +130,37 @@ def _judge(runs: pd.DataFrame, scoring: Scoring) -> list[tuple[Comparison, float
 def set_verdict_table(runs: pd.DataFrame, scoring: Scoring = "majority") -> pd.DataFrame:
     """Return a row for each claim and measure, from the runs that count.
 
-    Columns: claim, text, arm, treatment, baseline, measure, mean, low, high (95 %), low_90, high_90, p_value, p_holm,
-    datasets, verdict, preliminary, differences (by dataset), excluded. A positive mean is an improvement. `runs` are of
+    Columns: claim, arm, treatment, baseline, measure, mean, low, high (95 %), low_90, high_90, p_value, p_holm,
+    datasets, verdict, preliminary, differences (by dataset). A positive mean is an improvement. `runs` are of
     `load_set_runs`; `scoring` is of runs that diverged.
     """
     counted = study_runs(runs)
     rows = []
     without = _judge(counted, "complete")
-    for claim, (one, p_holm, word), (_, _, other) in zip(CLAIMS, _judge(counted, scoring), without, strict=True):
+    for claim, (one, p_holm, word), (whole, _, other) in zip(CLAIMS, _judge(counted, scoring), without, strict=True):
         judged = word not in (NOT_MEASURED, NOT_JUDGED)
         rows.append(
             {
                 "claim": claim.id,
-                **{name: getattr(claim, name) for name in ("text", "arm", "treatment", "baseline", "measure")},
+                **{name: getattr(claim, name) for name in ("arm", "treatment", "baseline", "measure")},
                 **{name: getattr(one, name) for name in ("mean", "low", "high", "low_90", "high_90", "p_value")},
                 "p_holm": p_holm,
                 "datasets": len(one.pairs),
-                "verdict": RESTS if judged and word != other else word,
+                "verdict": RESTS if judged and word != other and one.differences != whole.differences else word,
                 "preliminary": judged and len(one.pairs) < FIRM_PAIRS,
                 "differences": dict(zip(one.pairs, one.differences, strict=True)),
-                "excluded": one.excluded,
             }
         )
     return pd.DataFrame(rows)
 
 
-def mean_accuracies(runs: pd.DataFrame, arm: str, measure: str, scoring: Scoring = "majority") -> pd.DataFrame:
-    """Return a row a dataset, a column a method: means over the splits that all methods have, and "splits", how many.
-
-    So all averages of the table are over the same datasets and splits. `runs` are of `load_set_runs`.
-    """
+def mean_accuracies(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
+    """Return last test accuracies by dataset and method, means over the "splits" (how many) that all methods have."""
     counted = study_runs(runs)
-    own = scored(counted[(counted["arm"] == arm) & counted["group"].isin([*METHODS, SLOWER])], scoring)
+    own = scored(counted[(counted["arm"] == arm) & counted["group"].isin([*METHODS, SLOWER])])
     if own.empty:
         return pd.DataFrame()
-    wide = own.pivot(index=["dataset", "seed"], columns="group", values=measure).dropna()
+    wide = own.pivot(index=["dataset", "seed"], columns="group", values="last_accuracy").dropna()
     wide = wide.reindex(columns=[name for name in ("dense", SLOWER, *METHODS[1:]) if name in wide.columns])
     means = wide.groupby("dataset").mean().assign(splits=wide.groupby("dataset").size())
     return means.sort_index(key=lambda index: index.str.lower())

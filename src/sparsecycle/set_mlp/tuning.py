@@ -95,14 +95,15 @@ def inner_runs(config: SetConfig, split: Split, classes: int, batch_size: int, d
         learner = Learner(
             config, inner, classes, **option._asdict(), key=(config.seed, _INNER + fold), batch_size=batch_size
         )
-        right = loss = None
+        right = test_loss = None
         for epoch in range(1, config.epochs + 1):
-            if not math.isfinite(learner.learn(epoch)):
+            loss = learner.learn(epoch)  # of before each step: the last one may have lost the weights
+            if not math.isfinite(loss) or any(np.isnan(layer.weight).any() for layer in learner.network.layers):
                 break
             learner.adapt(epoch)
             yield None
         else:
             found, correct = learner.test()
             if math.isfinite(found):
-                right, loss = int(correct.sum()), found
-        yield Trial(**option._asdict(), fold=fold, samples=len(unknown), right=right, loss=loss)
+                right, test_loss = int(correct.sum()), found
+        yield Trial(**option._asdict(), fold=fold, samples=len(unknown), right=right, loss=test_loss)

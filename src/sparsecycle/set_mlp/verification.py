@@ -6,9 +6,11 @@ from pathlib import Path
 
 from sparsecycle.analysis.verification import wrong_identity
 from sparsecycle.data.tabular import EMBEDDED, Dataset, collection, is_at_hand, load_dataset
+from sparsecycle.errors import InputError
+from sparsecycle.runs.folders import files_below
 from sparsecycle.set_mlp.config import SetConfig
 from sparsecycle.set_mlp.datasets import TEST_SHARE, split_dataset
-from sparsecycle.set_mlp.records import SetRecord, find_set_records
+from sparsecycle.set_mlp.records import FILE, SetRecord, read_records
 from sparsecycle.set_mlp.tuning import choose, inner_count
 
 Found = dict[str, tuple[float | None, float | None]]
@@ -19,27 +21,33 @@ def verify_set_runs(*folders: str | Path, data_dir: str | Path | None = None) ->
 
     Recomputed: the identity, from configuration, source and data; accuracies, gap, neurons left and parameters, from
     bits and counts; learning rate and dropout, from the inner runs; the numbers of samples, from the dataset's; and
-    where its file is at hand also the accuracy of guessing the most frequent class.
+    where its file is at hand also the accuracy of guessing the most frequent class. A damaged file is one problem.
 
-    InputError for a missing folder, a damaged file, or a dataset that is not the pinned one.
+    InputError for a missing folder, or a dataset that is not the pinned one.
     """
     known: dict[str, Dataset | None] = {}
-    for record in find_set_records(*folders):
-        name = record.config["dataset"]
-        if name not in known:
-            known[name] = load_dataset(name, data_dir) if is_at_hand(name, data_dir) else None
-        found = _recomputed(record, SetConfig(**record.config), known[name])
-        problems = [
-            f"{key} is recorded as {given}, the record's parts give {value}"
-            for key, (given, value) in found.items()
-            if given != value and (given is None or value is None or not math.isclose(given, value, rel_tol=1e-12))
-        ]
-        problems += wrong_identity(record.identity, record.config, record.provenance)
-        if record.provenance.data_sha256 != _pinned(name, record):
-            problems.append(f"its data are not those of {name} (their SHA-256 differs)")
-        if math.isfinite(record.history["train_loss"][-1]) != (record.status == "complete"):
-            problems.append(f"it is recorded as {record.status}, which its last loss contradicts")
-        yield record.name(), len(found) + 3, problems
+    for path, _ in files_below(FILE, *folders):
+        try:
+            records = read_records(path)
+        except InputError as error:
+            yield path.as_posix(), 0, [str(error)]
+            continue
+        for record in records:
+            name = record.config["dataset"]
+            if name not in known:
+                known[name] = load_dataset(name, data_dir) if is_at_hand(name, data_dir) else None
+            found = _recomputed(record, SetConfig(**record.config), known[name])
+            problems = [
+                f"{key} is recorded as {given}, the record's parts give {value}"
+                for key, (given, value) in found.items()
+                if given != value and (given is None or value is None or not math.isclose(given, value, rel_tol=1e-12))
+            ]
+            problems += wrong_identity(record.identity, record.config, record.provenance)
+            if record.provenance.data_sha256 != _pinned(name, record):
+                problems.append(f"its data are not those of {name} (their SHA-256 differs)")
+            if math.isfinite(record.history["train_loss"][-1]) != (record.status == "complete"):
+                problems.append(f"it is recorded as {record.status}, which its last loss contradicts")
+            yield record.name(), len(found) + 3, problems
 
 
 def _recomputed(record: SetRecord, config: SetConfig, dataset: Dataset | None) -> Found:
