@@ -86,13 +86,13 @@ def _finding(rows: list[dict[Any, Any]]) -> str:
     who = f"{_capital(GROUPS[first['treatment']])} against {GROUPS[first['baseline']]}"
     about = f"- **{who} ({first['claim']})**, with {ARMS[first['arm']]}:"
     if all(row["verdict"] == RESTS for row in rows):
-        return f"{about} no verdict, because it depends on how runs that diverged are scored."
+        return f"{about} no verdict, because it would depend on diverged runs."
     for row in rows:
         interval = f"95 % interval {_interval(row)}" if math.isfinite(row["low"]) else "no interval"
         told = f"{_points(row['mean'])} points, {interval}, {row['datasets']} datasets"
         told += "; a smaller gap is positive" if row["measure"] == "gap" else ""
         if row["claim"] == "D2" and row["verdict"] == "undecided" and row["low_90"] > -COMPETITIVE:
-            told += "; a loss of one point is excluded (one-sided, 5 %)"
+            told += "; a loss of one point is excluded"
         found.append(f"*{_word(row)}* in {MEASURES[row['measure']]} ({told})")
     return f"{about} {listed_words(found)}."
 

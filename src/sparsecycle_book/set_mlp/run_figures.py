@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 
 from sparsecycle.set_mlp.layer import Places, SparseLayer
 from sparsecycle.set_mlp.records import SetRecord
-from sparsecycle_book.figures import add_legend, styled
+from sparsecycle_book.figures import WIDTH, add_legend, styled
 from sparsecycle_book.set_mlp.styles import METHODS
 
 
@@ -23,8 +23,8 @@ def run_curves(records: Sequence[SetRecord]) -> Figure:
     Args:
         records: of one dataset.
     """
-    figure = Figure(figsize=(8, 3.2))
-    accuracy, connections, neurons = figure.subplots(1, 3)
+    figure = Figure(figsize=(WIDTH, 6))
+    accuracy, connections, neurons = figure.subplots(3, 1, sharex=True)
     ends = []
     for record in records:
         method, history = record.config["method"], record.history
@@ -32,24 +32,24 @@ def run_curves(records: Sequence[SetRecord]) -> Figure:
         epochs = range(1, len(history["test_right"]) + 1)
         right, samples = history["test_right"], len(record.correct)
         train = [count / record.train_samples for count in history["train_right"]]
-        accuracy.plot(epochs, train, color=colour, linewidth=0.8, alpha=0.6)
-        accuracy.plot(epochs, [count / samples for count in right], line, color=colour, label=method)
-        connections.plot(epochs, history["connections"], line, color=colour)
-        neurons.plot(epochs, history["neurons_left"], line, color=colour)
+        look = {"color": colour, "marker": "o" if len(epochs) == 1 else ""}  # no line joins the one epoch of a run
+        accuracy.plot(epochs, train, **look, linewidth=0.8, alpha=0.6)
+        accuracy.plot(epochs, [count / samples for count in right], line, **look, label=method)
+        connections.plot(epochs, history["connections"], line, **look)
+        neurons.plot(epochs, history["neurons_left"], line, **look)
         ends.append(
             f"{method} test accuracy {right[-1] / samples:.2f} with {history['connections'][-1]} connections "
             f"and {history['neurons_left'][-1]} hidden neurons"
         )
     accuracy.axhline(1 / records[0].classes, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":")
     accuracy.set_ylim(bottom=0)
-    accuracy.set_ylabel("accuracy (thin: training part; dots: chance)")
+    accuracy.set_ylabel("accuracy\n(thin: training part;\ndots: chance)")
     accuracy.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     connections.set_ylabel("connections")
     connections.set_yscale("log")
     neurons.set_ylabel("hidden neurons left")
     neurons.set_ylim(bottom=0)
-    for axes in (accuracy, connections, neurons):
-        axes.set_xlabel("epoch")
+    neurons.set_xlabel("epoch")
     made = {record.config["method"] for record in records}
     add_legend(figure, {name: look for name, look in METHODS.items() if name in made})
     figure.set_label("Training against epoch, at the end: " + "; ".join(ends) + ".")
@@ -89,8 +89,8 @@ def rewiring(before: SparseLayer, after: SparseLayer, titles: tuple[str, str] = 
         before, after: of one shape.
     """
     gone, new = _changed(before, after), _changed(after, before)
-    figure = Figure(figsize=(8, 0.7 + 0.5 * before.out_features))
-    panels = figure.subplots(1, 2, sharey=True)
+    figure = Figure(figsize=(WIDTH, 1.6 + before.out_features))
+    panels = figure.subplots(2, 1, sharex=True)
     for axes, layer, title in zip(panels, (before, after), titles, strict=True):
         _matrix(axes, layer)
         axes.set_title(f"{title}: {layer.weight.size} connections", fontsize=11)
@@ -100,7 +100,8 @@ def rewiring(before: SparseLayer, after: SparseLayer, titles: tuple[str, str] = 
         panels[1].add_patch(
             Rectangle((column - 0.44, row - 0.44), 0.88, 0.88, fill=False, edgecolor="black", linewidth=2)
         )
-    panels[0].set_ylabel("neuron after the layer")
+    panels[1].set_xlabel("neuron before the layer")
+    figure.supylabel("neuron after the layer", fontsize=11)
     figure.set_label(
         f"A layer of {before.in_features} by {before.out_features} neurons, {titles[0]} with {before.weight.size} "
         f"connections and {titles[1]} with {after.weight.size}: {len(gone)} went, {len(new)} are new."
@@ -127,8 +128,7 @@ def _matrix(axes: Axes, layer: SparseLayer) -> None:
     limit = max(1.0, float(np.nanmax(np.abs(cells), initial=0)))
     axes.imshow(cells, cmap="PuOr_r", vmin=-1.6 * limit, vmax=1.6 * limit)
     for row, column in zip(*np.nonzero(~np.isnan(cells)), strict=True):
-        axes.text(column, row, f"{cells[row, column]:+z.1f}", ha="center", va="center", fontsize=9, color="black")
+        axes.text(column, row, f"{cells[row, column]:+z.1f}", ha="center", va="center", fontsize=10, color="black")
     axes.set_xticks(range(shape[1]), [str(number) for number in range(1, shape[1] + 1)])
     axes.set_yticks(range(shape[0]), [str(number) for number in range(1, shape[0] + 1)])
-    axes.set_xlabel("neuron before the layer")
     axes.grid(visible=False)

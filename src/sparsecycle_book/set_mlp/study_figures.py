@@ -7,8 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from sparsecycle_book.benchmarks.record import BenchmarkRecord
-from sparsecycle_book.figures import add_legend, styled
+from sparsecycle_book.figures import WIDTH, Look, add_legend, styled
 from sparsecycle_book.set_mlp.styles import METHODS
 
 
@@ -23,10 +22,14 @@ def gains_by_dataset(table: pd.DataFrame) -> Figure:
     if not rows:
         raise ValueError("none of these comparisons was measured: there is nothing to draw")
     names = sorted({name for row in rows for name in row["differences"]}, key=str.lower, reverse=True)
-    figure = Figure(figsize=(8, 1.8 + 0.24 * len(names)))
-    panels = np.atleast_1d(figure.subplots(1, len(rows), sharey=True))
+    lines = -(-len(rows) // 2)
+    figure = Figure(figsize=(WIDTH, 0.5 + lines * (0.9 + 0.22 * len(names))))
+    figure.set_layout_engine("constrained", h_pad=0.08)  # inches, between a panel's ticks and the next one's title
+    panels = np.atleast_2d(figure.subplots(lines, min(2, len(rows)), sharey=True))
+    for axes in panels.flat[len(rows) :]:
+        axes.set_axis_off()
     said = []
-    for axes, row in zip(panels, rows, strict=True):
+    for axes, row in zip(panels.flat, rows, strict=False):
         colour, marker, _ = METHODS[row["treatment"]]
         baseline = row["baseline"].replace(" learning_rate=", ",\nrate ")
         if np.isfinite(row["low"]):
@@ -35,13 +38,13 @@ def gains_by_dataset(table: pd.DataFrame) -> Figure:
         axes.axvline(0, color=mpl.rcParams["text.color"], linewidth=1)
         for name, value in row["differences"].items():
             axes.plot(100 * value, names.index(name), marker=marker, color=colour, markersize=5)
-        axes.set_xlabel("gain in test accuracy\n(percentage points)", fontsize=10)
         axes.set_title(f"{row['arm']}:\n{row['treatment']} - {baseline}", fontsize=10)
         said.append(
             f"{row['arm']}, {row['treatment']} - {row['baseline']}: {100 * row['mean']:+z.1f} points (95 % interval "
             f"{100 * row['low']:+z.1f} to {100 * row['high']:+z.1f}, {row['datasets']} datasets)"
         )
-    panels[0].set_yticks(range(len(names)), names)
+    panels[0, 0].set_yticks(range(len(names)), names)
+    figure.supxlabel("gain in last test accuracy (percentage points)", fontsize=11)
     figure.set_label("Gains in test accuracy by dataset and in the mean: " + "; ".join(said) + ".")
     return figure
 
@@ -54,7 +57,7 @@ def accuracy_against_parameters(runs: pd.DataFrame) -> Figure:
         runs: of `study_runs`, of one arm, on splits that all methods have; those that diverged are left out.
     """
     means = runs.groupby(["dataset", "method"])[["parameters", "last_accuracy"]].mean()
-    figure = Figure(figsize=(7, 4))
+    figure = Figure(figsize=(WIDTH, 4))
     axes = figure.subplots()
     for dataset in sorted(set(runs["dataset"])):
         group = means.loc[dataset].reindex([name for name in METHODS if name in means.loc[dataset].index])
@@ -77,29 +80,31 @@ def accuracy_against_parameters(runs: pd.DataFrame) -> Figure:
 
 
 @styled
-def scaling(record: BenchmarkRecord) -> Figure:
-    """Parameters, time of a step and of evolution, and memory against hidden neurons, from `benchmarks.set_mlp`."""
-    table = record.table().query("suite == 'set scaling'")
-    table = table.assign(neurons=table["case"].str.split().str[0].astype(int)).sort_values("neurons")
-    panels: tuple[tuple[str, tuple[str, ...], float, str], ...] = (
-        ("parameters", ("parameters",), 1, ""),
-        ("seconds", ("step", "evolution"), 1e-3, " s"),
-        ("peak memory (GiB)", ("peak memory",), 2**-10, " GiB"),
+def scaling(table: pd.DataFrame) -> Figure:
+    """Parameters, seconds of a step and of evolution, and peak memory against hidden neurons.
+
+    Args:
+        table: of `report.scaling_table`.
+    """
+    shown = {"sparse": METHODS["set"], "fully connected": METHODS["dense"]}
+    shown |= {"step": METHODS["set"], "evolution": Look(mpl.rcParams["text.color"], "^", "--")}
+    panels = (
+        ("parameters", {"parameters": "sparse", "fully connected": "fully connected"}),
+        ("seconds", {"step (s)": "step", "evolution (s)": "evolution"}),
+        ("peak memory (GiB)", {"memory (GiB)": "sparse"}),
     )
-    figure = Figure(figsize=(8, 3.0))
+    figure = Figure(figsize=(WIDTH, 6))
     said = []
-    for axes, (title, sides, unit, word) in zip(figure.subplots(1, 3), panels, strict=True):
-        for side, (colour, marker, line) in zip(sides, (METHODS["set"], METHODS["static"]), strict=False):
-            rows = table[table["side"] == side]
-            axes.plot(rows["neurons"], unit * rows["median"], line, color=colour, marker=marker, label=side)
-            last = rows.iloc[-1]
-            said.append(f"{side} {unit * last['median']:.3g}{word}")
+    for axes, (title, columns) in zip(figure.subplots(3, 1, sharex=True), panels, strict=True):
+        for column, word in columns.items():
+            colour, marker, line = shown[word]
+            axes.plot(table.index, table[column], line, color=colour, marker=marker, label=word)
+            said.append(f"{column} {table[column].iloc[-1]:.3g}")
         axes.set_xscale("log")
         axes.set_yscale("log")
-        axes.set_xlabel("hidden neurons")
         axes.set_ylabel(title)
-        if len(sides) > 1:
+        if len(columns) > 1:
             axes.legend()
-    neurons = int(table["neurons"].max())
-    figure.set_label(f"Growth with the number of hidden neurons; at {neurons:,}: " + ", ".join(said) + ".")
+    axes.set_xlabel("hidden neurons")
+    figure.set_label(f"Growth with the number of hidden neurons; at {table.index[-1]:,}: {', '.join(said)}.")
     return figure
