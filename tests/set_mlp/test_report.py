@@ -203,7 +203,7 @@ def test_figures_of_the_study() -> None:
     shown = table[(table["measure"] == "last_accuracy") & (table["datasets"] > 0)]
     figure = study_figures.gains_by_dataset(shown)
     assert len(figure.axes) == len(shown) == 4
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     boxes = [axes.title.get_window_extent() for axes in figure.axes]
     for axes in figure.axes:
         low, high = axes.get_xlim()
