@@ -20,11 +20,6 @@ from sparsecycle.analysis.selection import shown_tier
 logger = logging.getLogger(__name__)
 
 
-def listed(*runs: str) -> dict[str, str]:
-    """Links to runs in the lists of runs: "quick/dense-seed0" by what it is called there."""
-    return {run.rpartition("/")[2]: f"book/executed-runs.html#{run}" for run in runs}
-
-
 def runs_of(preset: str) -> dict[str, dict[str, str]]:
     """For all figures of a page that are drawn from the runs of a preset: the list of runs, filtered."""
     return {"": {"runs": f"book/executed-runs.html?show={preset}#every-run"}}
@@ -36,6 +31,7 @@ FINDINGS = ("index", "dense", "feedback", "budgets", "robustness", "choices", "p
 DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
     "notebooks/costs": {"": {"measured": "notebooks/costs.html#benchmark"}},
     **dict.fromkeys((f"book/{name}" for name in FINDINGS), runs_of(shown_tier(load_runs()))),
+    "book/dense": runs_of(shown_tier(load_runs())) | dict.fromkeys(("yours", "your-paths"), runs_of("quick")[""]),
     "book/paper_scale": runs_of("paper"),
     "notebooks/set_results": {
         "": {"runs": "book/set_runs.html#runs-set"},
@@ -68,7 +64,8 @@ def number_figures(app: Sphinx, name: str, template: str, context: dict[str, Any
     numbers: dict[str, int] = {}
     sources = DRAWN_FROM.get(name, {})
     if name.startswith(RUN_PAGES):
-        sources = {"": listed(f"quick/{name.removeprefix(RUN_PAGES)}")}
+        run = name.removeprefix(RUN_PAGES)
+        sources = {"": {run: f"book/executed-runs.html#quick/{run}"}}
     code = app.builder.get_target_uri("_modules/index").removesuffix("index.html")
 
     def numbered(found: re.Match[str]) -> str:

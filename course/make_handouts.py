@@ -46,15 +46,15 @@ def worksheet(lesson: nbformat.NotebookNode) -> str:
     """The page that a student writes on, as HTML for a printer."""
     title = next(cell.source.partition("\n")[0].removeprefix("# ") for cell in lesson.cells)
     hints = [RENDER(re.sub(r"</?(?:details|summary)[^>]*>", "", cell.source)) for cell in tagged(lesson, "hints")]
-    pages = [
+    page = (
         f'<section class="hints"><h2>Hints</h2><p>Fold this page away. Read one hint at a time.</p>'
         f"{''.join(f'<h3>Exercise {number}</h3>{hint}' for number, hint in enumerate(hints, 1))}</section>"
-    ]
+    )
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>Worksheet: {escape(title)}</title>'
         f"<style>{(HERE / 'slides' / 'worksheet.css').read_text(encoding='utf-8')}</style></head><body><main>"
         f'<h1>{escape(title)}</h1><p class="who">Name <span></span> Date <span></span></p>'
-        f"{''.join(printed(lesson))}{''.join(pages)}</main></body></html>"
+        f"{''.join(printed(lesson))}{page}</main></body></html>"
     )
 
 

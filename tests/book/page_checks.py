@@ -11,7 +11,7 @@ from axe_playwright_python.sync_playwright import Axe
 from bs4 import BeautifulSoup, Tag
 from playwright.sync_api import Page
 
-SIGNS_OF_FAILURE = ("Traceback", "Warning:", "<matplotlib", "Figure(", "NaN nats", "[IPKernelApp]")
+SIGNS_OF_FAILURE = ("Traceback", "Warning:", "<matplotlib", r"Figure\(", r"\b[nN]a[nN]\b", r"\[IPKernelApp\]")
 
 
 @cache
@@ -66,10 +66,12 @@ def _says_a_finding(words: str) -> bool:
 
 
 def failed_outputs(article: Tag) -> list[str]:
-    """Outputs of cells with nothing in them, and signs of an error in the text."""
-    outputs = tags(article, "div.cell_output")
-    empty = ["an empty output" for one in outputs if not one.get_text(strip=True) and not one.select("svg, img")]
-    return empty + [sign for sign in SIGNS_OF_FAILURE if sign in article.get_text()]
+    """Outputs of cells with nothing in them, and signs of an error in their text."""
+    outputs = list(tags(article, "div.cell_output"))
+    shown = "input, button, select, svg, img, script"
+    empty = ["an empty output" for one in outputs if not one.get_text(strip=True) and not one.select(shown)]
+    text = " ".join(one.get_text() for one in outputs)
+    return empty + [sign for sign in SIGNS_OF_FAILURE if re.search(sign, text)]
 
 
 def sources_outside(soup: BeautifulSoup) -> list[str]:

@@ -316,6 +316,9 @@ def test_an_exercise_is_done_in_the_page_itself_by_keyboard(engine: Browser, wat
     assert hint.inner_text() == "Hint 1 of 3" and box.locator("details").nth(0).is_hidden() and not told.inner_text()
     hint.press("Enter")
     assert hint.inner_text() == "Hint 2 of 3" and box.locator("details p").nth(0).is_visible()
+    box.locator("details summary").nth(0).click()  # a hint that was folded away does not come again
+    hint.press("Enter")
+    assert hint.inner_text() == "Hint 3 of 3" and box.locator("details p").nth(1).is_visible()
     button = box.locator(".exercise-solution")
     assert solution.is_hidden() and button.inner_text() == "Solution"
     button.press("Enter")
@@ -324,7 +327,7 @@ def test_an_exercise_is_done_in_the_page_itself_by_keyboard(engine: Browser, wat
     button.press("Enter")
     if without_pyodide():
         close(page)
-        return
+        pytest.skip("this book was built without Pyodide")
     writing = box.locator("textarea")
     stub = writing.input_value()
     for written, said in ((stub, "Not answered yet."), ("topk = sorted", "Not yet."), (answer, "Right.")):

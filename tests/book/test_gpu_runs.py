@@ -79,6 +79,7 @@ def test_the_readme_and_the_chapter_on_dense_training_show_them(
     readme = current_readme(tmp_path)
     assert f"preset `{preset}`" in readme and f"{pairs} pairs" in readme
     monkeypatch.setattr(folders, "CHECKOUT", tmp_path)
+    monkeypatch.setattr("sparsecycle.runs.records.OWN_RUNS", tmp_path / "none")
     words, drawn = executed("dense.md")
     assert f"preset `{preset}`" in words and f"{2 * pairs} runs of `{preset}`" in words
     captions = " ".join(one.caption for one in drawn)

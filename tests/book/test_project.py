@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -168,3 +169,41 @@ def test_the_citation_is_whole_and_of_this_version() -> None:
     assert (cited["version"], cited["license"]) == (project["version"], project["license"])
     numbers = {identifier["value"] for one in cited["references"] for identifier in one["identifiers"]}
     assert numbers == {"arXiv:2603.03131", "arXiv:1906.11626"}
+
+
+def checkout_of_stubs(folder: Path, **programs: str) -> Path:
+    """A folder with the Makefile and an environment whose programs say in the file `log` how they were called."""
+    shutil.copy(ROOT / "Makefile", folder)
+    stubs = folder / ".venv" / "bin"
+    stubs.mkdir(parents=True)
+    told = f'echo "${{0##*/}} [$TQDM_POSITION $OMP_NUM_THREADS] $*" >> {folder}/log\n'
+    for name in ("python", "papermill", "sparsecycle", "jupyter-book"):
+        (stubs / name).write_text(f"#!/bin/sh\n{told}{programs.get(name, '')}\n")
+        (stubs / name).chmod(0o755)
+    for name in ("requirements.lock", "pyproject.toml", ".venv/ready"):  # the last one is the newest: it is up to date
+        (folder / name).touch()
+    return folder
+
+
+def test_make_book_trains_each_method_and_then_builds_the_pages(tmp_path: Path) -> None:
+    folder = checkout_of_stubs(tmp_path)
+    subprocess.run(["make", "book"], cwd=folder, capture_output=True, check=True)
+    called = (folder / "log").read_text(encoding="utf-8").splitlines()
+    trained, rest = called[:3], called[3:]
+    bars = {"dense": 0, "accuracy_gated": 1, "epoch_gated": 0}  # two at once, each bar on a line of its own
+    for method, bar in bars.items():
+        [one] = [line for line in trained if f" -p method {method} -p seed 0 -p output_dir runs" in line]
+        assert one.startswith(f"papermill [{bar} 1] ") and f" book/your-runs/{method}.ipynb " in one
+    assert rest[0] == "sparsecycle [ ] compare runs --no-claims"
+    assert rest[-2].startswith("jupyter-book [ ] build . --all -n -W --keep-going ") and "handouts" in rest[-1]
+
+
+@pytest.mark.parametrize(
+    ("sparsecycle", "status", "told"), [("sleep 9", 0, "the minutes are over"), ("exit 3", 2, "Error 3")]
+)
+def test_a_study_ends_well_when_its_minutes_are_over_and_badly_when_it_fails(
+    sparsecycle: str, status: int, told: str, tmp_path: Path
+) -> None:
+    folder = checkout_of_stubs(tmp_path, sparsecycle=sparsecycle)
+    done = subprocess.run(["make", "study", "MINUTES=0.005"], cwd=folder, capture_output=True, text=True)
+    assert done.returncode == status and told in done.stdout + done.stderr

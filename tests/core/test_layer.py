@@ -1,6 +1,7 @@
 """The layer: ReLU and the constraint, under everything that torch can do with a layer."""
 
 import copy
+import math
 import pickle
 from typing import Any
 
@@ -86,7 +87,9 @@ def test_a_layer_refuses_what_the_function_refuses(backend: str) -> None:
             layer(torch.ones(4, 10, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("value", ["0.5", b"1", True, None, [0.5], torch.tensor([0.1, 0.2]), 1j, float("nan")])
+@pytest.mark.parametrize(
+    "value", [0, -0.1, 1.01, math.nan, math.inf, "0.5", b"1", True, None, [0.5], torch.tensor([0.1, 0.2]), 1j]
+)
 def test_what_is_no_share_is_refused(value: Any) -> None:
     layer = GlobalTopK(0.5)
     for call in (

@@ -316,7 +316,7 @@ def test_clock_that_jumps(whole: Path, tmp_path: Path, days: int) -> None:
     folder = run_folder(CONFIG, tmp_path)
     made = RunRecord.read(folder).provenance
     assert made.ended < made.started, "the clock has jumped"
-    assert 0 < made.training_seconds < made.wall_seconds < 120
+    assert 0 < made.training_seconds < made.wall_seconds < 86_400
     same_run(whole, folder)
 
 

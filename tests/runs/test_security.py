@@ -19,7 +19,7 @@ import yaml
 
 from conftest import ROOT
 from sparsecycle import RunConfig, load_runs, train
-from sparsecycle.config import check_notebook_parameters, configure, parse_setting
+from sparsecycle.config import configure, parse_setting
 from sparsecycle.errors import InputError
 from sparsecycle.runs.checkpoints import Checkpoint, CheckpointWriter, checkpoint_files, load_newest, remove_checkpoints
 from sparsecycle.runs.folders import run_folder, run_name
@@ -306,11 +306,6 @@ def test_a_merge_that_was_killed_is_not_taken_for_a_record(finished: Path, tmp_p
     assert len(merge([source], into).copied) == 1 and len(load_runs(into)) == 1 and not half.exists()
 
 
-def test_notebook_parameters_are_those_of_the_notebook() -> None:
-    with pytest.raises(InputError, match="unknown parameter"):
-        check_notebook_parameters(["# Parameters\npreset = 'smoke'\ncommand = 'rm -rf /'\n"], ("preset",))
-
-
 def test_no_source_unpickles() -> None:
     """The words themselves: what is not called cannot be fed."""
     assert issubclass(TextLoader, yaml.SafeLoader)
@@ -318,9 +313,3 @@ def test_no_source_unpickles() -> None:
     words = rf"pickle\.load|(?<!safetensors\.)torch\.load\(|{yaml_load}|allow_pickle=True|shell=True"
     for path in (ROOT / "src").rglob("*.py"):
         assert not re.findall(words, path.read_text(encoding="utf-8")), path.name
-
-
-def test_weights_of_other_shapes_are_refused(tiny: Any, tmp_path: Path) -> None:
-    safetensors.torch.save_file({"stem.weight": torch.zeros(1)}, tmp_path / "x.safetensors")
-    with pytest.raises(InputError, match="does not fit"):
-        load_model(tmp_path / "x.safetensors", tiny())

@@ -111,9 +111,7 @@ def test_looks_come_when_they_are_asked_for_at_both_keep_ratios(tiny: Any, tmp_p
     assert epochs["test_accuracy"].tolist() == correct.dense.mean(axis=1).tolist()
     assert epochs["sparse_accuracy"].tolist() == correct.sparse.mean(axis=1).tolist()
     assert set(epochs["keep_ratio"]) == {0.1}
-    model = load_model(run_folder(config, tmp_path), config)
     assert not np.array_equal(correct.budgets[1.0], correct.budgets[0.02])
-    assert sum(parameter.numel() for parameter in model.parameters()) == 77_850
 
 
 def test_without_test_images_nothing_is_looked_at(tiny: Any, tmp_path: Path) -> None:
@@ -221,12 +219,6 @@ def test_progress_can_be_told_to_a_function(tiny: Any, tmp_path: Path) -> None:
     assert told == pytest.approx([(step + 1) / 6 for step in range(6)])
 
 
-def test_the_home_folder_can_be_said_for_short(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HOME", str(tmp_path))
-    train(tiny(), output_dir="~/runs", progress=False)
-    assert (run_folder(tiny(), tmp_path / "runs") / "record.json").exists()
-
-
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -266,6 +258,6 @@ def test_weights_come_back_only_into_the_network_that_they_are_of(tiny: Any, tmp
     folder = run_folder(config, tmp_path)
     with pytest.raises(InputError, match="does not fit the configuration"):
         load_model(folder, RunConfig(preset="smoke", method="dense", width=2))
-    with pytest.raises(InputError, match="does not exist"):
+    with pytest.raises(InputError, match="cannot be read"):
         load_model(tmp_path, config)
     assert (folder / "model.safetensors").stat().st_size < 400_000

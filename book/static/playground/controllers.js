@@ -220,10 +220,10 @@ document.addEventListener("DOMContentLoaded", () => {
       if (event.button !== 0) return;
       last = null;
       remember();
-      trace(event);
       drawing.setPointerCapture(event.pointerId);
+      trace(event);
     });
-    drawing.addEventListener("pointermove", (event) => { if (event.buttons === 1) trace(event); });
+    drawing.addEventListener("pointermove", (event) => { if (drawing.hasPointerCapture(event.pointerId)) trace(event); });
     function trace(event) {
       const [place, height] = chart.at(event);
       const accuracy = Math.min(height, 1); // above it there is room for a word

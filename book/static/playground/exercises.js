@@ -22,7 +22,7 @@ document.addEventListener("DOMContentLoaded", () => {
     /* Hints stand folded in the text, for readers without scripts; here a button shows one after the other. */
     const found = hintsBefore(box);
     const told_of_hints = () => {
-      const left = found.filter((one) => !one.open).length;
+      const left = found.filter((one) => one.hidden).length;
       hint.textContent = left ? `Hint ${found.length - left + 1} of ${found.length}` : "No more hints";
       hint.disabled = !left;
     };
@@ -32,7 +32,7 @@ document.addEventListener("DOMContentLoaded", () => {
     }
     told_of_hints();
     hint.addEventListener("click", () => {
-      const next = found.find((one) => !one.open);
+      const next = found.find((one) => one.hidden);
       next.hidden = false;
       next.open = true;
       told_of_hints();
