@@ -264,6 +264,6 @@ def pack(configs: Sequence[RunConfig], output_dir: Path, into: Path, most_mb: fl
         write_atomically(path, part)
     for path, place in new:  # only when all of them are there, because the old ones are then lost
         path.replace(place)
-    for old in set(into.glob("results.tar.*")) - {place for _, place in new}:
+    for old in {*into.glob("results.tar.*"), *into.glob("new.*")} - {place for _, place in new}:
         old.unlink()
     return left_out
