@@ -63,7 +63,13 @@ from sparsecycle_book.report.choices import (
     tuning_sentence,
     tuning_table,
 )
-from sparsecycle_book.report.dense import close_sentence, first_pairs_sentence, single_pair_sentence, unlearned_sentence
+from sparsecycle_book.report.dense import (
+    best_epoch_sentence,
+    close_sentence,
+    first_pairs_sentence,
+    single_pair_sentence,
+    unlearned_sentence,
+)
 from sparsecycle_book.report.feedback import (
     close_controls,
     idle_check,
@@ -627,3 +633,17 @@ def test_every_arm_that_is_compared_has_the_name_that_its_declared_runs_get() ->
     for study in ("ablations", *OTHERS):
         compared |= set(changed_arms(study)) | set(changed_arms(study).values())
     assert compared <= declared, compared - declared
+
+
+def test_when_the_best_epoch_comes_is_told_by_method() -> None:
+    best = {"dense": (20, 30, 40), "accuracy_gated": (30, 50, 90)}
+    looks = [
+        {"method": method, "seed": seed, "epoch": float(epoch), "test_accuracy": 0.6 if epoch in (at, 95) else 0.5}
+        for method, places in best.items()
+        for seed, at in enumerate(places)
+        for epoch in range(10, 101, 5)
+    ]
+    told = best_epoch_sentence(pd.DataFrame(looks))
+    assert "after epoch 30 in dense training and after epoch 50 under the published rule, in the median of 3" in told
+    assert "later than in every dense run in 2 of 3 runs, and not later than in the median dense run in 1." in told
+    assert best_epoch_sentence(pd.DataFrame(looks).query("method == 'dense'")) == best_epoch_sentence(NONE) == ""

@@ -62,6 +62,27 @@ def first_pairs_sentence(pairs: pd.DataFrame) -> str:
     return f"{told} With more pairs it changed {times}, to {words}{now}."
 
 
+def best_epoch_sentence(epochs: pd.DataFrame) -> str:
+    """When in a run its test accuracy at keep-ratio 1 is best, for dense training and the published rule.
+
+    Args:
+        epochs: rows of `load_epochs` of one preset, without overrides.
+    """
+    looked = epochs.dropna(subset="test_accuracy") if len(epochs) else epochs
+    if looked.empty or not {"dense", "accuracy_gated"} <= set(looked["method"]):
+        return ""
+    best = looked.loc[looked.groupby(["method", "seed"])["test_accuracy"].idxmax()].set_index("method")["epoch"]
+    dense, gated = best.loc[["dense"]], best.loc[["accuracy_gated"]]
+    later = (gated > dense.max()).sum()
+    lead = "**Dense training is at its best early, the published rule mostly late.** " if 2 * later > len(gated) else ""
+    return (
+        f"{lead}The best test accuracy comes after epoch {dense.median():.0f} in dense training and after epoch "
+        f"{gated.median():.0f} under the published rule, in the median of {len(dense)} and {len(gated)} runs. Under "
+        f"the rule it comes later than in every dense run in {later} of {len(gated)} runs, and not later than in the "
+        f"median dense run in {(gated <= dense.median()).sum()}. The plan names no test for this, so it is exploratory."
+    )
+
+
 def unlearned_sentence(runs: pd.DataFrame) -> str:
     """Which runs ended with a training accuracy below what the pilot asked for; nothing where all reached it."""
     told = []
