@@ -555,6 +555,7 @@ def test_tolerances_are_compared_with_dense_training_once_all_of_them_have_runs(
     found = pd.concat([some, *others], ignore_index=True)
     compared = compare_arms(found, "classroom", TOLERANCES)
     assert list(compared["treatment"]) == list(TOLERANCES) and set(compared["pairs"]) == {4}
+    assert "do not know yet" in tolerance_sentence(compared.assign(pairs=[3, 4, 4, 4]), NONE), "three pairs are too few"
     text = tolerance_sentence(compared, compare_arms(found, "classroom", WITHOUT_RESETS))
     assert text.startswith("**Without resets, the published rule gains -0.25 points (")
     assert text.endswith("over dense training range from +2.25 to +2.50 points.")

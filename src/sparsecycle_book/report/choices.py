@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 from sparsecycle.analysis.selection import varied
-from sparsecycle.analysis.verdicts import compare_arms
+from sparsecycle.analysis.verdicts import FEWEST_PAIRS, compare_arms
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import load_runs, variant_of
 from sparsecycle.runs.studies import Studies
@@ -72,7 +72,7 @@ def tolerance_sentence(compared: pd.DataFrame, resets: pd.DataFrame) -> str:
         compared: of `compare_arms` with `TOLERANCES`.
         resets: of `compare_arms` with `WITHOUT_RESETS`.
     """
-    if len(compared) < len(TOLERANCES):
+    if len(compared) < len(TOLERANCES) or compared["pairs"].min() < FEWEST_PAIRS:
         return "We do not know yet how much the gain depends on the tolerance."
     gains, [never] = 100 * compared["mean"], resets.to_dict("records")
     return (
