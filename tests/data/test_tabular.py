@@ -50,8 +50,9 @@ def test_embedded_datasets(name: str, shape: tuple[int, int], classes: int, monk
 
 
 def test_a_file_of_the_users_own_is_read_whatever_its_labels_are(tmp_path: Path) -> None:
-    for number, features in enumerate((X, sparse.csc_array(X), X.astype(np.uint8))):
-        dataset = load_dataset(mat(tmp_path / f"my {number}.mat", X=features, Y=Y.T))
+    as_stored = ((X, Y.T), (sparse.csc_array(X), sparse.csc_array(Y)), (X.astype(np.uint8), Y))
+    for number, (features, labels) in enumerate(as_stored):
+        dataset = load_dataset(mat(tmp_path / f"my {number}.mat", X=features, Y=labels))
         assert dataset.name == f"my {number}.mat" and dataset.labels.tolist() == [0, 1] * 3
         np.testing.assert_array_equal(dataset.features, X.astype(np.float32))
         assert dataset.features.dtype == np.float32

@@ -127,8 +127,7 @@ def _parsed(name: str, content: bytes, digest: str) -> Dataset:
     if missing := [key for key in ("X", "Y") if key not in stored]:
         held = ", ".join(key for key in stored if not key.startswith("__")) or "nothing"
         raise InputError(f"{name} lacks {' and '.join(missing)}: it must hold features X and labels Y, and has {held}")
-    features, labels = stored["X"], stored["Y"]
-    features = features.toarray() if sparse.issparse(features) else features
+    features, labels = (stored[key].toarray() if sparse.issparse(stored[key]) else stored[key] for key in ("X", "Y"))
     if features.ndim != 2 or features.dtype.kind not in "biuf":
         raise InputError(f"{name}: X is {_told(features)}, but must be numbers of shape (samples, features)")
     if labels.dtype.kind not in "biuf":
