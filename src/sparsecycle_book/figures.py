@@ -76,7 +76,7 @@ MEASURES = {
     "blur_accuracy": "accuracy under blur",
     "contrast_accuracy": "accuracy at less contrast",
     "removal_accuracy": "accuracy without some channels",
-    "training_seconds": "training time",
+    "training_seconds": "training time on a shared machine",
 }
 ACCURACIES = {  # columns of `load_epochs`, and what a panel is called
     "train_accuracy": "training images, at the keep-ratio in force",
@@ -299,7 +299,7 @@ def similarity_by_budget(similarity: pd.DataFrame, budgets: Sequence[float]) -> 
     """How like its own output at keep-ratio 1 the last layer's output is at every keep-ratio; drawn like accuracy.
 
     Args:
-        similarity: of `findings.last_layer_similarity`: method, seed, similarity_at_<keep-ratio> (linear CKA).
+        similarity: of `report.budgets.last_layer_similarity`: method, seed, similarity_at_<keep-ratio> (linear CKA).
         budgets: keep-ratios in (0, 1].
     """
     figure, axes, told = _by_budget(similarity, "similarity", budgets)

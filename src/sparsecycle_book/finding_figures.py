@@ -39,7 +39,8 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
         ValueError: no run was reset.
     """
     runs = [run.sort_values("step") for _, run in decisions.groupby("run")]
-    found = pd.concat([run.assign(found=run["keep_ratio"].shift(fill_value=1.0))[resets_of(run)] for run in runs])
+    resets = [run.assign(found=run["keep_ratio"].shift(fill_value=1.0))[resets_of(run)] for run in runs]
+    found = pd.concat(resets) if resets else decisions
     if found.empty:
         raise ValueError("no run was reset: there is nothing to draw")
     figure = Figure(figsize=(WIDTH, 3.2))
@@ -71,7 +72,7 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
 
 
 def around_resets(decisions: pd.DataFrame, before: int = 10, after: int = 20) -> pd.DataFrame:
-    """The average that the rule follows around each reset: reset, kind, decision (0 at the reset), accuracy.
+    """The average that the rule follows around each reset: reset, its step, kind, decision (0 at the reset), accuracy.
 
     Kinds: "idle"; "first" and "later" of a run's resets from a keep-ratio below `DEEP`; "between".
 
@@ -87,12 +88,15 @@ def around_resets(decisions: pd.DataFrame, before: int = 10, after: int = 20) ->
             found = averages["found"].iloc[place]
             kind = "idle" if found >= ACTIVE else deep if found < DEEP else "between"
             deep = "later" if found < DEEP else deep
-            around = averages["average"].iloc[max(0, place - before) : place + after + 1]
+            step, around = (
+                averages["step"].iloc[place],
+                averages["average"].iloc[max(0, place - before) : place + after + 1],
+            )
             rows += [
-                {"reset": f"{name} {place}", "kind": kind, "decision": number, "accuracy": accuracy}
+                {"reset": f"{name} {place}", "step": step, "kind": kind, "decision": number, "accuracy": accuracy}
                 for number, accuracy in enumerate(around, start=-min(place, before))
             ]
-    return pd.DataFrame(rows, columns=["reset", "kind", "decision", "accuracy"])
+    return pd.DataFrame(rows, columns=["reset", "step", "kind", "decision", "accuracy"])
 
 
 @styled

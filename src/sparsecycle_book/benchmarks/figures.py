@@ -95,12 +95,12 @@ def step_cost(record: BenchmarkRecord, case: str) -> Figure:
         ]
     limits = table[(table["suite"] == "limit") & (table["case"] == case)].set_index("side")["median"]
     least = 1000 * limits["work"] / limits["matrix product"]
-    axes.axvline(least, color="#b58900", linestyle=":", label="multiplications at best")
+    axes.axvline(least, color="#b58900", linestyle=":", label="lower bound from convolutions")
     axes.set_yticks(range(len(manners)), [MANNERS[manner] for manner in manners])
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     axes.set_xlabel("time of a training step (milliseconds)")
-    axes.set_ylabel("manner")
+    axes.set_ylabel("implementation")
     figure.legend(loc="outside upper center", ncols=3)
     figure.set_label(f"Time of a training step of {case}: {', '.join(said)}; the least {least:.0f} ms.")
     return figure

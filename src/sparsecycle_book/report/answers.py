@@ -1,12 +1,14 @@
 """The answer so far, from the runs that count: for the first page, the chapters of results and the README."""
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from sparsecycle.analysis.selection import TIERS, arms, shown_tier, tier
 from sparsecycle.analysis.verdicts import (
+    ARMS,
     CLAIMS,
     FEWEST_PAIRS,
     MARGIN,
@@ -15,16 +17,21 @@ from sparsecycle.analysis.verdicts import (
     NOT_MEASURED,
     PAPER_ACCURACY,
     PAPER_EFFECT,
-    REPORTED,
+    compare_arms,
     readable_verdicts,
     verdict_table,
 )
 from sparsecycle.config import RunConfig
+from sparsecycle.runs.folders import run_name
 from sparsecycle.runs.source import CHECKOUT
 from sparsecycle.runs.studies import Studies
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
 
 ARM_SIDES = ("treatment", "baseline")
+PLANNED = (  # the studies of the plan
+    *("classroom", "controls", "tuned", "noise", "tolerance", "gentle", "wider", "ablations"),
+    *("paper30", "paper100", "paper"),
+)
 KEEP_RATIO_CONTROLS = ("replay", "shuffled", "fixed")
 LARGE = ("paper", "paper100", "classroom")  # presets that judge; runs of quick are demonstrations
 DEMONSTRATIONS = "Runs of `quick` are demonstrations; no claim is judged by them."
@@ -153,7 +160,7 @@ def _claim(rows: pd.DataFrame, said: set[str]) -> str:
         verdict = ""
     margin = f" Both 90 % intervals lie inside ±{100 * MARGIN:g} points." if first["verdict"] == "no effect" else ""
     if first["verdict"] == "undecided" and max(reported["high"], clean["high"]) < PAPER_EFFECT:
-        found += f", but a gain of the paper's size ({100 * PAPER_EFFECT:.2f} points) is unlikely"
+        found += f", but a gain of the paper's size ({100 * PAPER_EFFECT:.2f} points) lies above both intervals"
     repeated = found in said
     said.add(found)
     found = ("the same holds for {treatment}" if repeated else found).format(**sides)
@@ -173,6 +180,36 @@ def amount(row: Mapping[Any, Any], level: int = 95) -> str:
     bounds = row if level == 95 else {"low": row["low_90"], "high": row["high_90"]}
     interval = f"{level} % interval {_interval(bounds)}, " if row["low"] == row["low"] else ""
     return f"{_points(row)} ({interval}{pairs_counted(row['pairs'])})"
+
+
+def gains_told(
+    runs: pd.DataFrame, preset: str, treatments: Mapping[str, str], measures: Mapping[str, str]
+) -> pd.DataFrame:
+    """A row for each treatment that has a pair: its words, pairs, and its gain in each measure as text, in points.
+
+    Args:
+        runs: of `load_runs`.
+        preset: whose runs are compared.
+        treatments: baselines by treatment, as for `compare_arms`.
+        measures: columns of `runs` by their headings.
+    """
+    tables = {word: compare_arms(runs, preset, treatments, measure) for word, measure in measures.items()}
+    tables = {word: table.set_index("treatment") for word, table in tables.items() if len(table)}
+    if not tables:
+        return pd.DataFrame()
+    first = next(iter(tables.values()))
+    rows = pd.DataFrame({"arm": [ARMS_IN_WORDS.get(str(name), name) for name in first.index]}, index=first.index)
+    gains = {
+        word: pd.Series([interval_told(row) for row in table.to_dict("records")], index=table.index)
+        for word, table in tables.items()
+    }
+    return rows.assign(pairs=first["pairs"], **gains)
+
+
+def interval_told(row: Mapping[Any, Any]) -> str:
+    """A gain with its interval for a table, such as "+0.30 (-0.10 to +0.70)", in points."""
+    told = f"{100 * row['mean']:+z.2f}"
+    return f"{told} ({_interval(row)})" if row["low"] == row["low"] else told
 
 
 def _points(row: Mapping[Any, Any]) -> str:
@@ -196,18 +233,6 @@ def pairs_counted(count: int) -> str:
 def listed_words(words: Sequence[str]) -> str:
     """A list in words: "a", "a and b", "a, b and c"."""
     return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
-
-
-def same_best(table: pd.DataFrame) -> str:
-    """In how many pairs both runs have the same best accuracy, and why that can be; nothing where there is none."""
-    [row] = table[(table["claim"] == "C1") & (table["measure"] == REPORTED)].to_dict("records")
-    same = sum(difference == 0 for difference in row["differences"])
-    if not same:
-        return ""
-    return (
-        f"In {same} of {pairs_counted(row['pairs'])} the best accuracy is the same in both runs. While the constraint "
-        "removes nothing, the two runs of a pair are the same bit for bit, so they can share their best epoch."
-    )
 
 
 def compared(table: pd.DataFrame) -> pd.DataFrame:
@@ -275,6 +300,46 @@ def unmeasured_sentence(table: pd.DataFrame) -> str:
     return (
         f"Of the {len(table)} comparisons of [the plan](plan.html), {missing} are not measured yet; "
         "[the table of verdicts](reviewers.html#every-verdict) names them."
+    )
+
+
+def to_come(runs: pd.DataFrame, file: Path = CHECKOUT / "workflow" / "studies.yaml") -> str:
+    """How many planned runs of each study are not recorded yet.
+
+    Args:
+        runs: of `load_runs`.
+        file: that declares the studies.
+    """
+    studies, recorded = Studies.read(file), set(runs["run"]) if len(runs) else set()
+    missing = {
+        study: sum(run_name(config) not in recorded for config in studies.configurations(study)) for study in PLANNED
+    }
+    told = [f"{count} of `{study}`" for study, count in missing.items() if count]
+    if not told:
+        return "All planned runs are recorded."
+    return f"Planned runs are still to come, by [study](grid.html): {listed_words(told)}."
+
+
+def different_processors(table: pd.DataFrame, runs: pd.DataFrame) -> str:
+    """In which comparisons the two runs of a pair come from different processors; nothing where in none.
+
+    Args:
+        table: of `verdict_table`.
+        runs: of `load_runs`.
+    """
+    if table.empty or runs.empty:
+        return ""
+    made = arms(runs, table["preset"].iloc[0]).set_index(["arm", "seed"])["cpu"]
+    found = []
+    for row in table[table["pairs"] > 0].to_dict("records"):
+        treatment, baseline = (ARMS.get(row[side], row[side]) for side in ARM_SIDES)
+        if any(made[treatment, seed] != made[baseline, seed] for seed in row["seeds"]):
+            found.append(f"`{treatment}` − `{baseline}`")
+    if not found:
+        return ""
+    return (
+        "The two runs of a pair share initial weights and batches. Where they come from different processors, their "
+        f"rounding differs as well: {listed_words(list(dict.fromkeys(found)))}."
     )
 
 

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from sparsecycle.analysis.selection import varied
-from sparsecycle.analysis.verdicts import FEWEST_PAIRS, compare_arms
+from sparsecycle.analysis.selection import arms, varied
+from sparsecycle.analysis.verdicts import CLEAN, FEWEST_PAIRS, compare_arms
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import load_runs, variant_of
 from sparsecycle.runs.studies import Studies
-from sparsecycle_book.report.answers import amount
+from sparsecycle_book.report.answers import amount, gains_told, percent
+from sparsecycle_book.report.pilot import ACCURACY
 
 NOT_RUN = "These runs are planned but not made yet."
 TOLERANCES = {
@@ -20,7 +21,7 @@ TOLERANCES = {
     "accuracy_gated tolerance=1.0": "dense",
 }
 """Arms with other tolerances, and what they are compared with; at 1 the rule never resets."""
-WITHOUT_RESETS = {"accuracy_gated tolerance=1.0": "accuracy_gated"}
+NEVER = "accuracy_gated tolerance=1.0"
 OTHERS = {"gentle": "the default arguments of the script's controller", "wider": "a network of twice the width"}
 """Studies of the published rule with something else changed, and what that is."""
 CHANGES = {
@@ -65,19 +66,67 @@ def others_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
-def tolerance_sentence(compared: pd.DataFrame, resets: pd.DataFrame) -> str:
-    """How far the gains with other tolerances lie apart, and what the rule without resets gains over the rule.
+def tolerance_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
+    """A row for each tolerance that has a pair: its gains over dense training as text in points, and how it ended.
 
     Args:
-        compared: of `compare_arms` with `TOLERANCES`.
-        resets: of `compare_arms` with `WITHOUT_RESETS`.
+        runs: of `load_runs`.
+        preset: whose runs are compared.
     """
-    if len(compared) < len(TOLERANCES) or compared["pairs"].min() < FEWEST_PAIRS:
-        return "We do not know yet how much the gain depends on the tolerance."
-    gains, [never] = 100 * compared["mean"], resets.to_dict("records")
+    table, counted = gains_told(runs, preset, TOLERANCES, {"clean": CLEAN, "last": "last_accuracy"}), arms(runs, preset)
+    own = [counted.loc[counted["arm"] == name, "train_accuracy"] for name in table.index]
+    low = [f"{(accuracies < ACCURACY).sum()} of {len(accuracies)}" for accuracies in own]
+    return table.assign(training=[f"{one.mean():.3f}" for one in own], **{f"below {percent(ACCURACY)}": low})
+
+
+def tolerance_sentence(runs: pd.DataFrame, preset: str) -> str:
+    """What becomes of training without resets, and how far the gains with the other tolerances lie apart.
+
+    Args:
+        runs: of `load_runs`.
+        preset: whose runs are compared.
+    """
+    clean, last = (compare_arms(runs, preset, TOLERANCES, measure) for measure in (CLEAN, "last_accuracy"))
+    few = clean.empty or clean["pairs"].min() < FEWEST_PAIRS or len(clean) < len(TOLERANCES)
+    told = ["We do not know yet how much the gain depends on the tolerance."] if few else []
+    never = last[last["treatment"] == NEVER] if len(last) else last
+    if len(never) and never["pairs"].iloc[0] >= FEWEST_PAIRS and never["high"].iloc[0] < 0:
+        [row], counted = never.to_dict("records"), arms(runs, preset)
+        ends = counted.loc[counted["arm"] == NEVER, "last_accuracy"].mean()
+        told.append(
+            f"**Without resets, training does not survive the compression.** Last test accuracy is {percent(ends)} on "
+            f"average, a difference of {amount(row)} from dense training: nothing stops the compression. So the rule "
+            "needs its resets, but this does not show that they raise accuracy."
+        )
+    if not few:
+        resetting = clean[clean["treatment"] != NEVER]
+        kept, unclear = 100 * resetting["mean"], bool(((resetting["low"] < 0) & (resetting["high"] > 0)).all())
+        check = " Each interval includes zero, so the plan's third check shows neither a flat gain nor a trend."
+        told.append(
+            f"With the three tolerances that do reset, the mean gains over dense training in clean accuracy range from "
+            f"{kept.min():+z.2f} to {kept.max():+z.2f} points.{check if unclear else ''}"
+        )
+    return " ".join(told)
+
+
+def early_best_sentence(runs: pd.DataFrame, epochs: pd.DataFrame, preset: str) -> str:
+    """Why clean accuracy does not show that training without resets is lost: it chooses an epoch before that.
+
+    Args:
+        runs: of `load_runs`.
+        epochs: of `load_epochs`.
+        preset: whose runs are looked at.
+    """
+    counted = arms(runs, preset)
+    counted = counted[counted["arm"] == NEVER]
+    if counted.empty:
+        return ""
+    looked = epochs[epochs["run"].isin(counted["run"])].dropna(subset="test_accuracy")
+    best = looked.loc[looked.groupby("run")["test_accuracy"].idxmax()]
     return (
-        f"**Without resets, the published rule gains {amount(never)} over the same rule with resets.** With the four "
-        f"tolerances, the mean gains over dense training range from {gains.min():+z.2f} to {gains.max():+z.2f} points."
+        f"Clean accuracy chooses the epoch, so it does not show this: without resets the best epoch comes by epoch "
+        f"{best['epoch'].max():.0f} of {looked['epoch'].max():.0f}, at a keep-ratio of "
+        f"{best['keep_ratio'].min():.2f} or more."
     )
 
 

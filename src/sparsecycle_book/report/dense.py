@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from sparsecycle.analysis.placebo import best_by_looks, counts, placebo
 from sparsecycle.analysis.statistics import Comparison
 from sparsecycle.analysis.verdicts import FEWEST_PAIRS, MARGIN, NOT_JUDGED, PAPER_EFFECT
+from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle_book.report.answers import amount, listed_words, pairs_counted, percent
-from sparsecycle_book.report.findings import NOTHING
+from sparsecycle_book.report.budgets import NOTHING
 from sparsecycle_book.report.pilot import ACCURACY
 
 
@@ -62,24 +63,60 @@ def first_pairs_sentence(pairs: pd.DataFrame) -> str:
     return f"{told} With more pairs it changed {times}, to {words}{now}."
 
 
-def best_epoch_sentence(epochs: pd.DataFrame) -> str:
-    """When in a run its test accuracy at keep-ratio 1 is best, for dense training and the published rule.
+def best_epochs(epochs: pd.DataFrame) -> pd.DataFrame:
+    """The row of each run's best test accuracy at keep-ratio 1, the first of equal ones, by method and seed; empty
+    without runs of dense training or of the published rule.
 
     Args:
         epochs: rows of `load_epochs` of one preset, without overrides.
     """
     looked = epochs.dropna(subset="test_accuracy") if len(epochs) else epochs
     if looked.empty or not {"dense", "accuracy_gated"} <= set(looked["method"]):
+        return pd.DataFrame()
+    return looked.loc[looked.groupby(["method", "seed"])["test_accuracy"].idxmax()].set_index(["method", "seed"])
+
+
+def same_best(best: pd.DataFrame) -> str:
+    """In how many pairs both runs have the same best accuracy, and why; nothing where there is none.
+
+    Args:
+        best: of `best_epochs`.
+    """
+    if best.empty:
         return ""
-    best = looked.loc[looked.groupby(["method", "seed"])["test_accuracy"].idxmax()].set_index("method")["epoch"]
-    dense, gated = best.loc[["dense"]], best.loc[["accuracy_gated"]]
+    rows = best.reset_index()
+    dense, gated = (rows[rows["method"] == method] for method in ("dense", "accuracy_gated"))
+    pairs = dense.merge(gated, on="seed", suffixes=("", "_gated"))
+    same = pairs[pairs["test_accuracy"] == pairs["test_accuracy_gated"]]
+    if same.empty:
+        return ""
+    shared = int(((same["epoch"] == same["epoch_gated"]) & (same["train_loss"] == same["train_loss_gated"])).sum())
+    chance = f"in {len(same) - shared} by chance"
+    still = f"in {shared} because the constraint had removed nothing until then and the runs were the same bit for bit"
+    told = chance if not shared else still if shared == len(same) else f"{still}, and {chance}"
+    return f"In {len(same)} of {pairs_counted(len(pairs))} the best accuracy is the same in both runs: {told}."
+
+
+def best_epoch_sentence(best: pd.DataFrame) -> str:
+    """When in a run its test accuracy at keep-ratio 1 is best, for dense training and the published rule.
+
+    Args:
+        best: of `best_epochs`.
+    """
+    if best.empty:
+        return ""
+    rows = best.reset_index("method")
+    dense, gated = (rows.loc[rows["method"] == method, "epoch"] for method in ("dense", "accuracy_gated"))
+    idle = int(((rows["method"] == "accuracy_gated") & (rows["keep_ratio"] >= ACTIVE)).sum())
     later = (gated > dense.max()).sum()
     lead = "**Dense training is at its best early, the published rule mostly late.** " if 2 * later > len(gated) else ""
     return (
         f"{lead}The best test accuracy comes after epoch {dense.median():.0f} in dense training and after epoch "
         f"{gated.median():.0f} under the published rule, in the median of {len(dense)} and {len(gated)} runs. Under "
         f"the rule it comes later than in every dense run in {later} of {len(gated)} runs, and not later than in the "
-        f"median dense run in {(gated <= dense.median()).sum()}. The plan names no test for this, so it is exploratory."
+        f"median dense run in {(gated <= dense.median()).sum()}. In {idle} of {len(gated)} runs of the rule it comes "
+        f"at a keep-ratio of {ACTIVE:g} or more, where the constraint removes almost nothing. The plan names no test "
+        "for this, so it is exploratory."
     )
 
 

@@ -3,18 +3,25 @@
 import math
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
 
-from sparsecycle.analysis.verdicts import FEWEST_PAIRS, MARGIN
+from sparsecycle.analysis.selection import arms
+from sparsecycle.analysis.verdicts import ARMS, CLEAN, FEWEST_PAIRS, MARGIN, REPORTED, compare_arms
 from sparsecycle.config import RunConfig
 from sparsecycle.runs.metrics import ACTIVE
+from sparsecycle.trainer import learning_rate
 from sparsecycle_book.figures import ARMS_IN_WORDS, resets_of
 from sparsecycle_book.finding_figures import DEEP, around_resets
-from sparsecycle_book.report.answers import listed_words, percent
+from sparsecycle_book.report.answers import KEEP_RATIO_CONTROLS, gains_told, listed_words, percent
 from sparsecycle_book.report.budgets import layers_of
 from sparsecycle_book.report.findings import clean_gain
+from sparsecycle_book.report.pilot import ACCURACY
+from sparsecycle_book.simulation import simulate
 
 SOON = 5  # decisions after a reset in which accuracy is looked at
+LONG = 20  # epochs
+AGAINST_DENSE = ("accuracy_gated", "epoch_gated", "replay", "shuffled", "fixed")
 
 
 def margin_sentence(table: pd.DataFrame) -> str:
@@ -47,6 +54,43 @@ def close_controls(table: pd.DataFrame) -> str:
     if not told:
         return ""
     return f"*Equivalent* needs a 90 % interval inside ±{100 * MARGIN:g} points. It is {listed_words(told)}."
+
+
+def against_dense_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
+    """What the strategies and the controls gain over dense training, a row each that has a pair, as text in points.
+
+    Args:
+        runs: of `load_runs`.
+        preset: whose runs are compared.
+    """
+    measures = {"as reported": REPORTED, "clean": CLEAN, "last": "last_accuracy"}
+    table, counted = gains_told(runs, preset, dict.fromkeys(AGAINST_DENSE, "dense"), measures), arms(runs, preset)
+    own = [counted.loc[counted["arm"] == ARMS.get(name, name), "train_accuracy"] for name in map(str, table.index)]
+    low = [f"{(accuracies < ACCURACY).sum()} of {len(accuracies)} runs" for accuracies in own]
+    return table.assign(**{f"training accuracy below {percent(ACCURACY)}": low})
+
+
+def against_dense_sentence(runs: pd.DataFrame, preset: str) -> str:
+    """Whether the controls gain as much over dense training as the published rule, and what single intervals say.
+
+    Args:
+        runs: of `load_runs`.
+        preset: whose runs are compared.
+    """
+    treatments = dict.fromkeys(AGAINST_DENSE, "dense")
+    reported, clean = (compare_arms(runs, preset, treatments, measure) for measure in (REPORTED, CLEAN))
+    gained: dict[str, float] = dict(zip(clean["treatment"], clean["mean"], strict=True)) if len(clean) else {}
+    controls = [name for name in KEEP_RATIO_CONTROLS if name in gained]
+    if "accuracy_gated" not in gained or not controls:
+        return ""
+    own, others = 100 * gained["accuracy_gated"], [100 * gained[name] for name in controls]
+    told = (
+        f"In clean accuracy, the controls gain {min(others):+z.2f} to {max(others):+z.2f} points over dense training "
+        f"on average, and the published rule {own:+z.2f}."
+    )
+    above = [ARMS_IN_WORDS[row["treatment"]] for row in reported.to_dict("records") if row["low"] > 0]
+    alone = f" As reported, only the interval of {listed_words(above)} lies above zero." if len(above) == 1 else ""
+    return f"{told}{alone} The plan judges no control against dense training, so these numbers are exploratory."
 
 
 def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -109,6 +153,82 @@ def last_idle_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
     )
 
 
+def idle_by_noise(epochs: pd.DataFrame, config: RunConfig) -> list[int]:
+    """How many idle resets the rule makes in each run of dense training if only the noise of batches can cause them.
+
+    It watches batches drawn at random around the best training accuracy so far, which never falls.
+
+    Args:
+        epochs: rows of `load_epochs` of one preset.
+        config: of the published rule.
+    """
+    rule = ("decision_steps", "tighten", "tolerance", "smoothing", "relax", "cooldown", "floor")
+    parameters = {name: getattr(config, name) for name in rule}
+    steps, counts = np.arange(config.epochs * config.steps_per_epoch), []
+    for seed, run in epochs[epochs["method"] == "dense"].sort_values("step").groupby("seed"):
+        accuracies = np.interp(steps, run["step"], run["train_accuracy"].cummax())
+        seen = simulate(parameters, accuracies.tolist(), noise=True, seed=int(str(seed)))
+        found = [1.0, *seen.keep_ratios[:-1]]
+        counts.append(sum(reset and ACTIVE <= keep < 1 for reset, keep in zip(seen.resets, found, strict=True)))
+    return counts
+
+
+def noise_sentence(epochs: pd.DataFrame, runs: pd.DataFrame, config: RunConfig) -> str:
+    """Whether the noise of batches explains the idle resets, and how often dense training loses accuracy by itself.
+
+    Args:
+        epochs: rows of `load_epochs` of one preset.
+        runs: rows of `load_runs` of it.
+        config: of the published rule.
+    """
+    alone = idle_by_noise(epochs, config) if len(epochs) else []
+    gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
+    if not alone or gated.empty:
+        return ""
+    noise, recorded = sum(alone) / len(alone), gated["idle_resets"].mean()
+    lead = "**The noise of batches explains almost none of them.** " if 10 * noise < recorded else ""
+    dense = epochs[epochs["method"] == "dense"].sort_values("step").groupby("seed")["train_accuracy"]
+    fell = int((dense.cummax() - epochs["train_accuracy"]).groupby(epochs["seed"]).max().gt(config.tolerance).sum())
+    return (
+        f"{lead}We let the rule watch batches drawn at random around the best training accuracy so far of each of "
+        f"{len(alone)} dense runs: that gives {noise:.1f} idle resets a run, and the runs of the rule have "
+        f"{recorded:.1f}. But training itself loses accuracy now and then: in {fell} of {len(alone)} dense runs, "
+        f"training accuracy between two evaluations falls by more than {config.tolerance:g} below its best. "
+        "The plan did not name this comparison, so it is exploratory."
+    )
+
+
+def stalled_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
+    """How often the rule met its condition at a keep-ratio of 1, and how long it stayed there after the first reset
+    from a small one.
+
+    Args:
+        decisions: rows of `load_decisions` of the published rule.
+        config: of the runs.
+    """
+    runs = [run.sort_values("step") for _, run in decisions.groupby("run")] if len(decisions) else []
+    idle_at_one, waits = 0, []
+    for run in runs:
+        found = run["keep_ratio"].shift(fill_value=1.0)
+        idle_at_one += int((run["reset"] & (found == 1)).sum())
+        deep = np.flatnonzero(run["reset"] & (found < DEEP))
+        if len(deep):
+            after = run["keep_ratio"].iloc[deep[0] :]
+            decisions_at_one = int((after == 1).cummin().sum())
+            waits.append(decisions_at_one * (config.decision_steps or config.steps_per_epoch) / config.steps_per_epoch)
+    if not waits:
+        return ""
+    long = [wait for wait in waits if wait >= LONG]
+    stayed = (
+        f" In {len(long)} of {len(waits)} runs this lasted: after the first reset from below {DEEP:g}, the keep-ratio "
+        f"stayed at 1 for {LONG} epochs or more, in the longest case for {max(waits):.0f}."
+    )
+    return (
+        f"A decision that finds the keep-ratio at 1 already cannot raise it, so we do not count it as a reset, but the "
+        f"average was more than the tolerance below its best at {idle_at_one} such decisions.{stayed if long else ''}"
+    )
+
+
 def idle_check(runs: pd.DataFrame) -> str:
     """What the first of the plan's cheap checks says of the runs of `idle_sentence`, for a page beside the plan's."""
     gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
@@ -137,11 +257,12 @@ def positive_sentence(layers: pd.DataFrame, runs: pd.DataFrame) -> str:
     return f"At the end of training, {shares_told} are positive on average{cautious}."
 
 
-def response_sentence(decisions: pd.DataFrame) -> str:
+def response_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
     """What training accuracy did after the first reset from a small keep-ratio, and after later ones.
 
     Args:
         decisions: rows of `load_decisions` of the published rule.
+        config: of the runs.
     """
     frame = around_resets(decisions)
     after = frame[frame["decision"].between(1, SOON)].groupby(["kind", "reset"])["accuracy"].min()
@@ -149,7 +270,8 @@ def response_sentence(decisions: pd.DataFrame) -> str:
     kinds = frame["kind"].unique()
     if not {"first", "later"} <= set(kinds):
         return "No run has yet been reset twice from a small keep-ratio."
-    fell = {kind: int((after[kind] < at[kind].reindex(after[kind].index)).sum()) for kind in ("first", "later")}
+    falls = {kind: at[kind].reindex(after[kind].index) - after[kind] for kind in ("first", "later")}
+    fell = {kind: int((fall > config.tolerance).sum()) for kind, fall in falls.items()}
     first, later = (len(after[kind]) for kind in ("first", "later"))
     often = fell["first"] / first > max(0.5, fell["later"] / later)
     reason = (
@@ -161,7 +283,26 @@ def response_sentence(decisions: pd.DataFrame) -> str:
     word = "often" if often else "rarely"
     return (
         f"**The first reset from a keep-ratio below {DEEP:g} {word} breaks training.** Within {SOON} decisions "
-        f"after it, the average of training accuracy fell further in {fell['first']} of {first} runs, in the worst "
-        f"case {deepest}. After later resets from below {DEEP:g}, that happened in {fell['later']} of {later} cases. "
-        f"We noticed this in the runs and had not planned to look for it.{reason if often else ''}"
+        f"after it, the average of training accuracy fell by more than another {config.tolerance:g} in "
+        f"{fell['first']} of {first} runs, in the worst case {deepest}. After later resets from below {DEEP:g}, that "
+        f"happened in {fell['later']} of {later} cases. "
+        f"We noticed this in the runs and had not planned to look for it."
+        f"{reason + _rates(frame, config) if often else ''}"
+    )
+
+
+def _rates(around: pd.DataFrame, config: RunConfig) -> str:
+    """That the learning rate was larger at all first resets than at all later ones, where it was.
+
+    Args:
+        around: of `around_resets`.
+    """
+    at = around[around["decision"] == 0]
+    rates = at["step"].map(lambda step: learning_rate(config, (int(step) - 1) // config.steps_per_epoch))
+    first, later = rates[at["kind"] == "first"].min(), rates[at["kind"] == "later"].max()
+    if not first > later:
+        return ""
+    return (
+        f" Another is the learning rate: it was {first:.3f} or more at the first resets and {later:.3f} or less at the "
+        "later ones, so these runs cannot tell the two reasons apart."
     )
