@@ -107,6 +107,10 @@ def test_a_record_is_read_back_and_the_newest_of_a_device_counts(tmp_path: Path)
     assert len(list(tmp_path.iterdir())) == 3
     (newest,) = load_benchmarks(tmp_path)
     assert newest == made_up_record("2026-01-03T00:00:00+00:00", factor=3)
+    other = made_up_record("2026-01-04T00:00:00+00:00")
+    other.environment["cpu"] = "another"
+    other.write(tmp_path)
+    assert load_benchmarks(tmp_path) == [other, newest]
     assert load_benchmarks(tmp_path / "none") == []
     assert (tmp_path / newest.file).exists() and newest.file == "cpu-2026-01-03T000000.json"
 

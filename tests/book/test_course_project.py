@@ -164,6 +164,15 @@ def test_a_refused_command_keeps_no_rule(file: Path, tmp_path: Path) -> None:
     assert not list(ours.glob("*.py"))
 
 
+def test_the_rule_is_kept_in_the_home_folder_where_the_runs_go(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setattr("sparsecycle.cli.main", lambda given: 0)
+    assert main([str(file), "run", "--output-dir=~/runs"]) == 0
+    assert (tmp_path / "runs" / "mine.py").read_text(encoding="utf-8") == SOURCE
+
+
 def test_tries_on_held_out_images_have_no_score(
     file: Path, tmp_path: Path, tiny: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:

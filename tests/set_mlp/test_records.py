@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from conftest import ROOT
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
+from sparsecycle.runs.writing import PATIENCE, sole_writer
 from sparsecycle.set_mlp.config import SetConfig
 from sparsecycle.set_mlp.records import FILE, SetRecord, add_record, load_set_runs, read_records, write_records
 from sparsecycle.set_mlp.training import train_set
@@ -46,6 +48,17 @@ def test_records_of_a_dataset_share_a_file(record: SetRecord, tmp_path: Path) ->
     row = load_set_runs(tmp_path).set_index("seed").loc[0]
     assert row["variant"] == "batch_size=32, dropout=0.0, epochs=6, hidden=[12,9]" and row["tuned"]
     assert row["last_accuracy"] == record.metrics["last_accuracy"] and row["arm"] == "tuned"
+
+
+def test_a_record_waits_while_another_process_adds_its_own(record: SetRecord, tmp_path: Path) -> None:
+    path = tmp_path / "set" / "breast_cancer" / FILE
+    with sole_writer(path.parent, FILE):
+        late = Thread(target=add_record, args=(tmp_path, record))
+        late.start()
+        late.join(2 * PATIENCE)
+        assert late.is_alive() and not path.exists()
+    late.join()
+    assert read_records(path) == [record]
 
 
 def test_a_wrong_bit_and_a_cut_file_are_told_in_one_sentence(record: SetRecord, tmp_path: Path) -> None:

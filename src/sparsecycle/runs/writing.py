@@ -24,16 +24,19 @@ PATIENCE = 1.0  # seconds: longer than `is_being_written` of other processes hol
 
 
 @contextmanager
-def sole_writer(folder: Path, record: str = "record.json") -> Iterator[None]:
+def sole_writer(folder: Path, record: str = "record.json", patience: float = PATIENCE) -> Iterator[None]:
     """Make the folder and lock it; the system lets go of the lock when the process ends, however it ends.
 
     Once the folder holds its `record`, the lock's file is removed. Where the file system has no locks, as some that are
     mounted over a network, a warning says so and nothing is locked.
 
+    Args:
+        patience: seconds to wait for another process.
+
     Raises:
         InputError: the folder cannot be written, or another process is writing to it.
     """
-    lock = FileLock(folder / LOCK, timeout=PATIENCE)
+    lock = FileLock(folder / LOCK, timeout=patience)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock.acquire()

@@ -143,7 +143,7 @@ def set_identity(config: SetConfig, data_digest: str) -> str:
 def add_record(root: Path, record: SetRecord) -> None:
     """Add a record to the file of its dataset below a folder of runs, in place of one of the same name."""
     path = (root / record.name()).parent / FILE
-    with sole_writer(path.parent, FILE):
+    with sole_writer(path.parent, FILE, patience=60.0):  # others add theirs to the same file: none is to be lost
         held = {one.name(): one for one in read_records(path)} if path.exists() else {}
         held[record.name()] = record
         write_records(path, [held[name] for name in sorted(held)])

@@ -116,7 +116,7 @@ class BenchmarkRecord(BaseModel):
 
 
 def load_benchmarks(folder: Path = FOLDER) -> list[BenchmarkRecord]:
-    """The newest record of each device and number of threads, the CPU's first.
+    """The newest record of each device and number of threads, the CPUs' first, and of these the newest.
 
     Raises:
         InputError: a damaged record.
@@ -131,7 +131,8 @@ def load_benchmarks(folder: Path = FOLDER) -> list[BenchmarkRecord]:
             raise InputError(f"{path} cannot be read ({str(error).splitlines()[0]}): restore or remove it") from None
         if record.device not in newest or record.started > newest[record.device].started:
             newest[record.device] = record
-    return sorted(newest.values(), key=lambda record: record.environment["device"] != "cpu")
+    records = sorted(newest.values(), key=lambda record: record.started, reverse=True)
+    return sorted(records, key=lambda record: record.environment["device"] != "cpu")
 
 
 def load_rentals(folder: Path = RENTALS) -> list[Looked]:

@@ -19,6 +19,7 @@ from sparsecycle.analysis.statistics import paired_difference
 from sparsecycle.config import CONTROLLER_FIELDS, RunConfig
 from sparsecycle.controllers import CONTROLLERS, Controller, Decision
 from sparsecycle.errors import InputError, shown
+from sparsecycle.files import expanded
 from sparsecycle.runs.records import RunRecord, find_records, load_runs
 from sparsecycle_book.course.checks import RIGHT, WRONG
 from sparsecycle_book.course.rules import verdict_on_rule
@@ -202,7 +203,7 @@ def _keep(path: Path, name: str, given: Sequence[str]) -> Path:
     """
     parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("--output-dir", default="runs")
-    folder = Path(parser.parse_known_args(given)[0].output_dir)
+    folder = expanded(parser.parse_known_args(given)[0].output_dir)
     kept, text = folder / f"{name}.py", path.read_text(encoding="utf-8")
     if kept.exists() and kept.read_text(encoding="utf-8") != text and _runs_in(folder):
         raise InputError(f"{folder} has runs of another version of {name}: choose another --output-dir")
