@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -104,7 +103,7 @@ from sparsecycle_book.report.findings import (
     finding,
     further_findings,
 )
-from sparsecycle_book.report.pilot import COLUMNS, pilot_paths, pilot_runs, pilot_sentence, pilot_table
+from sparsecycle_book.report.pilot import pilot_sentence, pilot_table
 from sparsecycle_book.report.plan import RULES, claims_table, differences_table, rule_table, study_table
 from sparsecycle_book.report.retired import FILE, retired_paragraph
 from sparsecycle_book.report.tables import means_table, presets_table, run_command, run_list
@@ -345,13 +344,6 @@ def pilot(**columns: object) -> pd.DataFrame:
     row = {"varied": "epochs=120", "method": "accuracy_gated", "seed": 100, "cycles": 4.0, "resets": 6.0}
     row |= {"idle_resets": 2.0, "lowest_keep_ratio": 0.1234, "train_accuracy": 0.95, "run": "a", "steps_per_epoch": 39}
     return pd.DataFrame([row | columns])
-
-
-def test_the_pilot_s_page_can_be_built_without_a_run(tmp_path: Path) -> None:
-    nothing = pilot_runs(tmp_path / "none")
-    assert nothing.empty and list(nothing.columns) == COLUMNS
-    assert "No run of the pilot" in pilot_sentence(nothing)
-    assert pilot_paths(nothing).empty and pilot_table(nothing).empty
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,9 @@ COLUMNS = [*LABELS, *MEASURED, "run", "steps_per_epoch"]
 
 
 def pilot_runs(folder: Path = FOLDER, preset: str = "classroom") -> pd.DataFrame:
-    """One row a recorded run of a preset's pilot, with `COLUMNS`; empty without runs."""
-    runs = load_runs(folder) if folder.exists() else pd.DataFrame()
-    runs = runs[runs["preset"] == preset] if len(runs) else runs
-    if runs.empty:
-        return pd.DataFrame(columns=COLUMNS)
+    """One row a recorded run of a preset's pilot, with `COLUMNS`."""
+    runs = load_runs(folder)
+    runs = runs[runs["preset"] == preset]
     fields = load_configurations(folder).set_index("run")
     steps = ((fields["train_images"] - fields["holdout_images"]) // fields["batch_size"]).astype(int)
     runs = runs.assign(
@@ -54,8 +52,7 @@ def pilot_table(runs: pd.DataFrame) -> pd.DataFrame:
             }
         )
     table = pd.DataFrame(rows)
-    only_gated = len(runs) and not (runs["method"] == "dense").any()
-    return table.drop(columns="method") if only_gated else table  # the page says what is tried
+    return table if (runs["method"] == "dense").any() else table.drop(columns="method")  # the page says what is tried
 
 
 def _share(value: float) -> str:
@@ -64,8 +61,6 @@ def _share(value: float) -> str:
 
 def pilot_sentence(runs: pd.DataFrame) -> str:
     """How many runs there are, and how many of the published rule pass."""
-    if runs.empty:
-        return "**No run of the pilot is recorded yet.**"
     gated = runs[runs["method"] != "dense"]
     passing = int(((gated["cycles"] >= CYCLES) & (gated["train_accuracy"] >= ACCURACY)).sum())
     return f"**Of the {len(gated)} pilot runs with the published rule, {passing} pass.**"
@@ -114,9 +109,7 @@ def study_cycles(runs: pd.DataFrame) -> str:
     Args:
         runs: rows of `load_runs` of the preset that the pilot chose.
     """
-    gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
-    if gated.empty:
-        return ""
+    gated = runs[runs["method"] == "accuracy_gated"]
     fewer = int((gated["cycles"] < CYCLES).sum())
     return (
         f"Two seeds were too few to be sure: in the study, {fewer} of {len(gated)} runs of the published rule go "
@@ -127,10 +120,8 @@ def study_cycles(runs: pd.DataFrame) -> str:
 
 
 def pilot_paths(runs: pd.DataFrame, folder: Path = FOLDER) -> pd.DataFrame:
-    """Decisions of the gated runs, with steps_per_epoch and the column "panel" that names a run; empty without any."""
+    """Decisions of the gated runs, with steps_per_epoch and the column "panel" that names a run."""
     gated = runs[runs["method"] != "dense"].set_index("run")
-    if gated.empty:
-        return pd.DataFrame()
     decisions = load_decisions(folder)
     decisions = decisions[decisions["run"].isin(gated.index)]
     names = gated["varied"] + ", seed " + gated["seed"].astype(str)
