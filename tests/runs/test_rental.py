@@ -6,14 +6,14 @@ import io
 import math
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import tarfile
 import time
-from collections.abc import Callable
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
-from threading import Thread
+from threading import Timer
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,7 +21,8 @@ import pytest
 import torch
 
 from conftest import ROOT
-from sparsecycle import RunConfig, train
+from sparsecycle import train
+from sparsecycle.cli import main
 from sparsecycle.errors import InputError
 from sparsecycle.runs import ladder, rental
 from sparsecycle.runs.execute import train_together
@@ -105,23 +106,23 @@ def test_a_rung_whose_process_dies_is_told_and_the_next_is_taken(
 ) -> None:
     real = rental._in_own_process
 
-    def played(name: str, config: RunConfig, device: str, seconds: float) -> ladder.Rung:
+    def played(name: str, *given: Any) -> ladder.Rung | None:
         if "one kernel" in name:
             monkeypatch.setattr(sys, "executable", "/bin/false")
-            return real(name, config, device, seconds)
-        return ladder.Rung(name=name, loss_difference=0.0, dense_ms=3.0, sparse_ms=4.0, pair_ms=9.0)
+            return real(name, *given)
+        return right(name)
 
     monkeypatch.setattr(rental, "_in_own_process", played)
     lines: list[str] = []
-    looked = rental.look(tiny("dense"), "cpu", tmp_path, lines.append, enough=100, until=later(100))
+    looked = rental.look(tiny("dense"), "cpu", tmp_path, lines.append, StopRequest(), enough=100)
     assert "recorded steps, one kernel: NOT USED, its process ended with status 1" in lines
     assert looked.best is not None
     assert (looked.best.name, looked.best.at_once) == ("recorded steps, kernels apart", 1)
     assert looked.best.images_per_second(128) == 128 / 0.004
 
 
-def later(seconds: float) -> float:
-    return time.monotonic() + seconds
+def right(name: str, *_: Any) -> ladder.Rung:
+    return ladder.Rung(name=name, loss_difference=0.0, dense_ms=3.0, sparse_ms=4.0, pair_ms=9.0)
 
 
 # A rental.
@@ -134,38 +135,26 @@ def unpacked(into: Path, folder: Path) -> Path:
     return folder
 
 
-class Soon:
-    """In the place of a timer: its time is over shortly after the long run began."""
-
-    def __init__(self, lines: list[str], _: float, function: Callable[..., None], arguments: list[Any]) -> None:
-        self.lines, self.function, self.arguments = lines, function, arguments
-
-    def start(self) -> None:
-        Thread(target=self._wait, daemon=True).start()
-
-    def _wait(self) -> None:
-        while not any("trains smoke/accuracy_gated" in line for line in self.lines):
-            time.sleep(0.01)
-        time.sleep(0.2)
-        self.function(*self.arguments)
-
-    def cancel(self) -> None:
-        pass
-
-
 def test_a_rental_ends_in_time_and_goes_on_on_another_machine(
     tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The look is a real one; the second rental begins with what the first one let be carried away."""
+    """The look is a real one; the first rental's time is over shortly after the long run began."""
     monkeypatch.setattr(ladder, "RUNGS", {"recorded steps, one kernel": {}})
     long = tiny("accuracy_gated", epochs=80, evaluate_every=40)
     configs = [tiny("dense"), long, tiny("replay", epochs=2, path_from=run_name(long)[6:], shuffled=False)]
     lines: list[str] = []
-    rental.look(configs[0], "cpu", tmp_path / "first", lines.append, enough=200, until=later(200))
-    places = {"output_dir": tmp_path / "first", "into": tmp_path / "away", "device": "cpu", "say": lines.append}
+    stop = StopRequest()
+    rental.look(configs[0], "cpu", tmp_path / "first", lines.append, stop, enough=200)
+
+    def say(line: str) -> None:
+        lines.append(line)
+        if "trains smoke/accuracy_gated" in line:
+            stop.deadline = time.monotonic() + 0.2
+
+    places = {"output_dir": tmp_path / "first", "into": tmp_path / "away", "device": "cpu"}
     with monkeypatch.context() as patched:
-        patched.setattr(rental.threading, "Timer", partial(Soon, lines))
-        report = rental.rent(configs, minutes=5, **places).read_text()
+        patched.setattr(rental, "stop_requests", lambda: nullcontext(stop))
+        report = rental.rent(configs, minutes=5, say=say, **places).read_text()  # type: ignore[arg-type]
     assert any("this machine was looked at before" in line for line in lines)
     assert "| interrupted |" in report
     assert "| missing |" in report  # the path that it replays is not there yet
@@ -177,6 +166,44 @@ def test_a_rental_ends_in_time_and_goes_on_on_another_machine(
     for config in configs:
         alone = train(config, output_dir=tmp_path / "alone", device="cpu", progress=False)
         assert RunRecord.read(run_folder(config, back)).results() == alone.results()
+
+
+STUDIES = """
+tiny:
+  about: a run for a rehearsal
+  runs: [{presets: [smoke], methods: [dense], seeds: 0, variants: [{train_images: 40, test_images: 20, batch_size: 20,
+    epochs: 2000, evaluate_every: 500}]}]
+"""
+
+
+@pytest.fixture
+def gpu(tmp_path: Path) -> list[str]:
+    """The words of the command."""
+    (tmp_path / "studies.yaml").write_text(STUDIES)
+    command = ["gpu", "--study", "tiny", "--file", str(tmp_path / "studies.yaml"), "--minutes", "5", "--device", "cpu"]
+    return [*command, "--into", str(tmp_path / "away"), "--output-dir", str(tmp_path / "runs")]
+
+
+@pytest.mark.parametrize("moment", ["while it looks", "while it trains"])
+def test_a_signal_ends_a_rental_after_what_there_is_was_packed(
+    moment: str, gpu: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    look, trained = rental._in_own_process, rental.train_together
+
+    def signalled(*given: Any, **named: Any) -> Any:
+        Timer(0.5, os.kill, [os.getpid(), signal.SIGTERM]).start()
+        return (look if moment == "while it looks" else trained)(*given, **named)
+
+    monkeypatch.setattr(ladder, "RUNGS", {"recorded steps, one kernel": {}})
+    monkeypatch.setattr(rental, "_in_own_process", signalled if moment == "while it looks" else right)
+    monkeypatch.setattr(rental, "train_together", signalled)
+    assert main(gpu) == 128 + signal.SIGTERM
+    told = capsys.readouterr()
+    assert "stopped by SIGTERM" in told.out and "the same command goes on" in told.err
+    report = (tmp_path / "away" / "report.md").read_text()
+    assert ("| interrupted |" in report) is (moment == "while it trains")
+    found = list(unpacked(tmp_path / "away", tmp_path / "back").rglob("checkpoint-*.safetensors"))
+    assert len(found) == (moment == "while it trains")
 
 
 def test_parts_hold_what_fits_records_first(tiny: Any, tmp_path: Path) -> None:

@@ -148,7 +148,7 @@ def train_together(
 
     Args:
         configs: of runs that draw nothing at random while they train, because the generator belongs to the process.
-        stop: where its `number` is set, by `stop_requests` or anybody else, all runs save where they are.
+        stop: when it is due, all runs save where they are.
         checkpoint_minutes: the time between two checkpoints of a run.
         started: is told the name of each run that begins or goes on.
 
@@ -529,16 +529,16 @@ class _Saver:
     @property
     def due(self) -> bool:
         self.just_saved = False
-        return self._stop.number is not None or time.monotonic() - self._last >= self._seconds
+        return self._stop.due or time.monotonic() - self._last >= self._seconds
 
     def __call__(self, take: Callable[[], Checkpoint]) -> None:
-        stopped_by = self._stop.number
+        stop = self._stop.due
         self._writer.save(take())
         self._last = time.monotonic()
         self.just_saved = True
-        if stopped_by is not None:
+        if stop:
             self._writer.wait()
-            raise Stopped(stopped_by)
+            raise Stopped(self._stop.number)
 
 
 @contextmanager

@@ -11,9 +11,10 @@ import signal
 import subprocess
 import sys
 import tarfile
-import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ from sparsecycle.runs.provenance import git_state, now
 from sparsecycle.runs.records import FILES
 from sparsecycle.runs.rental_report import Looked, describe, network_name
 from sparsecycle.runs.source import source_digest
-from sparsecycle.runs.stopping import StopRequest, stop_requests
+from sparsecycle.runs.stopping import Stopped, StopRequest, stop_requests
 from sparsecycle.runs.studies import progress
 
 PART_BYTES = 15 * 10**6
@@ -61,11 +62,11 @@ def rent(
 
     Raises:
         InputError: no GPU, no rung that is right, or as `train`.
+        Stopped: by a signal, after what there is was saved and packed, which makes it a KeyboardInterrupt.
     """
     if not 2 * SAVING_SECONDS < 60 * minutes < math.inf:  # looking and saving take their time
         raise InputError(f"minutes is {minutes:g}, but must be a number above {2 * SAVING_SECONDS / 60:.2g}")
     begin = time.monotonic()
-    deadline = begin + 60 * minutes - SAVING_SECONDS
     if not configs:
         raise InputError("the study has no run")
     device = resolve_device(device)
@@ -78,52 +79,54 @@ def rent(
         into.mkdir(parents=True, exist_ok=True)
         write_atomically(into / "log.txt", "\n".join([*lines, ""]).encode())  # whatever happens later
 
-    try:
-        looked = look(configs[0], device, output_dir, note, enough=LOOKING_SHARE * 60 * minutes, until=deadline)
-        best = looked.best
-        if best is None:
-            faults = "; ".join(f"{rung.name}: {rung.faults[0]}" for rung in looked.rungs)
-            raise InputError(f"no way to train on this machine gives right results ({faults})")
-        note(f"chosen: {best.name}, {best.at_once} at once")
-        with ladder.only(ladder.RUNGS[best.name]), stop_requests() as stop:
-            if look_only:
-                _stop(stop)
-            timer = threading.Timer(max(0.0, deadline - time.monotonic()), _stop, [stop])
-            timer.daemon = True
-            timer.start()
-            try:
+    with stop_requests() as stop:
+        stop.deadline = begin + 60 * minutes - SAVING_SECONDS
+        try:
+            looked = look(configs[0], device, output_dir, note, stop, enough=LOOKING_SHARE * 60 * minutes)
+            best = looked.best
+            if best is None and stop.number is None:
+                faults = "; ".join(f"{rung.name}: {rung.faults[0]}" for rung in looked.rungs)
+                raise InputError(f"no way to train on this machine gives right results ({faults})")
+            if best and stop.number is None:
+                note(f"chosen: {best.name}, {best.at_once} at once")
+            if best and not look_only:
                 places: dict[str, Any] = {"data_dir": data_dir, "output_dir": output_dir, "device": device}
-                _train(configs, best.at_once, stop, note, lambda: pack(configs, output_dir, into, most_mb), **places)
-            except RuntimeError as error:  # of the chip: the next call takes another rung
-                best.faults.append((str(error) or type(error).__name__).splitlines()[0])
-                _keep(looked, output_dir / "ladder.json")
-                raise
-            finally:
-                timer.cancel()
-    finally:
-        left_out = pack(configs, output_dir, into, most_mb)
-        for name in left_out:
-            note(f"left behind, for want of room: {name}")
-        if looked:
-            write_atomically(into / "report.md", describe(looked, configs, output_dir).encode())
+                try:
+                    with ladder.only(ladder.RUNGS[best.name]):
+                        packed = partial(pack, configs, output_dir, into, most_mb)
+                        _train(configs, best.at_once, stop, note, packed, **places)
+                except RuntimeError as error:  # of the chip: the next call takes another rung
+                    best.faults.append((str(error) or type(error).__name__).splitlines()[0])
+                    _keep(looked, output_dir / "ladder.json")
+                    raise
+        finally:
+            left_out = pack(configs, output_dir, into, most_mb)
+            for name in left_out:
+                note(f"left behind, for want of room: {name}")
+            if looked:
+                write_atomically(into / "report.md", describe(looked, configs, output_dir).encode())
+    if stop.number is not None:
+        note(f"stopped by {signal.Signals(stop.number).name}; what there is lies in {into}")
+        raise Stopped(stop.number)
     return into / "report.md"
 
 
-def _stop(stop: StopRequest) -> None:
-    if stop.number is None:
-        stop.number = signal.SIGTERM
-
-
 def look(
-    config: RunConfig, device: str, output_dir: Path, note: Callable[[str], None], *, enough: float, until: float
+    config: RunConfig,
+    device: str,
+    output_dir: Path,
+    note: Callable[[str], None],
+    stop: StopRequest,
+    *,
+    enough: float,
 ) -> Looked:
     """Return what was seen of this machine, of an earlier call where that was the same machine and source.
 
     Each rung is looked at in a process of its own, because an error of a GPU leaves its process without one.
 
     Args:
+        stop: a signal ends the look at once; before the deadline it must be over.
         enough: seconds after which no slower rung is looked at, if one is right.
-        until: the moment of `time.monotonic` at which looking must be over.
     """
     import torch
 
@@ -150,10 +153,12 @@ def look(
     )
     begin = time.monotonic()
     for name in ladder.RUNGS:
-        left = until - time.monotonic() - SAVING_SECONDS / 2
+        left = stop.deadline - time.monotonic() - SAVING_SECONDS / 2
         if left < SAVING_SECONDS / 2 or (looked.best and time.monotonic() - begin > enough):
             break
-        rung = _in_own_process(name, config, device, min(left, enough) if looked.best else left)
+        rung = _in_own_process(name, config, device, min(left, enough) if looked.best else left, stop)
+        if rung is None:
+            return looked
         looked.rungs.append(rung)
         note(_told(rung, config))
         _keep(looked, kept)
@@ -173,18 +178,27 @@ def _keep(looked: Looked, path: Path) -> None:
     write_atomically(path, looked.model_dump_json(indent=1).encode())
 
 
-def _in_own_process(name: str, config: RunConfig, device: str, seconds: float) -> ladder.Rung:
+def _in_own_process(name: str, config: RunConfig, device: str, seconds: float, stop: StopRequest) -> ladder.Rung | None:
+    """Return what was seen of a rung; None where a signal came first."""
     given = {"name": name, "config": config.model_dump(mode="json"), "device": device}
     script = "import sys; from sparsecycle.runs.rental import _look_at; _look_at(sys.argv[1])"
     command = [sys.executable, "-c", script, json.dumps(given)]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds)
-    except subprocess.TimeoutExpired:
+    end = time.monotonic() + seconds
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        while stop.number is None and time.monotonic() < end:
+            with suppress(subprocess.TimeoutExpired):
+                printed, errors = process.communicate(timeout=0.2)
+                break
+        else:
+            process.kill()
+    if stop.number is not None:  # Ctrl-C ends the other process by itself
+        return None
+    if process.returncode == -signal.SIGKILL and time.monotonic() >= end:
         return ladder.Rung(name=name, faults=[f"not seen to the end within {seconds:.0f} s"])
     try:
-        return ladder.Rung.model_validate_json(done.stdout.splitlines()[-1])
+        return ladder.Rung.model_validate_json(printed.splitlines()[-1])
     except (IndexError, ValidationError):
-        last = (done.stderr.strip() or f"its process ended with status {done.returncode}").splitlines()[-1]
+        last = (errors.strip() or f"its process ended with status {process.returncode}").splitlines()[-1]
         return ladder.Rung(name=name, faults=[last])
 
 
@@ -217,7 +231,7 @@ def _train(
     `saved` is called whenever runs are finished.
     """
     output_dir = places["output_dir"]
-    while stop.number is None:
+    while not stop.due:
         missing = [run.config for run in progress(configs, output_dir) if run.open]
         ready = [config for config in missing if _can_begin(config, output_dir)][:at_once]
         if not ready:

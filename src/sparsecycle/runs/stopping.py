@@ -1,7 +1,9 @@
 """Interrupts that wait for a moment at which nothing is half done."""
 
+import math
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -9,17 +11,29 @@ from typing import Any
 
 
 class Stopped(KeyboardInterrupt):
-    """A run was asked to stop by `number` (SIGINT or SIGTERM), and has saved where it is."""
+    """A run was asked to stop by `number` (SIGINT or SIGTERM, None at a deadline), and has saved where it is."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(f"stopped by {signal.Signals(number).name}; where it was is saved")
-        self.number = number
+    def __init__(self, number: int | None) -> None:
+        by = "at its deadline" if number is None else f"by {signal.Signals(number).name}"
+        super().__init__(f"stopped {by}; where it was is saved")
+        if number is not None:
+            self.number = number
 
 
 class StopRequest:
-    """Holds the signal that asked for a stop, None before."""
+    """Whether a run should stop.
+
+    Attributes:
+        number: the signal that asked for it, None before.
+        deadline: the moment of `time.monotonic` from which on it should stop without a signal, too.
+    """
 
     number: int | None = None
+    deadline: float = math.inf
+
+    @property
+    def due(self) -> bool:
+        return self.number is not None or time.monotonic() >= self.deadline
 
 
 @contextmanager
