@@ -24,7 +24,7 @@ from conftest import ROOT
 from sparsecycle import train
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
-from sparsecycle.runs import ladder, rental
+from sparsecycle.runs import execute, ladder, rental
 from sparsecycle.runs.execute import train_together
 from sparsecycle.runs.folders import run_folder, run_name
 from sparsecycle.runs.records import RunRecord
@@ -42,6 +42,21 @@ def test_networks_trained_together_have_the_numbers_of_those_trained_alone(tiny:
     assert [record.provenance.at_once for record in together] == [2, 2]
     again = train_together(configs, StopRequest(), output_dir=tmp_path / "together", device="cpu")
     assert [record.provenance.ended for record in again] == [record.provenance.ended for record in together]
+
+
+def test_networks_trained_together_tell_how_far_they_are(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(execute, "TOLD_SECONDS", 0.0)
+    config, stop, lines = tiny("dense"), StopRequest(), list[str]()
+    stop.deadline = time.monotonic() + 1e6
+    train_together([config], stop, output_dir=tmp_path, device="cpu", say=lines.append)
+    assert lines[0] == f"trains {run_name(config)}" and len(lines) == 1 + config.steps
+    assert lines[1].startswith(f"{run_name(config)}: epoch 0 of 3, no look yet, about ")
+    assert "epoch 2 of 3, accuracy 0." in lines[-2] and lines[-1].endswith("about 0 s left")
+    stop.deadline = time.monotonic() + 0.5
+    train_together([tiny("dense", epochs=9999, evaluate_every=9999)], stop, output_dir=tmp_path, say=lines.append)
+    assert "epoch 0 of 9999, no look yet" in lines[-1] and lines[-1].endswith(" s left, but it is stopped in 0 s")
 
 
 def test_what_draws_at_random_while_it_trains_is_trained_alone(tiny: Any, tmp_path: Path) -> None:
@@ -154,7 +169,7 @@ def test_a_rental_ends_in_time_and_goes_on_on_another_machine(
     places = {"output_dir": tmp_path / "first", "into": tmp_path / "away", "device": "cpu"}
     with monkeypatch.context() as patched:
         patched.setattr(rental, "stop_requests", lambda: nullcontext(stop))
-        report = rental.rent(configs, minutes=5, say=say, **places).read_text()  # type: ignore[arg-type]
+        report = rental.rent(configs, minutes=5, say=say, **places).read_text()
     assert any("this machine was looked at before" in line for line in lines)
     assert "| interrupted |" in report
     assert "| missing |" in report  # the path that it replays is not there yet
@@ -243,6 +258,16 @@ def test_parts_of_before_stay_until_all_new_ones_are_there(
 def test_minutes_that_are_too_few_or_no_number_are_refused(minutes: float, tiny: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=rf"minutes is {minutes:g}, but must be a number above 0.67"):
         rental.rent([tiny("dense")], minutes=minutes, into=tmp_path / "away", output_dir=tmp_path, device="cpu")
+
+
+@pytest.mark.parametrize("option", ["--most-mb", "--checkpoint-minutes"])
+@pytest.mark.parametrize("value", ["nan", "-1.0", "0.0"])
+def test_a_size_or_a_time_that_cannot_be_is_refused(
+    option: str, value: str, gpu: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*gpu, f"{option}={value}"]) == 2
+    name = option[2:].replace("-", "_")
+    assert capsys.readouterr().err == f"sparsecycle: {name} is {value}, but must be above 0\n"
 
 
 # What is carried there.

@@ -125,9 +125,7 @@ def parser() -> argparse.ArgumentParser:
     _add_data_dir(run)
     run.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     run.add_argument("--no-progress", action="store_true", help="no progress bar")
-    run.add_argument(
-        "--checkpoint-minutes", type=float, default=5.0, metavar="M", help="time between two checkpoints (default: 5)"
-    )
+    _add_checkpoint_minutes(run, 5)
     run.set_defaults(command=_run)
 
     data_commands.add_commands(commands)
@@ -157,6 +155,7 @@ def parser() -> argparse.ArgumentParser:
     gpu.add_argument("--into", required=True, help="folder for the report and for what is to be carried away, in parts")
     gpu.add_argument("--look", action="store_true", help="check and time only; the images need not be there yet")
     gpu.add_argument("--most-mb", type=float, default=60.0, help="size of all parts (default: 60); weights come last")
+    _add_checkpoint_minutes(gpu, 1)
     gpu.add_argument("--file", default=FILE, help=f"file of studies (default: {FILE})")
     _add_output_dir(gpu)
     _add_data_dir(gpu)
@@ -198,6 +197,16 @@ def parser() -> argparse.ArgumentParser:
 
 def _add_data_dir(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", help="folder of the images (default: SPARSECYCLE_DATA_DIR, else data/)")
+
+
+def _add_checkpoint_minutes(parser: argparse.ArgumentParser, default: float) -> None:
+    parser.add_argument(
+        "--checkpoint-minutes",
+        type=float,
+        default=default,
+        metavar="M",
+        help=f"time between two checkpoints (default: {default:g})",
+    )
 
 
 def _add_output_dir(parser: argparse.ArgumentParser) -> None:
@@ -301,6 +310,7 @@ def _gpu(options: argparse.Namespace) -> int:
         output_dir=folder_of("output_dir", options.output_dir),
         device=options.device,
         most_mb=options.most_mb,
+        checkpoint_minutes=options.checkpoint_minutes,
         look_only=options.look,
         say=partial(print, flush=True),
     )

@@ -64,6 +64,7 @@ from sparsecycle.runs.writing import sole_writer
 from sparsecycle.trainer import Part, Trainer, learning_rate
 
 CHECKPOINT_MINUTES = 5.0
+TOLD_SECONDS = 30.0  # between two lines on how far a run is, where there is no bar
 ACTIVITY_IMAGES = 500  # test images on which the activity of layers is measured: a share needs no more
 COLUMNS = (
     *("step", "epoch", "keep_ratio", "learning_rate", "train_loss", "train_accuracy", "test_loss", "test_accuracy"),
@@ -140,7 +141,7 @@ def train_together(
     output_dir: str | Path = "runs",
     device: str = "auto",
     checkpoint_minutes: float = 1.0,
-    started: Callable[[str], None] = lambda name: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[RunRecord]:
     """Train several networks at once in this process: on a GPU each on a stream of its own, on a CPU in a thread.
 
@@ -150,7 +151,7 @@ def train_together(
         configs: of runs that draw nothing at random while they train, because the generator belongs to the process.
         stop: when it is due, all runs save where they are.
         checkpoint_minutes: the time between two checkpoints of a run.
-        started: is told the name of each run that begins or goes on.
+        say: is told in a line which run begins or goes on, and every half minute how far each is.
 
     Returns:
         The records of the runs that are finished, in the order of `configs`.
@@ -180,8 +181,8 @@ def train_together(
         under_way: dict[int, Future[RunRecord | None]] = {}
         for place, run, stream in ready:
             run.beside = len(ready) if len(ready) > 1 else None
-            started(run_name(run.config))
-            under_way[place] = threads.submit(_in_thread, run, stream, stop)
+            say(f"trains {run_name(run.config)}")
+            under_way[place] = threads.submit(_in_thread, run, stream, stop, say)
         for place, future in under_way.items():
             records[place] = future.result()
     return [record for record in records if record is not None]
@@ -197,14 +198,38 @@ def must_record(trainer: Trainer) -> None:
         raise RuntimeError("a step cannot be recorded as a graph")
 
 
-def _in_thread(run: "_Run", stream: Any, stop: StopRequest) -> RunRecord | None:
+def _in_thread(run: "_Run", stream: Any, stop: StopRequest, say: Callable[[str], None]) -> RunRecord | None:
     """Train a run in a thread of its own, and finish it unless it was stopped."""
     with torch.cuda.stream(stream):
         try:
-            run.train(False, stop)
+            run.train(_told_now_and_then(run, stop, say), stop)
         except Stopped:
             return None
         return run.finish()
+
+
+def _told_now_and_then(run: "_Run", stop: StopRequest, say: Callable[[str], None]) -> Callable[[float], None]:
+    """Return what is called after each step, and says every `TOLD_SECONDS` how far the run is."""
+    config, first = run.config, run.trainer.step
+    begin = last = time.monotonic()
+
+    def progress(_: float) -> None:
+        nonlocal last
+        moment, step = time.monotonic(), run.trainer.step
+        if moment - last < TOLD_SECONDS:
+            return
+        last = moment
+        left = (moment - begin) / (step - first) * (config.steps - step)
+        row = run.state.history[-1] if run.state.history else None
+        seen = f"accuracy {row['train_accuracy']:.3f}, in the test {row['test_accuracy']:.3f}" if row else "no look yet"
+        until = max(0.0, stop.deadline - moment)
+        stopped = f", but it is stopped in {until:.0f} s" if until < left else ""
+        say(
+            f"{run_name(config)}: epoch {step // config.steps_per_epoch} of {config.epochs}, {seen}, "
+            f"about {left:.0f} s left{stopped}"
+        )
+
+    return progress
 
 
 def _checked_device(device: str) -> str:

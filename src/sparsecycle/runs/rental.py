@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -49,6 +50,7 @@ def rent(
     output_dir: Path = Path("runs"),
     device: str = "cuda",
     most_mb: float = 60.0,
+    checkpoint_minutes: float = 1.0,
     look_only: bool = False,
     say: Callable[[str], None] = print,
 ) -> Path:
@@ -58,6 +60,7 @@ def rent(
         into: folder for what is to be carried away: report.md and parts of at most 15 MB, `most_mb` in all. Records
             come first, then the checkpoints of runs under way, then weights of finished runs, as far as they fit.
         output_dir: folder of runs, which stays on the machine.
+        checkpoint_minutes: as of `train_together`.
         look_only: train nothing; the images need not be there yet.
 
     Raises:
@@ -66,18 +69,23 @@ def rent(
     """
     if not 2 * SAVING_SECONDS < 60 * minutes < math.inf:  # looking and saving take their time
         raise InputError(f"minutes is {minutes:g}, but must be a number above {2 * SAVING_SECONDS / 60:.2g}")
+    for name, value in (("most_mb", most_mb), ("checkpoint_minutes", checkpoint_minutes)):
+        if not value > 0:
+            raise InputError(f"{name} is {value}, but must be above 0")
     begin = time.monotonic()
     if not configs:
         raise InputError("the study has no run")
     device = resolve_device(device)
     lines: list[str] = []
     looked = None
+    noting = threading.Lock()  # runs at once tell how far they are
 
     def note(text: str) -> None:
-        lines.append(f"{time.monotonic() - begin:6.1f} s  {text}")
-        say(lines[-1])
-        into.mkdir(parents=True, exist_ok=True)
-        write_atomically(into / "log.txt", "\n".join([*lines, ""]).encode())  # whatever happens later
+        with noting:
+            lines.append(f"{time.monotonic() - begin:6.1f} s  {text}")
+            say(lines[-1])
+            into.mkdir(parents=True, exist_ok=True)
+            write_atomically(into / "log.txt", "\n".join([*lines, ""]).encode())  # whatever happens later
 
     with stop_requests() as stop:
         stop.deadline = begin + 60 * minutes - SAVING_SECONDS
@@ -91,6 +99,7 @@ def rent(
                 note(f"chosen: {best.name}, {best.at_once} at once")
             if best and not look_only:
                 places: dict[str, Any] = {"data_dir": data_dir, "output_dir": output_dir, "device": device}
+                places["checkpoint_minutes"] = checkpoint_minutes
                 try:
                     with ladder.only(ladder.RUNGS[best.name]):
                         packed = partial(pack, configs, output_dir, into, most_mb)
@@ -236,7 +245,7 @@ def _train(
         ready = [config for config in missing if _can_begin(config, output_dir)][:at_once]
         if not ready:
             break
-        for record in train_together(ready, stop, started=lambda name: note(f"trains {name}"), **places):
+        for record in train_together(ready, stop, say=note, **places):
             note(record.summary())
         saved()
 
