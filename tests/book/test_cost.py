@@ -11,7 +11,8 @@ from conftest import ROOT
 from sparsecycle import RunConfig
 from sparsecycle.errors import InputError
 from sparsecycle.runs.ladder import Rung
-from sparsecycle.runs.rental_report import Looked, describe, network_name
+from sparsecycle.runs.rental_report import Looked, describe, network_name, run_minutes
+from sparsecycle.runs.studies import Progress
 from sparsecycle_book.benchmarks import record as records_module
 from sparsecycle_book.benchmarks import targets
 from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement, load_rentals
@@ -30,7 +31,7 @@ def rental(day: int = 1, sparse_ms: float = 4.0, **fields: object) -> Looked:
     """A GPU on which a step takes 3 ms, 4 at 0.1, and 6 in each of two networks; a slower rung is wrong."""
     good = Rung(name="recorded steps, one kernel", loss_difference=0.01, dense_ms=3.0, sparse_ms=sparse_ms, pair_ms=6.0)
     plain = {"machine": "Made-up GPU, torch 9, CUDA 9", "source": "0", "network": network_name(PAPER), "batch": 128}
-    plain |= {"tflop": 0.6, "revision": "0123", "started": f"2026-01-0{day}T00:00:00+00:00"}
+    plain |= {"tflop": 0.6, "gbyte": 0.45, "revision": "0123", "started": f"2026-01-0{day}T00:00:00+00:00"}
     plain |= {"rungs": [good, Rung(name="eager steps, one kernel", faults=["selects wrongly"])], "layers_ms": 0.6}
     return Looked(**(plain | {"chip": {"tflops": 600.0, "tb_per_second": 3.0}} | fields))  # type: ignore[arg-type]
 
@@ -156,6 +157,26 @@ def test_the_report_of_a_rental_says_how_it_gets_into_the_book(tmp_path: Path) -
     assert "cp FOLDER/ladder.json data/benchmarks/gpu/made-up-gpu-2026-01-01T000000.json" in text
     assert (ROOT / "data" / "benchmarks" / "gpu") == records_module.RENTALS
     assert "| a step at keep 0.1 | 4.00 ms | at most 4.00 ms |" in text
+
+
+def test_the_report_of_a_rental_has_every_target_every_way_to_train_and_shares_of_what_the_chip_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    good = rental().rungs[0].model_copy(update={"recorded_loss_difference": 0.001, "recorded_masks_differ": 3})
+    text = describe(rental(rungs=[good], run_minutes=2.5), [PAPER], tmp_path)
+    assert "of which a step reaches 25%; 3.00 TB/s in copies, of which norm, ReLU and selection use 11% over" in text
+    assert "and 25% while they select" in text
+    assert "| eager steps, kernels apart | not looked at | | | | | | |" in text
+    assert "half of their time) | 2.50 min | at most 3.00 min |" in text
+    assert "largest difference of a loss | 0.001 nats | at most 0.020 nats |" in text
+    assert "values that differ | 3 values | at most 0 values |" in text
+    config = RunConfig(preset="paper100", method="dense")
+    made = [("Made-up GPU", 2, 300.0), ("Made-up GPU", None, 120.0), ("Other GPU", None, 1.0)]
+    records = [{"provenance": {"device": gpu, "at_once": n, "wall_seconds": wall}} for gpu, n, wall in made]
+    runs = [Progress("run", config, "done", record=record) for record in records]
+    monkeypatch.setattr("sparsecycle.runs.rental_report.progress", lambda *_: [*runs, Progress("b", config, "missing")])
+    assert run_minutes([config], tmp_path, "Made-up GPU") == pytest.approx((2.5 + 2.0) / 2)
+    assert run_minutes([config], tmp_path, "cpu") is None
 
 
 # The page.

@@ -21,14 +21,17 @@ import pytest
 import torch
 
 from conftest import ROOT
-from sparsecycle import train
+from sparsecycle import GlobalTopK, RunConfig, train
+from sparsecycle.captured import CAPTURED, CapturedTrainer
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
+from sparsecycle.network import normed_topk
 from sparsecycle.runs import execute, ladder, rental
 from sparsecycle.runs.execute import train_together
 from sparsecycle.runs.folders import run_folder, run_name
 from sparsecycle.runs.records import RunRecord
 from sparsecycle.runs.stopping import StopRequest
+from sparsecycle.trainer import Trainer
 from tiny_cifar import tiny_splits
 
 # Several networks in one process.
@@ -73,6 +76,46 @@ def test_a_rung_that_selects_wrongly_is_found(tiny: Any, monkeypatch: pytest.Mon
     monkeypatch.setattr(ladder, "relu_topk", lambda x, *_: torch.where(x.relu() > 0.5, x, 0.0))
     faults = ladder.check_kernels(config, "cpu")
     assert "selection is not that of a stable sort (tied values in torch.bfloat16, 16 x 32 x 32, keep 0.1)" in faults
+
+
+@pytest.mark.parametrize("rung", ["eager steps, one kernel", "eager steps, kernels apart"])
+def test_a_rung_with_wrong_gradients_is_found(rung: str, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def doubled(*given: Any) -> torch.Tensor:
+        out = normed_topk(*given)
+        return 2 * out - out.detach()
+
+    monkeypatch.setattr(ladder, "_shapes", lambda _: [(16, 8)])
+    monkeypatch.setattr(ladder, "KEEP_RATIOS", (0.1,))
+    with ladder.only(ladder.RUNGS[rung]):
+        assert ladder.check_kernels(tiny("dense"), "cpu") == []
+        monkeypatch.setattr(ladder, "normed_topk", doubled)
+        faults = ladder.check_kernels(tiny("dense"), "cpu")
+    wrong = [f"the gradient of the {name} is off by 1 " for name in ("input", "gain", "bias")]
+    assert [fault.partition("(")[0] for fault in faults] == 4 * wrong
+
+
+def test_recorded_steps_are_compared_with_eager_ones(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here both are eager; at last those in the place of recorded ones see other images."""
+    made: list[Trainer] = []
+    spoilt = None
+
+    def trainer(config: RunConfig, images: torch.Tensor, labels: torch.Tensor, **_: Any) -> Trainer:
+        kind = Trainer if os.environ.get(CAPTURED) == "0" else CapturedTrainer
+        made.append(kind(config, 255 - images if kind is spoilt else images, labels))
+        return made[-1]
+
+    for name in ("check_kernels", "_loss_difference", "_ignores_the_budget", "_time"):
+        monkeypatch.setattr(ladder, name, lambda *_: 0)
+    monkeypatch.setattr(ladder, "can_capture", lambda *_: True)
+    monkeypatch.setattr(ladder, "make_trainer", trainer)
+    rung = ladder.look_at("recorded steps, one kernel", tiny("dense"), "cpu")
+    assert (rung.recorded_loss_difference, rung.recorded_masks_differ) == (0.0, 0)
+    assert [type(one) for one in made] == [CapturedTrainer, Trainer]
+    layers = sum(isinstance(module, GlobalTopK) for module in made[0].model.modules())
+    assert [mask.float().mean().item() for mask in ladder._masks(made[0])] == pytest.approx([0.1] * layers, abs=0.001)
+    spoilt = CapturedTrainer
+    rung = ladder.look_at("recorded steps, one kernel", tiny("dense"), "cpu")
+    assert rung.recorded_loss_difference and rung.recorded_masks_differ
 
 
 def test_a_rung_whose_losses_go_another_way_is_found(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,17 +17,18 @@ import numpy as np
 import torch
 from pydantic import BaseModel
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
-from sparsecycle.captured import CAPTURED, make_trainer
+from sparsecycle.captured import CAPTURED, can_capture, make_trainer
 from sparsecycle.config import RunConfig
 from sparsecycle.kernels import FUSED, VARIABLE, fused
-from sparsecycle.kernels.operators import relu_topk, rms_norm_topk, rms_norm_topk_backward
+from sparsecycle.kernels.operators import relu_topk, rms_norm_topk
 from sparsecycle.layer import GlobalTopK, set_keep_ratio
-from sparsecycle.network import RMSNorm2d
+from sparsecycle.network import RMSNorm2d, normed_topk
 from sparsecycle.runs.environment import environment
 from sparsecycle.runs.execute import deterministic, must_record
 from sparsecycle.topk import kept_values
-from sparsecycle.trainer import Trainer, make_network
+from sparsecycle.trainer import DTYPES, Trainer, make_network, normalize
 
 # What is switched off, by rung. The first is what a GPU takes by itself.
 RUNGS: dict[str, dict[str, str]] = {
@@ -49,6 +50,9 @@ class Rung(BaseModel):
         name: one of `RUNGS`.
         faults: what was wrong, none where it may be used.
         loss_difference: largest difference of the loss to eager steps with the reference, in nats.
+        recorded_loss_difference: the same of recorded steps to eager ones with the same kernels.
+        recorded_masks_differ: how many values are kept after the ones and not after the others, or the other way round,
+            in all layers on one batch.
         dense_ms, sparse_ms: a step at keep-ratio 1.0 and 0.1, in milliseconds.
         pair_ms: a step of each of two networks side by side, at 0.1; None where memory does not hold both.
         memory_mib: the most that one network took.
@@ -57,6 +61,8 @@ class Rung(BaseModel):
     name: str
     faults: list[str] = []
     loss_difference: float | None = None
+    recorded_loss_difference: float | None = None
+    recorded_masks_differ: int | None = None
     dense_ms: float | None = None
     sparse_ms: float | None = None
     pair_ms: float | None = None
@@ -91,6 +97,8 @@ def look_at(name: str, config: RunConfig, device: str, *, steps: int = 50) -> Ru
                 elif _ignores_the_budget(config, device):
                     rung.faults = ["its steps ignore the keep-ratio"]
             if not rung.faults:
+                if can_capture(_variant(config, "geometric"), device):
+                    rung.recorded_loss_difference, rung.recorded_masks_differ = _against_eager(config, device)
                 _time(rung, config, device, steps)
         except RuntimeError as error:  # of a chip or its compiler; a traceback would end the rental
             rung.faults = [*rung.faults, (str(error) or type(error).__name__).splitlines()[0]]
@@ -136,23 +144,29 @@ def _faults_of(x: Tensor, weight: Tensor, bias: Tensor, keep_ratio: float) -> li
     plain = x.float()
     if not torch.equal(relu_topk(plain, budget, "sample", torch.float32, backend), _by_sorting(plain, keep_ratio)):
         faults.append("selection is not that of a stable sort")
-    if fused(x, weight, bias, None if x.dtype == torch.float32 else x.dtype, backend) is None:
-        return faults
-    whole = x if x.is_cuda else plain  # a CPU gives what it takes
-    dense = rms_norm_topk(whole, weight, bias, 1e-8, one, torch.float32, backend)
     wide = [tensor.double().requires_grad_() for tensor in (x, weight, bias)]
     scale = (wide[0].square().mean(dim=1, keepdim=True) + 1e-8).rsqrt()
     exact = wide[0] * scale * wide[1][:, None, None] + wide[2][:, None, None]
-    if not torch.allclose(dense.double(), exact.relu(), rtol=1e-4, atol=1e-4):
-        faults.append("normalized values are not those of the formula")
-    kept = rms_norm_topk(whole, weight, bias, 1e-8, budget, torch.float32, backend)
-    if not torch.equal(kept, _by_sorting(dense, keep_ratio)):
-        faults.append("selection of normalized values is not that of a stable sort")
-    if not torch.equal(rms_norm_topk(x, weight, bias, 1e-8, budget, x.dtype, backend), kept.to(x.dtype)):
-        faults.append("what is stored is not what was selected")
+    dtype = None if x.dtype == torch.float32 else x.dtype  # of autocast
+    norm, layer = RMSNorm2d(x.shape[1]).to(x.device), GlobalTopK(keep_ratio, backend=backend).to(x.device)
+    norm.load_state_dict({"weight": weight, "bias": bias})
+    layer.branch_free = True
+    given = (x.clone().requires_grad_(), norm.weight, norm.bias)
+    with torch.autocast(x.device.type, dtype, enabled=dtype is not None):
+        out = normed_topk(norm, layer, given[0])
+    if fused(x, weight, bias, dtype, backend) is not None:
+        whole = x if x.is_cuda else plain  # a CPU gives what it takes
+        dense = rms_norm_topk(whole, weight, bias, 1e-8, one, torch.float32, backend)
+        if not torch.allclose(dense.double(), exact.relu(), rtol=1e-4, atol=1e-4):
+            faults.append("normalized values are not those of the formula")
+        kept = rms_norm_topk(whole, weight, bias, 1e-8, budget, torch.float32, backend)
+        if not torch.equal(kept, _by_sorting(dense, keep_ratio)):
+            faults.append("selection of normalized values is not that of a stable sort")
+        if not torch.equal(out, kept.to(x.dtype)):
+            faults.append("what is stored is not what was selected")
     upstream = torch.where(x.float().abs().amax(dim=1, keepdim=True) > 0.1, torch.randn_like(plain), 0.0).to(x.dtype)
-    found = rms_norm_topk_backward(upstream, kept.to(x.dtype), x, weight, 1e-8, backend)
-    wanted = torch.autograd.grad(exact, wide, torch.where(kept > 0, upstream, 0.0).double())
+    found = torch.autograd.grad(out, given, upstream)
+    wanted = torch.autograd.grad(exact, wide, torch.where(out > 0, upstream, 0.0).double())
     for name, mine, theirs in zip(("input", "gain", "bias"), found, wanted, strict=True):
         error = (mine.double() - theirs).norm() / theirs.norm().clamp(min=1e-9)
         if not error < 0.01:
@@ -168,19 +182,55 @@ def _by_sorting(x: Tensor, keep_ratio: float) -> Tensor:
 
 
 def _loss_difference(config: RunConfig, device: str) -> float:
-    """The largest difference over some steps, in which the keep-ratio falls and is reset, to eager reference steps."""
-    here = _variant(config, "geometric", decision_steps=3, tighten=0.6, floor=0.05, learning_rate=0.01)
-
-    def losses() -> list[float]:
-        trainer = make_trainer(here, *_images(config), device=device)
-        must_record(trainer)
-        parts = [trainer.train(step) for step in range(1, CHECKED_STEPS + 1)]
-        return [part.loss if part else math.nan for part in parts]
-
-    found = losses()
+    """The largest difference over some steps to eager reference steps; NaN where any loss is."""
+    _, found = _some_steps(config, device)
     with only({FUSED: "0", CAPTURED: "0", VARIABLE: "reference"}):
-        wanted = losses()
-    return float(np.abs(np.subtract(found, wanted)).max())  # NaN where any of them is
+        _, wanted = _some_steps(config, device)
+    return float(np.abs(np.subtract(found, wanted)).max())
+
+
+def _against_eager(config: RunConfig, device: str) -> tuple[float, int]:
+    """The same to eager steps with the same kernels, and in how many values the masks differ afterwards."""
+    recorded, found = _some_steps(config, device)
+    with environment({CAPTURED: "0"}):
+        eager, wanted = _some_steps(config, device)
+    masks = zip(_masks(recorded), _masks(eager), strict=True)
+    differ = sum(int((one != other).sum()) for one, other in masks)
+    return float(np.abs(np.subtract(found, wanted)).max()), differ
+
+
+def _some_steps(config: RunConfig, device: str) -> tuple[Trainer, list[float]]:
+    """A trainer after some steps, in which the keep-ratio falls and is reset, and their losses."""
+    here = _variant(config, "geometric", decision_steps=3, tighten=0.6, floor=0.05, learning_rate=0.01)
+    trainer = make_trainer(here, *_images(config), device=device)
+    must_record(trainer)
+    parts = [trainer.train(step) for step in range(1, CHECKED_STEPS + 1)]
+    return trainer, [part.loss if part else math.nan for part in parts]
+
+
+def _masks(trainer: Trainer) -> list[Tensor]:
+    """What each constrained layer keeps at keep-ratio 0.1, on one batch, by the kernels of a step."""
+    set_keep_ratio(trainer.model, 0.1)
+    batch = normalize(trainer.images[: trainer.config.batch_size]).contiguous(memory_format=torch.channels_last)
+    dtype = DTYPES.get(trainer.config.precision)
+    seen: list[Tensor] = []
+    with torch.no_grad(), torch.autocast(trainer.device, dtype, enabled=dtype is not None), _Selections(seen):
+        trainer.model(batch)
+    return seen
+
+
+class _Selections(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Notes what is selected within it. A hook would not do: with one, norm and selection are not one kernel."""
+
+    def __init__(self, seen: list[Tensor]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen = seen
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = function(*args, **(kwargs or {}))
+        if function in (torch.ops.sparsecycle.rms_norm_topk.default, torch.ops.sparsecycle.relu_topk.default):
+            self.seen.append(out > 0)
+        return out
 
 
 def _ignores_the_budget(config: RunConfig, device: str) -> bool:
@@ -286,6 +336,27 @@ def step_tflop(config: RunConfig) -> float:
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         model(torch.zeros(1, 3, 32, 32))
     return 3e-12 * int(counter.get_total_flops()) * config.batch_size
+
+
+def selection_gbyte(config: RunConfig) -> float:
+    """Return what norm, ReLU and selection of all layers must move in a forward pass of a batch, in GB.
+
+    Each value is read and written once. A whole step must move three times as much: backward, input, output and
+    gradient are read, and a gradient is written.
+    """
+    model = make_network(config)
+    values = 0
+
+    def count(_: Any, inputs: tuple[Tensor, ...]) -> None:
+        nonlocal values
+        values += inputs[0].numel()
+
+    for module in model.modules():
+        if isinstance(module, RMSNorm2d):
+            module.register_forward_pre_hook(count)
+    with torch.no_grad():
+        model(torch.zeros(1, 3, 32, 32))
+    return 2e-9 * DTYPES.get(config.precision, torch.float32).itemsize * values * config.batch_size
 
 
 def layers_ms(config: RunConfig, device: str, keep_ratio: float, repeats: int = 20) -> float:

@@ -31,7 +31,7 @@ from sparsecycle.runs.execute import resolve_device, train_together
 from sparsecycle.runs.folders import run_folder
 from sparsecycle.runs.provenance import git_state, now
 from sparsecycle.runs.records import FILES
-from sparsecycle.runs.rental_report import Looked, describe, network_name
+from sparsecycle.runs.rental_report import Looked, describe, network_name, run_minutes
 from sparsecycle.runs.source import source_digest
 from sparsecycle.runs.stopping import Stopped, StopRequest, stop_requests
 from sparsecycle.runs.studies import progress
@@ -87,6 +87,14 @@ def rent(
             into.mkdir(parents=True, exist_ok=True)
             write_atomically(into / "log.txt", "\n".join([*lines, ""]).encode())  # whatever happens later
 
+    def save(looked: Looked | None) -> list[str]:
+        if looked:
+            looked.run_minutes = run_minutes(configs, output_dir, looked.gpu)
+            _keep(looked, output_dir / "ladder.json")
+            into.mkdir(parents=True, exist_ok=True)
+            write_atomically(into / "report.md", describe(looked, configs, output_dir).encode())
+        return pack(configs, output_dir, into, most_mb)
+
     with stop_requests() as stop:
         stop.deadline = begin + 60 * minutes - SAVING_SECONDS
         try:
@@ -102,18 +110,13 @@ def rent(
                 places["checkpoint_minutes"] = checkpoint_minutes
                 try:
                     with ladder.only(ladder.RUNGS[best.name]):
-                        packed = partial(pack, configs, output_dir, into, most_mb)
-                        _train(configs, best.at_once, stop, note, packed, **places)
+                        _train(configs, best.at_once, stop, note, partial(save, looked), **places)
                 except RuntimeError as error:  # of the chip: the next call takes another rung
                     best.faults.append((str(error) or type(error).__name__).splitlines()[0])
-                    _keep(looked, output_dir / "ladder.json")
                     raise
         finally:
-            left_out = pack(configs, output_dir, into, most_mb)
-            for name in left_out:
+            for name in save(looked):
                 note(f"left behind, for want of room: {name}")
-            if looked:
-                write_atomically(into / "report.md", describe(looked, configs, output_dir).encode())
     if stop.number is not None:
         note(f"stopped by {signal.Signals(stop.number).name}; what there is lies in {into}")
         raise Stopped(stop.number)
@@ -157,6 +160,7 @@ def look(
         network=network,
         batch=config.batch_size,
         tflop=ladder.step_tflop(config),
+        gbyte=ladder.selection_gbyte(config),
         revision=git_state()["git_revision"],
         started=now(),
     )
