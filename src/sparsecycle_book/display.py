@@ -9,10 +9,11 @@ import html
 import io
 import re
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import Any
 
-import matplotlib as mpl
 import pandas as pd
+from matplotlib import style
 from matplotlib.figure import Figure
 
 INK = "#1f2329"
@@ -39,6 +40,11 @@ STYLE: Any = {  # Any: matplotlib types its keys one by one
     "xtick.color": INK,
     "ytick.color": INK,
 }
+
+
+def book_style() -> AbstractContextManager[None]:
+    """Return a context of matplotlib's own defaults with `STYLE`: no setting of the user's changes a figure in it."""
+    return style.context(["default", STYLE])
 
 
 class show:  # noqa: N801 (reads as the verb that it is in a notebook)
@@ -92,7 +98,7 @@ def alternative_text(figure: Figure) -> str:
 def inline_svg(figure: Figure, ink: str = "currentColor") -> str:
     """The figure as an `<svg>` element that scales with the page; `ink` replaces the colour of text and axes."""
     buffer = io.StringIO()
-    with mpl.rc_context(STYLE):
+    with book_style():
         figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None}, transparent=True)
     drawing = buffer.getvalue()
     drawing = drawing[drawing.index("<svg") :]
@@ -119,7 +125,7 @@ _NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org
 def png(figure: Figure) -> bytes:
     """The figure on white, 100 dots an inch."""
     buffer = io.BytesIO()
-    with mpl.rc_context(STYLE):
+    with book_style():
         figure.savefig(buffer, format="png", dpi=100, facecolor="white")
     return buffer.getvalue()
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from sparsecycle.analysis.selection import CHANCE
 from sparsecycle.analysis.verdicts import CLAIMS
 from sparsecycle.controllers import CONTROLLERS
-from sparsecycle_book.display import STYLE
+from sparsecycle_book.display import book_style
 
 Parameters = ParamSpec("Parameters")
 WIDTH = 5.6  # inches
@@ -90,7 +90,7 @@ def styled(draw: Callable[Parameters, Figure]) -> Callable[Parameters, Figure]:
 
     @wraps(draw)
     def styled(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Figure:
-        with mpl.rc_context(STYLE):
+        with book_style():
             figure = draw(*args, **kwargs)
         figure.set_gid(f"{draw.__module__}.{draw.__name__}")
         return figure

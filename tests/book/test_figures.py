@@ -3,6 +3,8 @@
 import re
 import xml.etree.ElementTree as ElementTree
 
+import matplotlib as mpl
+import matplotlib.style
 import numpy as np
 import pandas as pd
 import pytest
@@ -273,10 +275,16 @@ def test_two_drawings_on_one_page_share_no_identity() -> None:
     assert not identities("learning_curves") & identities("accuracy_by_budget")
 
 
-def test_a_drawing_is_the_same_every_time() -> None:
-    assert inline_svg(figures.learning_curves(made_up_epochs())) == inline_svg(
-        figures.learning_curves(made_up_epochs())
-    )
+def test_a_drawing_is_the_same_every_time_whatever_the_user_has_set_for_matplotlib() -> None:
+    def drawn() -> list[dict[str, object]]:
+        made = (figures.learning_curves(made_up_epochs()), finding_figures.reset_response(made_up_decisions()))
+        return [show(figure)._repr_mimebundle_() for figure in (*made, block_schematic())]
+
+    own = {"text.usetex": True, "font.family": "fantasy", "figure.facecolor": "red", "savefig.bbox": "tight"}
+    with mpl.style.context(["dark_background", own | {"lines.marker": "x", "figure.dpi": 30}]):
+        in_the_users_style = drawn()
+        assert mpl.rcParams["text.usetex"] and mpl.rcParams["figure.facecolor"] == "red", "left as they were"
+    assert in_the_users_style == drawn()
 
 
 def test_show_offers_html_and_a_picture_for_print() -> None:
