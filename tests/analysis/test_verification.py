@@ -75,7 +75,7 @@ def test_every_number_of_a_run_and_of_the_tables_follows_from_its_files(verified
     # 15 metrics and 6 keep-ratios; 3 numbers of each of 6 looks; 12 decisions; the identity.
     assert {run.name: run.checked for run in verified}[GATED] == 15 + 6 + 3 * 6 + 12 + 1
     checked, problems = verify_claims(verified)
-    assert checked > 20 and problems == []
+    assert checked > 20 and problems == ()
 
 
 @pytest.mark.parametrize(
@@ -148,7 +148,7 @@ def test_damage_is_named_and_the_other_runs_are_verified(recorded: Path, copied:
     gated, dense = verify_runs(copied)
     assert dense.problems == () and dense.checked > 0
     assert gated.name == GATED and name in gated.problems[0] and "\n" not in gated.problems[0]
-    assert verify_claims([gated, dense])[1] == []
+    assert verify_claims([gated, dense])[1] == ()
 
 
 def test_a_run_whose_files_say_otherwise_changes_the_tables(verified: list[VerifiedRun]) -> None:
@@ -162,7 +162,7 @@ def test_a_run_whose_files_say_otherwise_changes_the_tables(verified: list[Verif
 
 def test_two_runs_of_one_name_cannot_stand_in_one_table(verified: list[VerifiedRun]) -> None:
     twin = replace(verified[0], recorded=verified[0].recorded | {"identity": "another source"})
-    _, [problem] = verify_claims([*verified, twin])
+    _, (problem,) = verify_claims([*verified, twin])
     assert problem.startswith("no table can hold the runs of smoke") and "more than one run of seed 0" in problem
 
 
@@ -176,6 +176,6 @@ def test_a_copy_of_a_run_is_verified_too_but_counts_once(copied: Path) -> None:
 
 
 def test_without_runs_there_is_nothing_to_verify_and_a_missing_folder_is_told(tmp_path: Path) -> None:
-    assert list(verify_runs(tmp_path)) == [] and verify_claims([]) == (0, [])
+    assert list(verify_runs(tmp_path)) == [] and verify_claims([]) == (0, ())
     with pytest.raises(InputError, match="does not exist"):
         list(verify_runs(tmp_path / "nowhere"))

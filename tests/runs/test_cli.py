@@ -8,6 +8,7 @@ import pytest
 
 from conftest import ROOT
 from sparsecycle.cli import main
+from sparsecycle.set_mlp.records import load_set_runs
 
 SMALL = ["--set", "train_images=40", "--set", "test_images=20", "--set", "batch_size=20", "--set", "epochs=2"]
 RUN = ["run", "--preset", "smoke", "--method", "accuracy_gated", *SMALL, "--no-progress", "--device", "cpu"]
@@ -125,9 +126,13 @@ def test_the_home_folder_can_be_said_for_short(
 
 
 def test_the_shipped_runs_are_what_they_were_recorded_as(capsys: pytest.CaptureFixture[str]) -> None:
-    assert any((ROOT / "data" / "runs").rglob("record.json"))
-    assert main(["verify", str(ROOT / "data" / "runs")]) == 0
-    assert "all equal" in capsys.readouterr().out
+    """Those of the pilot and of the search, too."""
+    runs = sum(len(list((ROOT / "data" / name).rglob("record.json"))) for name in ("runs", "pilot", "search"))
+    runs += len(load_set_runs())
+    assert main(["verify"]) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(f"{runs} runs and their tables: ") and "all equal; taken as recorded: " in told.out
+    assert "similarity (CKA)" in told.out and "100%" in told.err
 
 
 @pytest.mark.parametrize(

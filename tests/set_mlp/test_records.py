@@ -1,6 +1,7 @@
 """Records on the disk, their verification, and that those of the project are small and right."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -14,7 +15,7 @@ from sparsecycle.runs.writing import PATIENCE, sole_writer
 from sparsecycle.set_mlp.config import SetConfig
 from sparsecycle.set_mlp.records import FILE, SetRecord, add_record, load_set_runs, read_records, write_records
 from sparsecycle.set_mlp.training import train_set
-from sparsecycle.set_mlp.verification import verify_set_runs
+from sparsecycle.set_mlp.verification import verify_set_claims, verify_set_runs
 
 TINY: dict[str, Any] = {"dataset": "breast_cancer", "hidden": (12, 9), "epochs": 6, "batch_size": 32}
 
@@ -75,19 +76,21 @@ def test_a_wrong_bit_and_a_cut_file_are_told_in_one_sentence(record: SetRecord, 
     with pytest.raises(InputError, match=r"is damaged \(.*\): restore it, or delete it and make its runs again"):
         load_set_runs(tmp_path)
     add_record(tmp_path, record)
-    damaged, sound = sorted(verify_set_runs(tmp_path), key=lambda one: one[1])
-    assert (damaged[1], sound) == (0, (record.name(), sound[1], [])) and "is damaged" in damaged[2][0]
+    damaged, sound = sorted(verify_set_runs(tmp_path), key=lambda one: one.checked)
+    assert (sound.name, sound.problems) == (record.name(), ())
+    assert damaged.checked == 0 and "is damaged" in damaged.problems[0]
+    assert verify_set_claims([damaged]) == (0, ())
 
 
-def verified(record: SetRecord, folder: Path) -> list[str]:
+def verified(record: SetRecord, folder: Path) -> tuple[str, ...]:
     add_record(folder, record)
-    [(name, checked, problems)] = verify_set_runs(folder)
-    assert name == record.name() and checked > 15
-    return problems
+    [run] = verify_set_runs(folder)
+    assert run.name == record.name() and run.checked > 15
+    return run.problems
 
 
 def test_a_sound_record_has_no_problems(record: SetRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert verified(record, tmp_path) == []
+    assert verified(record, tmp_path) == ()
     assert main(["verify", str(tmp_path)]) == 0
     assert "19 numbers recomputed, all equal" in capsys.readouterr().out
 
@@ -116,11 +119,20 @@ def test_a_run_on_a_file_of_the_users_own_is_verified_without_it(record: SetReco
     made = record.provenance
     own = {"config": record.config | {"dataset": "my.mat"}, "provenance": made.model_copy(update={"data_sha256": "0"})}
     problems = verified(record.model_copy(update=own), tmp_path)
-    assert problems == ["its identity is not that of its configuration, source and images"]
+    assert problems == ("its identity is not that of its configuration, source and images",)
 
 
 def test_the_projects_records_are_small_and_right() -> None:
     folder = ROOT / "data" / "runs"
     files = list((folder / "set").rglob("*.*"))
     assert sum(path.stat().st_size for path in files) < 8e6 and {path.name for path in files} <= {FILE, ".lock"}
-    assert [problems for _, _, problems in verify_set_runs(folder) if problems] == []
+    runs = list(verify_set_runs(folder))
+    assert [run.problems for run in runs if run.problems] == []
+    checked, problems = verify_set_claims(runs)
+    assert checked > 100 and problems == ()
+    first = next(i for i, run in enumerate(runs) if run.recorded["method"] == "set")
+    runs[first] = replace(runs[first], recomputed=runs[first].recomputed | {"last_accuracy": 0.0})
+    assert any(
+        one.startswith("claims of SET, scoring 'majority', D2 by last_accuracy against set: mean is")
+        for one in verify_set_claims(runs)[1]
+    )

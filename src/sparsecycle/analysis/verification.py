@@ -5,15 +5,16 @@ decisions and its looks; the decisions from the rule of its controller; the tabl
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from sparsecycle.analysis.verdicts import verdict_table
+from sparsecycle.analysis.verdicts import NOT_MEASURED, verdict_table
 from sparsecycle.config import RunConfig, configuration_digest
 from sparsecycle.controllers import make_controller
 from sparsecycle.errors import InputError
@@ -31,8 +32,8 @@ from sparsecycle.runs.records import (
     read_epochs,
 )
 
-AS_RECORDED = ("train_accuracy", "train_loss", "the losses at each keep-ratio", "times")
-"""What no file of a run can give again."""
+AS_RECORDED = ("training accuracy", "losses", "times and memory", "similarity (CKA) and active shares of layers")
+"""What no file of a run can give again: it takes the training repeated, or the weights and the images."""
 
 
 @dataclass(frozen=True)
@@ -172,27 +173,41 @@ def _wrong_decisions(folder: Path, config: RunConfig, epochs: pd.DataFrame, deci
     return [] if complete and given == expected else [f"its decisions do not follow from the rule of {config.method!r}"]
 
 
-def verify_claims(verified: Sequence[VerifiedRun]) -> tuple[int, list[str]]:
+def verify_claims(verified: Sequence[VerifiedRun]) -> tuple[int, tuple[str, ...]]:
     """Return how many numbers the verdict tables of every preset hold, and what recomputed runs say differently.
+
+    Args:
+        verified: of `verify_runs`; see `verify_tables`.
+    """
+    presets = sorted({run.recorded["preset"] for run in verified if run.recorded})
+    return verify_tables(verified, {preset: partial(verdict_table, preset=preset) for preset in presets})
+
+
+def verify_tables(
+    verified: Sequence[VerifiedRun], tables: Mapping[str, Callable[[pd.DataFrame], pd.DataFrame]]
+) -> tuple[int, tuple[str, ...]]:
+    """Return how many numbers tables of claims hold, and what recomputed runs say differently.
 
     What no file of a run gives again (`AS_RECORDED`) stays as recorded.
 
     Args:
-        verified: of `verify_runs`; runs that could not be read are left out, and one recorded twice counts once.
+        verified: runs of one study; those that could not be read are left out, and one recorded twice counts once.
+        tables: by name, what makes each from rows of runs.
     """
     runs = list({run.recorded["identity"]: run for run in reversed(verified) if run.recorded}.values())[::-1]
     recorded = pd.DataFrame([run.recorded for run in runs])
     recomputed = pd.DataFrame([run.recorded | run.recomputed for run in runs])
     checked, problems = 0, []
-    for preset in sorted(set(recorded["preset"])) if runs else ():
+    for name, table in tables.items() if runs else ():
         try:
-            ours, again = verdict_table(recorded, preset), verdict_table(recomputed, preset)
+            ours, again = table(recorded), table(recomputed)
         except InputError as error:  # two runs of one name
-            problems.append(f"no table can hold the runs of {preset} ({error}): verify their folders apart")
+            problems.append(f"no table can hold the runs of {name} ({error}): verify their folders apart")
             continue
-        checked += int(ours.select_dtypes("number").count().sum()) + len(ours)
-        problems += [f"claims of {preset}, {told}" for told in _differences(ours, again)]
-    return checked, problems
+        rows = ours[ours["verdict"] != NOT_MEASURED]
+        checked += int(rows.select_dtypes("number").count().sum()) + len(rows)
+        problems += [f"claims of {name}, {told}" for told in _differences(ours, again)]
+    return checked, tuple(problems)
 
 
 def _differences(recorded: pd.DataFrame, recomputed: pd.DataFrame) -> list[str]:

@@ -22,6 +22,7 @@ from sparsecycle.cli.arguments import file_of_studies, whole, whole_or_auto
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.errors import InputError
 from sparsecycle.files import expanded
+from sparsecycle.progress import progress_bar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -124,7 +125,7 @@ def parser() -> argparse.ArgumentParser:
     _add_output_dir(run)
     _add_data_dir(run)
     run.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
-    run.add_argument("--no-progress", action="store_true", help="no progress bar")
+    _add_no_progress(run)
     _add_checkpoint_minutes(run, 5)
     run.set_defaults(command=_run)
 
@@ -139,7 +140,7 @@ def parser() -> argparse.ArgumentParser:
     study.add_argument(
         "--jobs", type=whole_or_auto, default="auto", help="runs at a time, one thread each (default: measured)"
     )
-    study.add_argument("--no-progress", action="store_true", help="no progress bar")
+    _add_no_progress(study)
     study.add_argument("--status", action="store_true", help="train nothing, tell how far each run is")
     study.add_argument(
         "--commands", action="store_true", help="train nothing, print the commands of what is not done, for a cluster"
@@ -166,6 +167,7 @@ def parser() -> argparse.ArgumentParser:
     measure.add_argument("folders", nargs="+", help="folders of runs with record.json and model.safetensors")
     measure.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     _add_data_dir(measure)
+    _add_no_progress(measure)
     measure.set_defaults(command=_measure)
 
     compare = commands.add_parser("compare", help="table of runs, and the verdict on each claim")
@@ -175,8 +177,9 @@ def parser() -> argparse.ArgumentParser:
     compare.set_defaults(command=_compare)
 
     verify = commands.add_parser("verify", help="recompute recorded numbers from what the runs stored")
-    verify.add_argument("folders", nargs="*", help="folders of runs (default: data/runs of the checkout)")
+    verify.add_argument("folders", nargs="*", help="folders of runs (default: all that the checkout has recorded)")
     _add_data_dir(verify)
+    _add_no_progress(verify)
     verify.set_defaults(command=_verify)
 
     merge = commands.add_parser("merge", help="copy finished runs of other machines into a folder of runs")
@@ -207,6 +210,10 @@ def _add_checkpoint_minutes(parser: argparse.ArgumentParser, default: float) -> 
         metavar="M",
         help=f"time between two checkpoints (default: {default:g})",
     )
+
+
+def _add_no_progress(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
 
 def _add_output_dir(parser: argparse.ArgumentParser) -> None:
@@ -414,29 +421,40 @@ def _print_placement(runs: "pd.DataFrame") -> None:
 
 
 def _verify(options: argparse.Namespace) -> int:
-    from sparsecycle.analysis.verification import verify_claims, verify_runs
+    from sparsecycle.analysis.verification import AS_RECORDED, VerifiedRun, verify_claims, verify_runs
     from sparsecycle.runs.folders import files_below, recorded
 
-    folders = options.folders or recorded("runs")
-    runs, faults = [], 0
-    for run in verify_runs(*folders):
-        runs.append(run)
-        faults += _tell_verified(run.name, run.checked, run.problems)
-    others = []
-    if next(files_below("set.parquet", *folders), None):
-        from sparsecycle.set_mlp.verification import verify_set_runs  # needs the packages of the companion
+    folders = options.folders or recorded("runs", "pilot", "search")
+    places, companion = (
+        [path.parent for path, _ in files_below(name, *folders)] for name in ("record.json", "set.parquet")
+    )
+    runs: list[VerifiedRun] = []
+    others: list[VerifiedRun] = []
+    tables = []
+    total = len(places) + len(companion)
+    with progress_bar(shown=not options.no_progress, total=total, desc="verify", unit="folder") as bar:
+        for run in verify_runs(*folders):
+            runs.append(run)
+            bar.update()
+        tables.append(VerifiedRun("tables of claims", *verify_claims(runs)))
+        if companion:
+            from sparsecycle.set_mlp.verification import verify_set_claims, verify_set_runs  # needs its packages
 
-        others = [_tell_verified(*found) for found in verify_set_runs(*folders, data_dir=options.data_dir)]
+            for place in companion:
+                others += verify_set_runs(place, data_dir=options.data_dir)
+                bar.update()
+            tables.append(VerifiedRun("tables of the companion's claims", *verify_set_claims(others)))
     if not runs and not others:
         raise InputError("no finished run in these folders: make one with `sparsecycle run --method dense`")
-    if runs:
-        faults += _tell_verified("tables of claims", *verify_claims(runs))
-    return 1 if faults + sum(others) else 0
-
-
-def _tell_verified(name: str, checked: int, problems: Sequence[str]) -> int:
-    print(f"{name}: {'; '.join(problems) if problems else f'{checked} numbers recomputed, all equal'}")
-    return len(problems)
+    found = [*runs, *others, *tables]
+    for one in found:
+        if one.problems:
+            print(f"{one.name}: {'; '.join(one.problems)}")
+    faults = sum(len(one.problems) for one in found)
+    told = f"{faults} problems, see above" if faults else "all equal"
+    count = f"{len(runs) + len(others)} runs and their tables: {sum(one.checked for one in found):,} numbers recomputed"
+    print(f"{count}, {told}; taken as recorded: {', '.join(AS_RECORDED)}")
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

@@ -222,12 +222,13 @@ def load_set_runs(*folders: str | Path) -> pd.DataFrame:
     learning_rate, dropout, the metrics of `SetRecord`, tuned (by cross-validation), training_seconds, wall_seconds,
     peak_memory_mib, device, cpu, threads, torch, resumes, git_revision, git_clean, identity, run (name).
     """
-    rows = [_row(record) for record in find_set_records(*folders)]
+    rows = [row_of(record) for record in find_set_records(*folders)]
     columns = ("dataset", "arm", "method", "seed", "variant", "status", "git_clean", *METRICS)
     return pd.DataFrame(rows) if rows else pd.DataFrame(columns=list(columns))
 
 
-def _row(record: SetRecord) -> dict[str, Any]:
+def row_of(record: SetRecord) -> dict[str, Any]:
+    """Return the record's row of `load_set_runs`."""
     made = record.provenance
     return {
         **{name: record.config[name] for name in ("dataset", "arm", "method", "seed")},
