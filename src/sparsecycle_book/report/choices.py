@@ -124,9 +124,9 @@ def early_best_sentence(runs: pd.DataFrame, epochs: pd.DataFrame, preset: str) -
     looked = epochs[epochs["run"].isin(counted["run"])].dropna(subset="test_accuracy")
     best = looked.loc[looked.groupby("run")["test_accuracy"].idxmax()]
     return (
-        f"Clean accuracy chooses the epoch, so it does not show this: without resets the best epoch comes by epoch "
-        f"{best['epoch'].max():.0f} of {looked['epoch'].max():.0f}, at a keep-ratio of "
-        f"{best['keep_ratio'].min():.2f} or more."
+        f"It does not show that training is lost without resets, because clean accuracy chooses an early epoch: the "
+        f"best one comes by epoch {best['epoch'].max():.0f} of {looked['epoch'].max():.0f} in all these runs, at a "
+        f"keep-ratio of {best['keep_ratio'].min():.2f} or more."
     )
 
 
