@@ -27,10 +27,12 @@ from sparsecycle.cli import main
 from sparsecycle.errors import InputError
 from sparsecycle.network import normed_topk
 from sparsecycle.runs import execute, ladder, rental
+from sparsecycle.runs.checkpoints import checkpoint_files
 from sparsecycle.runs.execute import train_together
 from sparsecycle.runs.folders import run_folder, run_name
 from sparsecycle.runs.records import RunRecord
 from sparsecycle.runs.stopping import StopRequest
+from sparsecycle.runs.studies import Studies
 from sparsecycle.trainer import Trainer
 from tiny_cifar import tiny_splits
 
@@ -230,7 +232,7 @@ STUDIES = """
 tiny:
   about: a run for a rehearsal
   runs: [{presets: [smoke], methods: [dense], seeds: 0, variants: [{train_images: 40, test_images: 20, batch_size: 20,
-    epochs: 2000, evaluate_every: 500}]}]
+    epochs: 150, evaluate_every: 50}]}]
 """
 
 
@@ -238,8 +240,32 @@ tiny:
 def gpu(tmp_path: Path) -> list[str]:
     """The words of the command."""
     (tmp_path / "studies.yaml").write_text(STUDIES)
-    command = ["gpu", "--study", "tiny", "--file", str(tmp_path / "studies.yaml"), "--minutes", "5", "--device", "cpu"]
+    command = ["gpu", "--study", "tiny", "--file", str(tmp_path / "studies.yaml"), "--minutes", "3", "--device", "cpu"]
     return [*command, "--into", str(tmp_path / "away"), "--output-dir", str(tmp_path / "runs")]
+
+
+def test_the_command_goes_on_after_it_was_killed(gpu: list[str], tmp_path: Path) -> None:
+    """In processes of their own, from start to end: looking, training, packing."""
+    command = [sys.executable, "-m", "sparsecycle.cli", *gpu, "--checkpoint-minutes", "0.001"]
+    (config,) = Studies.read(tmp_path / "studies.yaml").configurations("tiny")
+    folder = run_folder(config, tmp_path / "runs")
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as killed:
+        while not checkpoint_files(folder) and killed.poll() is None:
+            time.sleep(0.01)
+        killed.kill()
+    assert not (folder / "record.json").exists() and f"trains {run_name(config)}" in log(tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "this machine was looked at before" in done.stdout and log(tmp_path) in done.stdout
+    assert done.stdout.endswith(f"written: {tmp_path / 'away' / 'report.md'}\n")
+    assert f"| {run_name(config)} | done |" in (tmp_path / "away" / "report.md").read_text()
+    back = unpacked(tmp_path / "away", tmp_path / "back")
+    assert RunRecord.read(run_folder(config, back)).provenance.resumes == 1
+    assert (run_folder(config, back) / "model.safetensors").exists() and (back / "ladder.json").exists()
+
+
+def log(folder: Path) -> str:
+    return (folder / "away" / "log.txt").read_text()
 
 
 @pytest.mark.parametrize("moment", ["while it looks", "while it trains"])
