@@ -103,6 +103,10 @@ def test_a_compiled_function_calls_only_functions_of_its_own_file(name: str) -> 
 
 # Triton.
 
+# Of a thread, at most: what Triton 3.9 gives each kernel, and eight more where a chip has more. A program of 32 warps,
+# which selects, has no more than 64, and beyond them values leave the registers.
+REGISTERS = {"select": 64, "forward": 64, "scales": 32 + 8, "backward": 104 + 8}
+
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", ["equals_reference", "fused_equals_reference", "trains_as_the_reference"])
@@ -116,17 +120,17 @@ def test_triton(check: str) -> None:
 
 @pytest.mark.slow
 def test_triton_kernels_compile_for_a_gpu_without_spilling() -> None:
-    """In the shapes of WRN-28-4 no value leaves the registers, and a forward kernel leaves room for 32 warps."""
+    """In the shapes of WRN-28-4 no value leaves the registers, and no kernel takes many more of them than it did."""
     triton = pytest.importorskip("triton")
     if "nvidia" not in triton.backends.backends:
         pytest.skip("this Triton, built for other chips, has no NVIDIA compiler; its results are tested above")
     done = run_python("import core.triton_checks as t; t.print_resources()", TRITON_INTERPRET="0")
     assert done.returncode == 0, done.stderr[-2000:]
     for line in done.stdout.splitlines():
-        _, warps, *found = line.split()
+        name, _, *found = line.split()
         use = dict(one.split(":") for one in found)
         assert use["STACK"] == use["LOCAL"] == "0", line
-        assert int(use["REG"]) * 32 * int(warps) <= 65536, line
+        assert int(use["REG"]) <= REGISTERS[name], line
     assert len(done.stdout.splitlines()) == 2 + 3 * 3
 
 
