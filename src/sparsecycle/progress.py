@@ -17,6 +17,12 @@ def progress_bar(*, shown: bool = True, **options: Any) -> "tqdm[Any]":
     return _Bar(file=_Forgiving(stream), mininterval=0.5, **options)
 
 
+def say(text: str) -> None:
+    """Print a line on standard output, above the bars that are shown."""
+    with _Bar.external_write_mode(file=sys.stdout):
+        print(text, flush=True)
+
+
 class _Bar(tqdm):  # type: ignore[type-arg]
     """Without tqdm's lock between processes, which some systems do not have, and some streams cannot be with."""
 

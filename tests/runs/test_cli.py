@@ -131,7 +131,7 @@ def test_the_shipped_runs_are_what_they_were_recorded_as(capsys: pytest.CaptureF
     runs += len(load_set_runs())
     assert main(["verify"]) == 0
     told = capsys.readouterr()
-    assert told.out.startswith(f"{runs} runs and their tables: ") and "all equal; taken as recorded: " in told.out
+    assert told.out.startswith(f"runs: {runs}, numbers recomputed: ") and "all equal; taken as recorded: " in told.out
     assert "similarity (CKA)" in told.out and "100%" in told.err
 
 

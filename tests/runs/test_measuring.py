@@ -11,6 +11,7 @@ import pytest
 
 from sparsecycle import RunConfig, load_runs, train
 from sparsecycle.analysis.verification import verify_runs
+from sparsecycle.cli import main
 from sparsecycle.data.cifar10 import load_images
 from sparsecycle.errors import InputError
 from sparsecycle.evaluation.accuracy import evaluate
@@ -46,6 +47,15 @@ def test_a_run_is_measured_once(measured: Path) -> None:
     before = (measured / NAME / "measures.json").read_bytes()
     assert [done for _, done in measure_runs(measured)] == ["measured before"]
     assert (measured / NAME / "measures.json").read_bytes() == before
+
+
+def test_measuring_shows_how_far_it_is_and_counts_at_the_end(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for now, done in enumerate(("measured before", "measured in")):
+        assert main(["measure", str(copied), "--device", "cpu"]) == 0
+        told = capsys.readouterr()
+        assert f"{NAME}: {done}" in told.out and told.out.endswith(f"\nruns: 1, measured now: {now}\n")
+        assert "measure: 100%" in told.err
+        (copied / NAME / "measures.json").unlink()
 
 
 def test_measures_are_those_of_the_network_and_of_their_own_bits(measured: Path) -> None:

@@ -19,7 +19,7 @@ from sparsecycle import RunConfig, load_runs, train
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
 from sparsecycle.files import expanded, write_atomically
-from sparsecycle.progress import progress_bar
+from sparsecycle.progress import progress_bar, say
 from sparsecycle.runs.folders import files_below, run_folder
 from sparsecycle.runs.merging import merge
 from sparsecycle.runs.networks import load_model
@@ -77,6 +77,7 @@ def test_a_bar_that_cannot_be_shown_ends_no_work(kind: str, monkeypatch: pytest.
             for _ in range(3):
                 bar.update()
                 bar.set_postfix(loss="1.0")
+                say("one more")
         assert bar.n == (3 if kind in ("full", "nobody reads", "odd") else 0)
     if stream is not None and not stream.closed and kind != "odd":
         with suppress(OSError):

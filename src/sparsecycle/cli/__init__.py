@@ -22,7 +22,7 @@ from sparsecycle.cli.arguments import file_of_studies, whole, whole_or_auto
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.errors import InputError
 from sparsecycle.files import expanded
-from sparsecycle.progress import progress_bar
+from sparsecycle.progress import progress_bar, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -369,14 +369,19 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _measure(options: argparse.Namespace) -> int:
     from sparsecycle.runs.execute import resolve_device
+    from sparsecycle.runs.folders import files_below
     from sparsecycle.runs.measure import measure_runs
 
-    names = []
-    for name, done in measure_runs(*options.folders, data_dir=options.data_dir, device=resolve_device(options.device)):
-        names.append(name)
-        print(f"{name}: {done}", flush=True)
-    if not names:
+    device, outcomes = resolve_device(options.device), []
+    total = sum(1 for _ in files_below("record.json", *options.folders))
+    with progress_bar(shown=not options.no_progress, total=total, desc="measure", unit="run") as bar:
+        for name, done in measure_runs(*options.folders, data_dir=options.data_dir, device=device):
+            outcomes.append(done)
+            say(f"{name}: {done}")
+            bar.update()
+    if not outcomes:
         raise InputError("no finished run in these folders: make one with `sparsecycle run --method dense`")
+    print(f"runs: {len(outcomes)}, measured now: {sum(done.startswith('measured in') for done in outcomes)}")
     return 0
 
 
@@ -451,8 +456,8 @@ def _verify(options: argparse.Namespace) -> int:
         if one.problems:
             print(f"{one.name}: {'; '.join(one.problems)}")
     faults = sum(len(one.problems) for one in found)
-    told = f"{faults} problems, see above" if faults else "all equal"
-    count = f"{len(runs) + len(others)} runs and their tables: {sum(one.checked for one in found):,} numbers recomputed"
+    told = f"problems: {faults}, named above" if faults else "all equal"
+    count = f"runs: {len(runs) + len(others)}, numbers recomputed: {sum(one.checked for one in found)}"
     print(f"{count}, {told}; taken as recorded: {', '.join(AS_RECORDED)}")
     return 1 if faults else 0
 

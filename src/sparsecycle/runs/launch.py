@@ -19,16 +19,13 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sparsecycle.errors import InputError
-from sparsecycle.progress import progress_bar
+from sparsecycle.progress import progress_bar, say
 from sparsecycle.runs.environment import environment
 from sparsecycle.runs.provenance import AT_ONCE
 from sparsecycle.runs.stopping import Stopped, stop_requests
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
 
 Tell = Callable[[float], None]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"}
@@ -154,7 +151,7 @@ def launch(
                     under_way[receiver] = _UnderWay(job, process)
                 for receiver in wait(list(under_way), timeout=0.2):
                     assert isinstance(receiver, Connection)
-                    _hear(receiver, under_way, done, bar)
+                    _hear(receiver, under_way, done)
                 finished = [job.weight for job in jobs if job.name in done.made or job.name in done.failed]
                 bar.n = sum(finished) + sum(one.share * one.job.weight for one in under_way.values())
                 told = f"{len(finished)} of {len(jobs)} runs, {len(under_way)} under way"
@@ -167,7 +164,7 @@ def launch(
     return done
 
 
-def _hear(receiver: Connection, under_way: dict[Connection, _UnderWay], done: Launched, bar: "tqdm[Any]") -> None:
+def _hear(receiver: Connection, under_way: dict[Connection, _UnderWay], done: Launched) -> None:
     """Take in what one process says, or that it ended."""
     one = under_way[receiver]
     try:
@@ -181,12 +178,12 @@ def _hear(receiver: Connection, under_way: dict[Connection, _UnderWay], done: La
         word, text = one.outcome or ("failed", _ended(code))
         if word == "made":
             done.made.append(name)
-            _say(bar, text)
+            _say(text)
         elif word == "stopped":
             done.left.append(name)
         else:
             done.failed[name] = text
-            _say(bar, f"{name} failed: {text}")
+            _say(f"{name} failed: {text}")
         return
     if word == "share":
         one.share = value
@@ -201,13 +198,9 @@ def _ended(code: int | None) -> str:
     return f"its process ended with status {code} and no word"
 
 
-def _say(bar: "tqdm[Any]", text: str) -> None:
+def _say(text: str) -> None:
     with suppress(OSError, ValueError):  # nobody reads any more, which stops no job
-        if bar.disable:
-            print(text, flush=True)
-        else:
-            with bar.external_write_mode(file=sys.stdout):
-                print(text, flush=True)
+        say(text)
 
 
 def _work(job: Job, sender: Connection, given: dict[str, str]) -> None:
