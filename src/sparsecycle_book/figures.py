@@ -52,7 +52,7 @@ ARMS_IN_WORDS = {
     "accuracy_gated": "the published rule",
     "epoch_gated": "the reconstructed second strategy",
     "replay": "training with another seed's keep-ratios",
-    "shuffled": "training with its own keep-ratios in random order",
+    "shuffled": "training with its keep-ratios in random order",
     "fixed": "training at a fixed keep-ratio",
     "dense, tuned": "dense training with dropout",
     "dense with dropout": "dense training with dropout",

@@ -160,7 +160,7 @@ def _claim(rows: pd.DataFrame, said: set[str]) -> str:
         verdict = ""
     margin = f" Both 90 % intervals lie inside ±{100 * MARGIN:g} points." if first["verdict"] == "no effect" else ""
     if first["verdict"] == "undecided" and max(reported["high"], clean["high"]) < PAPER_EFFECT:
-        found += f", but a gain of the paper's size ({100 * PAPER_EFFECT:.2f} points) lies above both intervals"
+        found += f", but both intervals exclude the paper's gain of {100 * PAPER_EFFECT:.2f} points"
     repeated = found in said
     said.add(found)
     found = ("the same holds for {treatment}" if repeated else found).format(**sides)

@@ -53,7 +53,7 @@ def dropout_area_sentence(runs: pd.DataFrame, preset: str) -> str:
     compared = compare_arms(runs, preset, {"dense, tuned": "accuracy_gated"}, "budget_area")
     if compared.empty or compared["pairs"][0] < FEWEST_PAIRS or not compared["low"][0] > 0:
         return ""
-    return "Dense training with dropout improves it by still more."
+    return "Dense training with dropout improves it more."
 
 
 def wrong_labels_sentence(runs: pd.DataFrame, epochs: pd.DataFrame, preset: str) -> str:

@@ -69,7 +69,7 @@ def finding(table: pd.DataFrame, *claims: str, brief: bool = False) -> str:
     few = [row["preliminary"] for row in rows]
     if any(few):
         which = ("These verdicts are" if len(rows) > 1 else "This is") if all(few) else "Verdicts from fewer pairs are"
-        told.append(f"{which} preliminary, because a firm verdict takes {FIRM_PAIRS} pairs.")
+        told.append(f"{which} preliminary: a firm one takes {FIRM_PAIRS} pairs.")
     return " ".join(told)
 
 
