@@ -49,7 +49,7 @@ def made_up_record(started: str = "2026-01-01T00:00:00+00:00", factor: float = 1
             found.append(Measurement(suite="precision", milliseconds=(more * time * spread).tolist(), **side))  # type: ignore[arg-type]
     for name, value in (("matrix product", 190.0), ("work", 7.4)):
         found.append(Measurement(suite="limit", case=targets.CLASSROOM, side=name, value=value, unit="GFLOP"))
-    made = environment("cpu", "float32", deterministic=False)
+    made = environment("cpu", "float32", deterministic=False) | {"amx": True}
     return BenchmarkRecord(started=started, ended=started, environment=made, left_out=[], measurements=found)
 
 
@@ -76,8 +76,15 @@ def test_targets_are_judged_by_the_record_alone() -> None:
     assert table.loc["`classroom` step: keep 0.1 over dense", ["measured", "met"]].tolist() == ["1.10", "yes"]
     assert table.loc["`classroom` dense step: faster than plain", "measured"] == "4.00"
     assert set(table[table["where"] == "GPU"]["met"]) == {"not measured"}
-    half = table.loc["WRN-10-2 batch 128 step in bfloat16: faster than in float32, keep 0.1"]
-    assert half[["target", "measured", "met"]].tolist() == ["at least 2.8x", "3.00", "yes"]
+    half = "WRN-10-2 batch 128 step in bfloat16"
+    faster = table.loc[f"{half}, with AMX: faster than in float32, keep 0.1"]
+    assert faster[["target", "measured", "met"]].tolist() == ["at least 2.8x", "3.00", "yes"]
+    assert table.loc[f"{half}: keep 0.1 over dense", ["measured", "met"]].tolist() == ["1.10", "yes"]
+    other = made_up_record()
+    del other.environment["amx"]  # as in records that were made before it was noted
+    table = targets.targets_table([other]).set_index("what")
+    assert set(table[table.index.str.contains("AMX")]["met"]) == {"not measured"}
+    assert table.loc[f"{half}: keep 0.1 over dense", "met"] == "yes"
     slow = made_up_record()
     for one in slow.measurements:
         if one.suite == "selection" and one.side == "kernel":

@@ -4,7 +4,9 @@ import sys
 import time
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
 import torch
 
@@ -51,7 +53,7 @@ def main(repeats: int = 11) -> int:
     for name, part in parts.items():
         print(f"measuring {name} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr)
         measurements += part()
-    made = environment(device, step.precision, deterministic=False)
+    made = environment(device, step.precision, deterministic=False) | {"amx": has_amx()}
     record = BenchmarkRecord(
         started=started, ended=now(), environment=made, left_out=left_out, measurements=measurements
     )
@@ -61,6 +63,13 @@ def main(repeats: int = 11) -> int:
         print(f"left out: {reason}")
     print(f"{record.device}: {time.perf_counter() - begin:.0f} s, written to data/benchmarks/{path.name}")
     return 0
+
+
+def has_amx() -> bool:
+    """Whether the processor multiplies matrices of bfloat16 (AMX), as far as Linux tells."""
+    with suppress(OSError):
+        return " amx_bf16" in Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    return False
 
 
 def measure_paper(device: str) -> list[Measurement]:
