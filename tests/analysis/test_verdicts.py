@@ -1,8 +1,10 @@
-"""The rules for verdicts case by case, and the table of claims on made-up studies."""
+"""The rules for verdicts on studies in which the truth is known, and the table of claims on made-up runs."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sparsecycle import RunConfig
 from sparsecycle.analysis.selection import arms, shown_tier, tier, varied, why_left_out
 from sparsecycle.analysis.statistics import Comparison, compare_pairs, holm, student_interval
 from sparsecycle.analysis.verdicts import (
@@ -26,47 +29,13 @@ from sparsecycle.analysis.verdicts import (
     verdict_table,
 )
 from sparsecycle.errors import InputError
+from sparsecycle.runs.records import variant_of
 
 
 def interval(low: float, high: float, low_90: float, high_90: float, pairs: int = 10) -> Comparison:
     """A comparison of which only what the rules read is set."""
     one = compare_pairs(("gated", "dense", "accuracy"), dict.fromkeys(range(pairs), 0.0))
     return replace(one, mean=(low + high) / 2, low=low, high=high, low_90=low_90, high_90=high_90)
-
-
-def points(low: float, high: float, pairs: int = 10) -> Comparison:
-    """An interval in points; the 90 % interval takes a tenth of its width away at each end."""
-    narrower = (high - low) / 10
-    return interval(low / 100, high / 100, (low + narrower) / 100, (high - narrower) / 100, pairs)
-
-
-ABOVE, AROUND, TIGHT, BELOW = points(0.4, 2.0), points(-1.0, 1.0), points(-0.4, 0.4), points(-2.0, -0.4)
-
-
-@pytest.mark.parametrize(
-    ("reported", "clean", "verdict"),
-    [
-        (points(0.4, 2.0, pairs=3), points(0.4, 2.0, pairs=3), NOT_JUDGED),
-        (ABOVE, points(0.1, 1.5), "replicated"),
-        (ABOVE, points(0.1, 1.07), "replicated"),  # the paper's effect is on the border, not above
-        (ABOVE, points(0.1, 1.0), "replicated, smaller"),
-        (ABOVE, points(0.01, 0.3), "replicated, smaller"),  # above zero comes before the margin
-        (ABOVE, TIGHT, "an artifact of reporting"),
-        (ABOVE, points(-0.55, 0.55), "an artifact of reporting"),  # its 90 % interval is inside
-        (ABOVE, points(-0.7, 0.7), "undecided"),
-        (TIGHT, TIGHT, "no effect"),
-        (TIGHT, points(0.1, 0.4), "no effect"),
-        (points(-0.4, -0.1), points(-0.4, -0.1), "no effect"),  # the margin comes before below zero
-        (BELOW, BELOW, "reversed"),
-        (BELOW, TIGHT, "undecided"),
-        (AROUND, ABOVE, "undecided"),
-        (AROUND, AROUND, "undecided"),
-        (ABOVE, BELOW, "undecided"),
-    ],
-)
-def test_a_gain_has_the_verdict_of_the_plan(reported: Comparison, clean: Comparison, verdict: str) -> None:
-    assert PAPER_EFFECT == 0.0107
-    assert gain_verdict(reported, clean) == verdict
 
 
 numbers = st.one_of(st.floats(-0.03, 0.03), st.sampled_from([0.0, 0.005, -0.005, PAPER_EFFECT, math.inf, -math.inf]))
@@ -88,6 +57,7 @@ def test_of_the_plans_conditions_the_first_that_holds_decides_for_any_numbers(
         (all(one.high < 0 for one in both), "reversed"),
         (True, "undecided"),
     ]
+    assert PAPER_EFFECT == 0.0107
     expected = next(verdict for holds, verdict in plan if holds)
     assert gain_verdict(reported, clean) == expected
 
@@ -114,41 +84,63 @@ def test_without_an_effect_at_most_one_study_in_twenty_replicates() -> None:
     assert np.mean([verdict == "no effect" for verdict in verdicts]) > 0.3
 
 
-@pytest.mark.parametrize(
-    ("comparison", "p_holm", "verdict"),
-    [
-        (points(0.4, 2.0, pairs=3), 0.001, NOT_JUDGED),
-        (ABOVE, 0.04, "supported"),
-        (BELOW, 0.04, "contradicted"),
-        (points(0.1, 0.4), 0.04, "supported"),  # a difference that was found comes before the margin
-        (points(0.1, 0.4), 0.2, "no effect"),
-        (ABOVE, 0.05, "undecided"),  # not when all are corrected for
-        (AROUND, 0.9, "undecided"),
-    ],
-)
-def test_a_property_has_the_verdict_of_its_corrected_test(comparison: Comparison, p_holm: float, verdict: str) -> None:
-    assert property_verdict(comparison, p_holm) == verdict
+def made_up(rng: np.random.Generator, effect: float, deviation: float, pairs: int) -> Comparison:
+    """A study in which the true effect is known."""
+    differences = rng.normal(effect, deviation, pairs).tolist()
+    return compare_pairs(("gated", "other", "accuracy"), dict(enumerate(differences)))
 
 
-SPREAD = np.array([-0.1, 0.1, -0.05, 0.05, -0.08, 0.08, 0.0, 0.0]) / 100  # eight pairs, mean zero
+PAPERS, NARROW, WIDE = PAPER_EFFECT, 0.0025, 0.02  # an effect, and two standard deviations of differences
+TRUTHS: dict[str, dict[str, tuple[Any, float]]] = {  # by rule and verdict: effect (of a gain both), deviation
+    "gain": {
+        "replicated": ((PAPERS, PAPERS), NARROW),
+        "replicated, smaller": ((0.0055, 0.0055), NARROW),
+        "an artifact of reporting": ((PAPERS, 0.0), NARROW),
+        "no effect": ((0.0, 0.0), NARROW),
+        "reversed": ((-PAPERS, -PAPERS), NARROW),
+        "undecided": ((0.002, 0.002), WIDE),
+    },
+    "property": {
+        "supported": (PAPERS, NARROW),
+        "contradicted": (-PAPERS, NARROW),
+        "no effect": (0.0, NARROW),
+        "undecided": (0.002, WIDE),
+    },
+    "control": {
+        "equivalent": (0.0, NARROW),
+        "better": (PAPERS, NARROW),
+        "worse": (-PAPERS, NARROW),
+        "undecided": (0.002, WIDE),
+    },
+}
 
 
-@pytest.mark.parametrize(
-    ("gain", "scale", "pairs", "verdict"),
-    [
-        (0.0, 1, 3, NOT_JUDGED),
-        (0.0, 1, 8, "equivalent"),
-        (0.003, 1, 8, "equivalent"),  # also where it lies above zero
-        (0.01, 1, 8, "better"),
-        (-0.01, 1, 8, "worse"),
-        (0.0, 20, 8, "undecided"),  # a wide interval around zero shows nothing
-    ],
-)
-def test_a_control_is_equivalent_only_by_two_one_sided_tests(
-    gain: float, scale: float, pairs: int, verdict: str
-) -> None:
-    values = dict(enumerate(gain + scale * SPREAD[:pairs]))
-    assert control_verdict(compare_pairs(("gated", "replay", "accuracy"), values)) == verdict
+@pytest.mark.parametrize("pairs", [15, 8, 5])
+@pytest.mark.parametrize(("rule", "truth"), [(rule, verdict) for rule in TRUTHS for verdict in TRUTHS[rule]])
+def test_most_studies_reach_the_verdict_that_is_true(rule: str, truth: str, pairs: int) -> None:
+    """Of 40 studies each. Those of a property correct for the nine other measures of C3 to C6, without effect."""
+    rng = np.random.default_rng(0)
+    effect, deviation = TRUTHS[rule][truth]
+    found = []
+    for _ in range(40):
+        if rule == "gain":
+            found.append(gain_verdict(*(made_up(rng, one, deviation, pairs) for one in effect)))
+            continue
+        one = made_up(rng, effect, deviation, pairs)
+        if rule == "property":
+            found.append(property_verdict(one, holm([one.p_value, *rng.uniform(size=9)])[0]))
+        else:
+            found.append(control_verdict(one))
+    assert found.count(truth) > 0.6 * len(found), Counter(found)
+
+
+def test_three_pairs_are_never_judged_and_what_was_found_comes_before_the_margin() -> None:
+    rng = np.random.default_rng(0)
+    few, inside = made_up(rng, 0.01, 1e-4, 3), made_up(rng, 0.003, 1e-4, 8)
+    assert {gain_verdict(few, few), property_verdict(few, 0.001), control_verdict(few)} == {NOT_JUDGED}
+    assert gain_verdict(inside, inside) == "replicated, smaller"
+    assert property_verdict(inside, 0.049) == "supported" and property_verdict(inside, 0.05) == "no effect"
+    assert control_verdict(inside) == "equivalent", "also where it lies above zero"
 
 
 def study(arms: Mapping[str, Sequence[float]], preset: str = "classroom", **columns: object) -> pd.DataFrame:
@@ -239,7 +231,9 @@ def test_one_claim_and_measure_is_one_row_and_no_strategy_is_set_against_the_oth
 
 def test_holm_corrects_c3_to_c6_as_one_family_and_nothing_else() -> None:
     runs = full_study()
-    table = verdict_table(runs.assign(pruned_area=runs["clean_accuracy"] + np.tile(SPREAD[:5], len(runs) // 5)))
+    table = verdict_table(
+        runs.assign(pruned_area=runs["clean_accuracy"] + np.tile([-0.001, 0.001, -0.0005, 0.0005, 0.0], len(runs) // 5))
+    )
     family = table[table["claim"].isin(["C3", "C4", "C5", "C6"]) & (table["pairs"] > 0)]
     assert len(family) == 4
     assert family["p_holm"].tolist() == pytest.approx(holm(family["p_value"].tolist()))
@@ -295,6 +289,18 @@ def test_only_the_presets_own_runs_count() -> None:
     runs = full_study()
     others = pd.concat([runs.assign(preset="quick"), runs.assign(variant="width=2")]).assign(clean_accuracy=0.1)
     pd.testing.assert_frame_equal(verdict_table(pd.concat([others, runs])), verdict_table(runs))
+
+
+def test_runs_of_another_precision_are_another_arm() -> None:
+    given = RunConfig(preset="paper100", method="dense", precision="float16")
+    variant = variant_of(given.model_dump(mode="json"), given.overrides())
+    assert variant == "precision=float16"
+    runs = full_study().assign(preset="paper100")
+    others = runs.assign(variant=variant, clean_accuracy=0.1)
+    pd.testing.assert_frame_equal(verdict_table(pd.concat([others, runs])), verdict_table(runs))
+    assert set(verdict_table(others, "paper100")["verdict"]) == {NOT_MEASURED}
+    own = runs[runs["method"] == "dense"]
+    assert set(verdict_table(pd.concat([own, others[others["method"] != "dense"]]))["pairs"]) == {0}
 
 
 def test_two_runs_of_one_arm_and_seed_are_refused() -> None:
