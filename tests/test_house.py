@@ -45,6 +45,13 @@ def test_the_core_reads_in_one_sitting() -> None:
     assert sum(lines.values()) <= 1_100, lines
 
 
+def test_the_companion_is_small() -> None:
+    """What it shares with the main study (data, runs, statistics, command line, figures) is not counted."""
+    paths = (ROOT / "src/sparsecycle/set_mlp").glob("*.py")
+    lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+    assert 1_000 < sum(lines.values()) < 2_000, lines
+
+
 def test_the_repository_travels() -> None:
     sizes = {name: (ROOT / name).stat().st_size for name in tracked()}
     assert {name: size for name, size in sizes.items() if size > 4_000_000} == {}
