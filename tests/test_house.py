@@ -1,5 +1,6 @@
 """What the repository promises about itself: order of imports, size, versions, line ends, commands that exist."""
 
+import argparse
 import ast
 import os
 import re
@@ -197,6 +198,18 @@ def test_the_parser_reads_every_command_on_a_page(page: Path) -> None:
 
 def test_the_makefile_and_the_readme_have_commands_for_the_parser() -> None:
     assert all(len(lines_of_sparsecycle(Path(name))) > 1 for name in ("Makefile", "README.md", "book/reference.md"))
+
+
+def test_the_reference_lists_every_command() -> None:
+    from sparsecycle.cli import parser
+
+    def leaves(commands: argparse.ArgumentParser) -> list[str]:
+        groups = [one.choices for one in commands._actions if isinstance(one, argparse._SubParsersAction)]
+        found = [f"{name} {rest}" for group in groups for name, one in group.items() for rest in leaves(one)]
+        return found or [""]
+
+    listed = lines_of_sparsecycle(Path("book/reference.md"))
+    assert [name for name in leaves(parser()) if not any(f"{line} ".startswith(name) for line in listed)] == []
 
 
 @pytest.fixture(scope="module")
