@@ -379,7 +379,7 @@ def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about
     found = verdict_table(runs(GAINS | {"replay": GAINS["accuracy_gated"]}), "classroom")
     assert finding(found, "C8") == (
         "**The published rule does as well as training with another seed's keep-ratios, to within 0.5 points: a gain "
-        "of +0.00 points (90 % interval +0.00 to +0.00, 4 pairs).** This is preliminary: a firm one takes "
+        "of +0.00 points (90 % interval +0.00 to +0.00, 4 pairs).** This verdict is preliminary: a firm one takes "
         "8 pairs."
     )
     assert finding(found, "C4") == finding(verdict_table(NONE), "C8") == NOTHING

@@ -68,7 +68,11 @@ def finding(table: pd.DataFrame, *claims: str, brief: bool = False) -> str:
     told[0] = f"**{told[0]}**"
     few = [row["preliminary"] for row in rows]
     if any(few):
-        which = ("These verdicts are" if len(rows) > 1 else "This is") if all(few) else "Verdicts from fewer pairs are"
+        which = (
+            ("These verdicts are" if len(rows) > 1 else "This verdict is")
+            if all(few)
+            else "Verdicts from fewer pairs are"
+        )
         told.append(f"{which} preliminary: a firm one takes {FIRM_PAIRS} pairs.")
     return " ".join(told)
 
