@@ -387,7 +387,7 @@ def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about
     assert further_findings(judged) == [finding(found, "C8", brief=True)] and further_findings(NONE) == []
     small = runs({"dense": [0.50] * 4, "accuracy_gated": [0.501, 0.502, 0.501, 0.502], "replay": [0.501] * 4})
     assert further_findings(small)[0].endswith("The margin of 0.5 points is wider than the rule's own gain.")
-    assert "to within 0.5 points.** This is" in finding(found, "C8", brief=True), "no difference has no number"
+    assert "to within 0.5 points.** This verdict is" in finding(found, "C8", brief=True), "no difference has no number"
     both = further_findings(judged.assign(budget_area=judged["clean_accuracy"]))
     assert both[1].startswith(
         "**The published rule improves mean accuracy over all keep-ratios: a gain of +2.50 points"
