@@ -1,4 +1,4 @@
-"""The parameterised run through papermill, as a researcher calls it: real processes."""
+"""The parameterised runs as a researcher calls them, by papermill or Run All: real processes."""
 
 import json
 import os
@@ -35,20 +35,22 @@ def test_it_trains_draws_and_writes_the_run(tmp_path: Path) -> None:
     assert sum('<figure class="drawn"' in bundle.get("text/html", "") for bundle in bundles) == 2
 
 
-def test_run_all_works_twice_in_one_kernel_under_a_user_s_own_profile(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "given", "record"),
+    [
+        ("run", {"preset": "smoke", "seed": 3, "overrides": SMALL, "device": "cpu"}, "record.json"),
+        ("set", {"dataset": "breast_cancer", "overrides": {"hidden": [12, 9], "epochs": 6}}, "set.parquet"),
+    ],
+)
+def test_run_all_works_twice_in_one_kernel_under_a_user_s_own_profile(
+    name: str, given: dict[str, object], record: str, tmp_path: Path
+) -> None:
     """Names from an IPython start-up file, and those of the first pass, are nobody's parameters."""
     startup = tmp_path / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
     (startup / "mine.py").write_text("mine, method_of_mine = 3, 'x'\nimport numpy as np\n", encoding="utf-8")
-    notebook = nbformat.read(ROOT / "notebooks" / "run.ipynb", as_version=4)
-    given = {
-        "preset": "smoke",
-        "seed": 3,
-        "overrides": {**SMALL},
-        "output_dir": str(tmp_path / "runs"),
-        "device": "cpu",
-    }
-    given_lines = "\n".join(f"{name} = {value!r}" for name, value in given.items())
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    given_lines = "\n".join(f"{key} = {value!r}" for key, value in (given | {"output_dir": str(tmp_path)}).items())
     place = next(i for i, cell in enumerate(notebook.cells) if "parameters" in cell.metadata.get("tags", []))
     notebook.cells.insert(place + 1, nbformat.v4.new_code_cell(f"# Parameters\n{given_lines}\n"))
     notebook.cells += [cell.copy() for cell in notebook.cells]
@@ -60,7 +62,7 @@ def test_run_all_works_twice_in_one_kernel_under_a_user_s_own_profile(tmp_path: 
     environment = os.environ | {"IPYTHONDIR": str(tmp_path / "ipython")}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
-    assert len(list((tmp_path / "runs").rglob("record.json"))) == 1
+    assert len(list(tmp_path.rglob(record))) == 1
 
 
 def test_a_mistake_ends_with_one_sentence(tmp_path: Path) -> None:
