@@ -4,7 +4,10 @@ Public names are loaded when first used, so that `sparsecycle.controllers` works
 answers at once.
 """
 
+import os
+from contextlib import suppress
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -42,3 +45,27 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME:
         raise AttributeError(f"module 'sparsecycle' has no attribute {name!r}")
     return getattr(import_module(f"sparsecycle.{_HOME[name]}"), name)
+
+
+def _give_numba_a_place() -> None:
+    """Where numba can keep nothing, it compiles no CPU kernel: give it a folder that lasts as long as this process."""
+    cache = os.environ.get("XDG_CACHE_HOME", "~/.cache")
+    places = [Path(__file__).parent / "kernels" / "__pycache__", Path(os.path.expanduser(cache))]  # noqa: PTH111
+    if os.environ.get("NUMBA_CACHE_DIR") or any(_can_be_written(place) for place in places):
+        return
+    import atexit
+    import shutil
+    import tempfile
+
+    with suppress(OSError):
+        os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="sparsecycle-")
+        atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
+
+
+def _can_be_written(folder: Path) -> bool:
+    while not os.path.exists(folder):  # noqa: PTH110 (which raises where it may not look)
+        folder = folder.parent
+    return folder.is_dir() and os.access(folder, os.W_OK)
+
+
+_give_numba_a_place()

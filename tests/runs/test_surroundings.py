@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from conftest import ROOT
 from sparsecycle import RunConfig, load_runs, train
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
@@ -163,6 +164,26 @@ def test_a_numba_that_compiles_nothing_is_not_used() -> None:
     variables = os.environ | {"NUMBA_DISABLE_JIT": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
     assert done.stdout == "None\n" and "NUMBA_DISABLE_JIT is set" in done.stderr
+
+
+def test_the_cpu_kernels_need_no_folder_that_can_be_written(tmp_path: Path) -> None:
+    """Neither the package's nor the user's; what is compiled then goes with the process."""
+    pytest.importorskip("numba")
+    package = shutil.copytree(ROOT / "src" / "sparsecycle", tmp_path / "src" / "sparsecycle", ignore=_compiled)
+    (package / "kernels" / "__pycache__").touch()  # in the place of a folder
+    (tmp_path / "home").touch()
+    (tmp_path / "temporary").mkdir()
+    code = "import torch, sparsecycle.kernels as k; print(k.choose(torch.ones(1, 4), 'sample', 'auto').__name__)"
+    places = {"PYTHONPATH": package.parent, "HOME": tmp_path / "home"}
+    variables = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"}
+    variables |= {name: str(place) for name, place in places.items()}
+    variables |= {"TMPDIR": str(tmp_path / "temporary"), "NUMBA_CACHE_DIR": ""}
+    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
+    assert done.stdout == "sparsecycle.kernels.cpu\n" and "not available" not in done.stderr, done.stderr
+    assert not any((tmp_path / "temporary").iterdir())
+
+
+_compiled = shutil.ignore_patterns("__pycache__")
 
 
 @pytest.mark.parametrize(("module", "package"), [("PIL", "pillow"), ("sklearn.svm", "'sparsecycle[companion]'")])
