@@ -66,7 +66,7 @@ class Looked(BaseModel):
         return max(right, key=lambda rung: rung.images_per_second(1), default=None)
 
     def measured(self) -> dict[str, float]:
-        """Return what of `EXPECTED` was measured of the best rung, as far as it was."""
+        """Return what of `EXPECTED` was measured, as far as it was: of the best rung."""
         best = self.best
         if not (best and best.sparse_ms):
             return {}
@@ -75,9 +75,11 @@ class Looked(BaseModel):
         found |= {"images_per_second_of_two": 2000 * self.batch / best.pair_ms} if best.pair_ms else {}
         found |= {"layers_ms": self.layers_ms} if self.layers_ms else {}
         found |= {"run_minutes": self.run_minutes} if self.run_minutes else {}
-        if best.recorded_loss_difference is not None and best.recorded_masks_differ is not None:
-            found["recorded_loss_difference"] = best.recorded_loss_difference
-            found["recorded_masks_differ"] = best.recorded_masks_differ
+        for rung in (best, *self.rungs):  # where eager steps are faster, recorded ones are told of all the same
+            if rung.recorded_loss_difference is not None and rung.recorded_masks_differ is not None:
+                found["recorded_loss_difference"] = rung.recorded_loss_difference
+                found["recorded_masks_differ"] = rung.recorded_masks_differ
+                break
         if self.layers_ms and self.layers_dense_ms:
             found["layers_over_dense"] = self.layers_ms / self.layers_dense_ms
         return found
