@@ -22,7 +22,6 @@ from sparsecycle.cli.arguments import file_of_studies, whole, whole_or_auto
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.errors import InputError
 from sparsecycle.files import expanded
-from sparsecycle.progress import progress_bar, say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -368,6 +367,7 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 
 def _measure(options: argparse.Namespace) -> int:
+    from sparsecycle.progress import progress_bar, say
     from sparsecycle.runs.execute import resolve_device
     from sparsecycle.runs.folders import files_below
     from sparsecycle.runs.measure import measure_runs
@@ -427,6 +427,7 @@ def _print_placement(runs: "pd.DataFrame") -> None:
 
 def _verify(options: argparse.Namespace) -> int:
     from sparsecycle.analysis.verification import AS_RECORDED, VerifiedRun, verify_claims, verify_runs
+    from sparsecycle.progress import progress_bar
     from sparsecycle.runs.folders import files_below, recorded
 
     folders = options.folders or recorded("runs", "pilot", "search")
