@@ -193,7 +193,8 @@ def noise_sentence(epochs: pd.DataFrame, runs: pd.DataFrame, config: RunConfig) 
         f"{lead}We let the rule watch batches drawn at random around the best training accuracy so far of each of "
         f"{len(alone)} dense runs: that gives {noise:.1f} idle resets a run, and the runs of the rule have "
         f"{recorded:.1f}. But training itself loses accuracy now and then: in {fell} of {len(alone)} dense runs, "
-        f"training accuracy between two evaluations falls by more than {config.tolerance:g} below its best. "
+        f"training accuracy between two evaluations falls by more than {config.tolerance:g} below its best, and such a "
+        "mean hides shorter falls. "
         "The plan did not name this comparison, so it is exploratory."
     )
 
