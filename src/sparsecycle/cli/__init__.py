@@ -461,7 +461,3 @@ def _verify(options: argparse.Namespace) -> int:
     count = f"runs: {len(runs) + len(others)}, numbers recomputed: {sum(one.checked for one in found)}"
     print(f"{count}, {told}; taken as recorded: {', '.join(AS_RECORDED)}")
     return 1 if faults else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
