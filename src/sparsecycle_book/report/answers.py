@@ -1,6 +1,6 @@
 """The answer so far, from the runs that count: for the first page, the chapters of results and the README."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -320,27 +320,39 @@ def to_come(runs: pd.DataFrame, file: Path = CHECKOUT / "workflow" / "studies.ya
     return f"Planned runs are still to come, by [study](grid.html): {listed_words(told)}."
 
 
-def different_processors(table: pd.DataFrame, runs: pd.DataFrame) -> str:
-    """In which comparisons the two runs of a pair come from different processors; nothing where in none.
+def different_processors(runs: pd.DataFrame, preset: str) -> str:
+    """Which arms were trained on which processor; nothing where all were on one.
 
     Args:
-        table: of `verdict_table`.
         runs: of `load_runs`.
+        preset: whose runs are looked at.
     """
-    if table.empty or runs.empty:
+    counted = arms(runs, preset)
+    if counted.empty or counted["cpu"].nunique() < 2:
         return ""
-    made = arms(runs, table["preset"].iloc[0]).set_index(["arm", "seed"])["cpu"]
-    found = []
-    for row in table[table["pairs"] > 0].to_dict("records"):
-        treatment, baseline = (ARMS.get(row[side], row[side]) for side in ARM_SIDES)
-        if any(made[treatment, seed] != made[baseline, seed] for seed in row["seeds"]):
-            found.append(f"`{treatment}` − `{baseline}`")
-    if not found:
-        return ""
+    groups = [(cpu, sorted(set(own["arm"]))) for cpu, own in counted.groupby("cpu")]
+    *smaller, (most, _) = sorted(groups, key=lambda group: len(group[1]))
+    told = "; ".join(f"{listed_words([f'`{arm}`' for arm in names])} on {cpu}" for cpu, names in smaller)
     return (
-        "The two runs of a pair share initial weights and batches. Where they come from different processors, their "
-        f"rounding differs as well: {listed_words(list(dict.fromkeys(found)))}."
+        f"Not all arms were trained on the same processor: {told}, and all others on {most}. The two runs of a pair "
+        "share initial weights and batches, but where they come from different processors, their rounding differs."
     )
+
+
+def on_shared_seeds(runs: pd.DataFrame, preset: str, names: Iterable[str]) -> pd.DataFrame:
+    """The runs of the seeds that all these arms have; arms without a run do not count.
+
+    Args:
+        runs: of `load_runs`.
+        preset: whose runs are looked at.
+        names: of arms, as for `compare_arms`.
+    """
+    counted = arms(runs, preset)
+    if counted.empty:
+        return counted
+    seeds = [set(counted.loc[counted["arm"] == ARMS.get(name, name), "seed"]) for name in names]
+    known = [one for one in seeds if one]
+    return runs[runs["seed"].isin(set.intersection(*known))] if known else runs.iloc[:0]
 
 
 def verdict_note(table: pd.DataFrame) -> str:

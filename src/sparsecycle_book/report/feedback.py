@@ -13,7 +13,7 @@ from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle.trainer import learning_rate
 from sparsecycle_book.figures import ARMS_IN_WORDS, resets_of
 from sparsecycle_book.finding_figures import DEEP, around_resets
-from sparsecycle_book.report.answers import KEEP_RATIO_CONTROLS, gains_told, listed_words, percent
+from sparsecycle_book.report.answers import KEEP_RATIO_CONTROLS, gains_told, listed_words, on_shared_seeds, percent
 from sparsecycle_book.report.budgets import layers_of
 from sparsecycle_book.report.findings import clean_gain
 from sparsecycle_book.report.pilot import ACCURACY
@@ -57,14 +57,15 @@ def close_controls(table: pd.DataFrame) -> str:
 
 
 def against_dense_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
-    """What the strategies and the controls gain over dense training, a row each that has a pair, as text in points.
+    """What the strategies and the controls gain over dense training, on the seeds that all have, as text in points.
 
     Args:
         runs: of `load_runs`.
         preset: whose runs are compared.
     """
     measures = {"as reported": REPORTED, "clean": CLEAN, "last": "last_accuracy"}
-    table, counted = gains_told(runs, preset, dict.fromkeys(AGAINST_DENSE, "dense"), measures), arms(runs, preset)
+    shared = on_shared_seeds(runs, preset, ("dense", *AGAINST_DENSE))
+    table, counted = gains_told(shared, preset, dict.fromkeys(AGAINST_DENSE, "dense"), measures), arms(shared, preset)
     own = [counted.loc[counted["arm"] == ARMS.get(name, name), "train_accuracy"] for name in map(str, table.index)]
     low = [f"{(accuracies < ACCURACY).sum()} of {len(accuracies)} runs" for accuracies in own]
     return table.assign(**{f"training accuracy below {percent(ACCURACY)}": low})
@@ -77,20 +78,22 @@ def against_dense_sentence(runs: pd.DataFrame, preset: str) -> str:
         runs: of `load_runs`.
         preset: whose runs are compared.
     """
-    treatments = dict.fromkeys(AGAINST_DENSE, "dense")
-    reported, clean = (compare_arms(runs, preset, treatments, measure) for measure in (REPORTED, CLEAN))
-    gained: dict[str, float] = dict(zip(clean["treatment"], clean["mean"], strict=True)) if len(clean) else {}
-    controls = [name for name in KEEP_RATIO_CONTROLS if name in gained]
-    if "accuracy_gated" not in gained or not controls:
-        return ""
-    own, others = 100 * gained["accuracy_gated"], [100 * gained[name] for name in controls]
-    told = (
-        f"In clean accuracy, the controls gain {min(others):+z.2f} to {max(others):+z.2f} points over dense training "
-        f"on average, and the published rule {own:+z.2f}."
+    shared = on_shared_seeds(runs, preset, ("dense", *AGAINST_DENSE))
+    told, pairs = [], 0
+    for measure in (CLEAN, REPORTED):
+        compared = compare_arms(shared, preset, dict.fromkeys(AGAINST_DENSE, "dense"), measure)
+        rows = {row["treatment"]: row for row in compared.to_dict("records")}
+        others = [100 * rows[name]["mean"] for name in KEEP_RATIO_CONTROLS if name in rows]
+        if "accuracy_gated" not in rows or not others:
+            return ""
+        own, pairs = 100 * rows["accuracy_gated"]["mean"], rows["accuracy_gated"]["pairs"]
+        told.append((f"{min(others):+z.2f} to {max(others):+z.2f}", f"{own:+z.2f}"))
+    (clean, rule), (reported, rule_reported) = told
+    return (
+        f"On the {pairs} seeds that all arms have, the controls gain {clean} points over dense training in clean "
+        f"accuracy, and the published rule {rule}; as reported, the controls gain {reported} points, and the rule "
+        f"{rule_reported}. The plan judges no control against dense training, so these numbers are exploratory."
     )
-    above = [ARMS_IN_WORDS[row["treatment"]] for row in reported.to_dict("records") if row["low"] > 0]
-    alone = f" As reported, only the interval of {listed_words(above)} lies above zero." if len(above) == 1 else ""
-    return f"{told}{alone} The plan judges no control against dense training, so these numbers are exploratory."
 
 
 def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -143,7 +146,7 @@ def last_idle_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
     resets = pd.concat(found) if found else decisions.assign(found=[])
     last = resets.loc[resets["found"] >= ACTIVE, "step"].max()
     later = resets[resets["step"] > last]
-    if later.empty:
+    if later.empty or last > config.steps / 2:
         return ""
     epoch = math.ceil(last / config.steps_per_epoch)
     return (
@@ -153,8 +156,8 @@ def last_idle_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
     )
 
 
-def idle_by_noise(epochs: pd.DataFrame, config: RunConfig) -> list[int]:
-    """How many idle resets the rule makes in each run of dense training if only the noise of batches can cause them.
+def resets_by_noise(epochs: pd.DataFrame, config: RunConfig) -> list[int]:
+    """How many resets the rule makes in each run of dense training if only the noise of batches can cause them.
 
     It watches batches drawn at random around the best training accuracy so far, which never falls.
 
@@ -169,33 +172,60 @@ def idle_by_noise(epochs: pd.DataFrame, config: RunConfig) -> list[int]:
         accuracies = np.interp(steps, run["step"], run["train_accuracy"].cummax())
         seen = simulate(parameters, accuracies.tolist(), noise=True, seed=int(str(seed)))
         found = [1.0, *seen.keep_ratios[:-1]]
-        counts.append(sum(reset and ACTIVE <= keep < 1 for reset, keep in zip(seen.resets, found, strict=True)))
+        counts.append(sum(reset and keep < 1 for reset, keep in zip(seen.resets, found, strict=True)))
     return counts
 
 
 def noise_sentence(epochs: pd.DataFrame, runs: pd.DataFrame, config: RunConfig) -> str:
-    """Whether the noise of batches explains the idle resets, and how often dense training loses accuracy by itself.
+    """Whether the noise of batches explains the idle resets.
 
     Args:
         epochs: rows of `load_epochs` of one preset.
         runs: rows of `load_runs` of it.
         config: of the published rule.
     """
-    alone = idle_by_noise(epochs, config) if len(epochs) else []
+    alone = resets_by_noise(epochs, config) if len(epochs) else []
     gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
     if not alone or gated.empty:
         return ""
     noise, recorded = sum(alone) / len(alone), gated["idle_resets"].mean()
     lead = "**The noise of batches explains almost none of them.** " if 10 * noise < recorded else ""
-    dense = epochs[epochs["method"] == "dense"].sort_values("step").groupby("seed")["train_accuracy"]
-    fell = int((dense.cummax() - epochs["train_accuracy"]).groupby(epochs["seed"]).max().gt(config.tolerance).sum())
     return (
         f"{lead}We let the rule watch batches drawn at random around the best training accuracy so far of each of "
-        f"{len(alone)} dense runs: that gives {noise:.1f} idle resets a run, and the runs of the rule have "
-        f"{recorded:.1f}. But training itself loses accuracy now and then: in {fell} of {len(alone)} dense runs, "
-        f"training accuracy between two evaluations falls by more than {config.tolerance:g} below its best, and such a "
-        "mean hides shorter falls. "
-        "The plan did not name this comparison, so it is exploratory."
+        f"{len(alone)} dense runs, which never falls: that gives {noise:.1f} resets of any kind a run. The runs of the "
+        f"rule have {recorded:.1f} idle ones. The plan did not name this comparison, so it is exploratory."
+    )
+
+
+def as_dense_sentence(epochs: pd.DataFrame, decisions: pd.DataFrame) -> str:
+    """How many resets came while a run of the rule was still dense training bit for bit, and what follows.
+
+    Args:
+        epochs: rows of `load_epochs` of one preset, without overrides.
+        decisions: rows of `load_decisions` of the published rule.
+    """
+    found = []
+    for seed, run in decisions.groupby("seed"):
+        dense, gated = (
+            epochs[(epochs["method"] == method) & (epochs["seed"] == seed)].set_index("step")
+            for method in ("dense", "accuracy_gated")
+        )
+        same = (dense["train_loss"] == gated["train_loss"].reindex(dense.index)).cummin()
+        until = same.index[same].max() if same.any() else 0
+        own = run.sort_values("step")
+        resets = int((resets_of(own) & (own["step"] <= until).to_numpy()).sum())
+        fell = (dense["train_accuracy"].cummax() - dense["train_accuracy"])[same].max() if resets else 0.0
+        found.append((resets, fell))
+    count, runs = sum(resets for resets, _ in found), sum(resets > 0 for resets, _ in found)
+    if not count:
+        return ""
+    hidden = max(fell for _, fell in found)
+    came = f"{count} reset{'s' if count > 1 else ''}, in {runs} of {len(found)} runs, came"
+    return (
+        f"But training loses accuracy by itself: {came} while the "
+        "constraint had removed nothing so far and the run was dense training, bit for bit. Between two evaluations of "
+        f"that time, mean training accuracy falls by at most {math.ceil(round(100 * hidden, 6)) / 100:.2f} below its "
+        "best, so these falls are short."
     )
 
 
@@ -253,7 +283,11 @@ def positive_sentence(layers: pd.DataFrame, runs: pd.DataFrame) -> str:
         return ""
     shares = gated.groupby("layer")["active_fraction"].mean()
     least, most = shares.min(), shares.max()
-    cautious = f", so counting from {ACTIVE:g} is cautious" if most < ACTIVE else ""
+    cautious = (
+        f", so that at {ACTIVE:g} the constraint removes almost nothing; early in training more of them are"
+        if most < ACTIVE
+        else ""
+    )
     shares_told = f"{percent(least)} to {percent(most)} of a layer's values"
     return f"At the end of training, {shares_told} are positive on average{cautious}."
 
@@ -274,21 +308,21 @@ def response_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
     falls = {kind: at[kind].reindex(after[kind].index) - after[kind] for kind in ("first", "later")}
     fell = {kind: int((fall > config.tolerance).sum()) for kind, fall in falls.items()}
     first, later = (len(after[kind]) for kind in ("first", "later"))
-    often = fell["first"] / first > max(0.5, fell["later"] / later)
+    share = fell["first"] / first
+    word, more = "often" if share > 0.5 else "sometimes" if share else "never", share > fell["later"] / later
     reason = (
         " A possible reason: all activations come back at once, so the last layer sees [features of another "
         "size](../notebooks/network.html#features-before-the-head) and has to learn to work at both."
     )
     worst = after["first"].idxmin()
     deepest = f"from {percent(at['first'][worst])} to {percent(after['first'][worst])}"
-    word = "often" if often else "rarely"
     return (
         f"**The first reset from a keep-ratio below {DEEP:g} {word} breaks training.** Within {SOON} decisions "
         f"after it, the average of training accuracy fell by more than another {config.tolerance:g} in "
         f"{fell['first']} of {first} runs, in the worst case {deepest}. After later resets from below {DEEP:g}, that "
         f"happened in {fell['later']} of {later} cases. "
         f"We noticed this in the runs and had not planned to look for it."
-        f"{reason + _rates(frame, config) if often else ''}"
+        f"{reason + _rates(frame, config) if more else ''}"
     )
 
 
@@ -303,7 +337,8 @@ def _rates(around: pd.DataFrame, config: RunConfig) -> str:
     first, later = rates[at["kind"] == "first"].min(), rates[at["kind"] == "later"].max()
     if not first > later:
         return ""
+    at_least, at_most = math.floor(1000 * first) / 1000, math.ceil(1000 * later) / 1000
     return (
-        f" Another is the learning rate: it was {first:.3f} or more at the first resets and {later:.3f} or less at the "
-        "later ones, so these runs cannot tell the two reasons apart."
+        f" Another is the learning rate: it was {at_least:.3f} or more at the first resets and {at_most:.3f} or less "
+        "at the later ones, so these runs cannot tell the two reasons apart."
     )

@@ -91,7 +91,7 @@ def further_findings(runs: pd.DataFrame) -> list[str]:
         for rows in asked
         if len(rows)
     ]
-    dropout = dropout_area_sentence(runs, shown_tier(runs)) if len(asked[-1]) else ""
+    dropout = dropout_area_sentence(runs, shown_tier(runs), brief=True) if len(asked[-1]) else ""
     return [*found[:-1], f"{found[-1]} {dropout}"] if dropout else found
 
 
@@ -116,13 +116,13 @@ def excess_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
 
 
 def excess_sentence(table: pd.DataFrame) -> str:
-    """How many excesses of `excess_table` are above zero beyond doubt."""
+    """How many excesses of `excess_table` have an interval above zero."""
     above = int(table["above"].sum())
-    count = "none" if not above else str(above)
     return (
         f"Each gain above includes the gain in [last test accuracy](dense.html), which is measured without a "
-        f"disturbance; only the excess speaks for the claim. It is above zero beyond doubt in {count} of the "
-        f"{len(table)} measures. The verdicts follow the plan, which did not ask for the excess, so it is exploratory."
+        f"disturbance, so the excess over it is the fairer number. Its 95 % interval lies above zero in "
+        f"{above or 'none'} of the {len(table)} measures. The verdicts follow the plan, which did not ask for the "
+        "excess, so it is exploratory, and not corrected for their number."
     )
 
 

@@ -92,7 +92,7 @@ def presets_table(runs: pd.DataFrame) -> str:
     if len(runs):
         lines += [
             "",
-            f"The minutes are of the quickest run without overrides ({machines(pd.concat(quickest))}).",
+            f"The minutes are of the quickest run ({machines(pd.concat(quickest))}).",
         ]
     return "\n".join(lines)
 
