@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sparsecycle.set_mlp import sparse_network
+from sparsecycle.set_mlp.network import sparse_network
 from sparsecycle_book.benchmarks.set_mlp import SGD, measure_shape, measure_size_apart
 from sparsecycle_book.benchmarks.set_scipy import ScipyMLP
 

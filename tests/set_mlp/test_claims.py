@@ -10,7 +10,6 @@ import pytest
 from set_mlp.frames import fallen, made_up, none
 from sparsecycle.analysis.statistics import compare_pairs
 from sparsecycle.errors import InputError
-from sparsecycle.set_mlp import dense_network, sparse_network
 from sparsecycle.set_mlp.claims import (
     CLAIMS,
     RESTS,
@@ -24,6 +23,7 @@ from sparsecycle.set_mlp.claims import (
     study_runs,
 )
 from sparsecycle.set_mlp.datasets import study_datasets
+from sparsecycle.set_mlp.network import dense_network, sparse_network
 
 D1, D2 = (next(claim for claim in CLAIMS if claim.id == name) for name in ("D1", "D2"))
 

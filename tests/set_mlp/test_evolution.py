@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from sparsecycle.errors import InputError
-from sparsecycle.set_mlp import Network, SparseLayer, erdos_renyi, evolve, prune_neurons
-from sparsecycle.set_mlp.evolution import free_places, starting_weights, weakest_connections
-from sparsecycle.set_mlp.pruning import living_neurons, neuron_strength, weakest_neurons
+from sparsecycle.set_mlp.evolution import erdos_renyi, evolve, free_places, starting_weights, weakest_connections
+from sparsecycle.set_mlp.layer import SparseLayer
+from sparsecycle.set_mlp.network import Network
+from sparsecycle.set_mlp.pruning import living_neurons, neuron_strength, prune_neurons, weakest_neurons
 
 
 def test_the_weakest_of_each_sign_by_hand() -> None:

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sparsecycle.errors import InputError
-from sparsecycle.set_mlp import SparseLayer, erdos_renyi, evolve
-from sparsecycle.set_mlp.layer import DenseLayer, Layer
+from sparsecycle.set_mlp.evolution import erdos_renyi, evolve
+from sparsecycle.set_mlp.layer import DenseLayer, Layer, SparseLayer
 
 SGD = np.array([0.1, 0.9, 0.01])  # rate, momentum, decay
 
@@ -123,7 +123,7 @@ def test_wrong_inputs_are_refused() -> None:
 
 USE = """
 import numpy as np
-from sparsecycle.set_mlp import erdos_renyi
+from sparsecycle.set_mlp.evolution import erdos_renyi
 print(erdos_renyi(6, 5, 2.0, np.random.default_rng(0)).forward(np.ones((6, 3), np.float32)).tolist())
 """
 

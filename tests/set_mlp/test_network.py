@@ -7,8 +7,10 @@ import pytest
 import torch
 
 from sparsecycle.errors import InputError
-from sparsecycle.set_mlp import Network, dense_network, erdos_renyi, prune_neurons, sparse_network
+from sparsecycle.set_mlp.evolution import erdos_renyi
 from sparsecycle.set_mlp.layer import DenseLayer, SparseLayer
+from sparsecycle.set_mlp.network import Network, dense_network, sparse_network
+from sparsecycle.set_mlp.pruning import prune_neurons
 
 RATE, MOMENTUM, DECAY = 0.05, 0.9, 1e-3
 

@@ -12,10 +12,10 @@ from matplotlib.text import Text
 
 from set_mlp.frames import fallen, made_up, none
 from sparsecycle.config import parse_setting
-from sparsecycle.set_mlp import SparseLayer
 from sparsecycle.set_mlp.claims import RESTS, set_verdict_table, study_runs
 from sparsecycle.set_mlp.config import METHODS, SetConfig, configure_set
 from sparsecycle.set_mlp.datasets import study_datasets
+from sparsecycle.set_mlp.layer import SparseLayer
 from sparsecycle.set_mlp.records import SetRecord, set_run_name
 from sparsecycle.set_mlp.study import SetStudies
 from sparsecycle.set_mlp.training import train_set

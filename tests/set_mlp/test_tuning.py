@@ -9,7 +9,7 @@ import pytest
 from sparsecycle.data.tabular import Dataset, Entry, collection, load_dataset
 from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.config import SetConfig
-from sparsecycle.set_mlp.datasets import Split, is_in_study, split_dataset, study_datasets
+from sparsecycle.set_mlp.datasets import Split, is_in_study, split_dataset, standardized, study_datasets
 from sparsecycle.set_mlp.learner import Learner
 from sparsecycle.set_mlp.tuning import (
     DROPOUTS,
@@ -58,6 +58,19 @@ def test_constant_features_become_zero_and_a_training_part_of_one_class_is_refus
         split_dataset(odd, 1, stratified=True, added_to_scale=0.0)
 
 
+def test_a_part_of_what_is_standardized_is_standardized_as_if_it_came_as_it_was() -> None:
+    """Else the inner folds would see the unit of a feature that is constant in their own training part."""
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(30, 4)).astype(np.float32), np.arange(30) % 2
+    features[:20, 1], features[20:, 1] = 3.0, 500.0
+    train, known, unknown = np.arange(25), np.arange(20), np.arange(20, 25)
+    outer = standardized(features, labels, train, np.arange(25, 30), 0.0)
+    twice = standardized(outer.train_features, outer.train_labels, known, unknown, 0.0)
+    once = standardized(features, labels, known, unknown, 0.0)
+    np.testing.assert_allclose(twice.test_features, once.test_features, atol=1e-4)
+    assert (once.test_features[:, 1] == 0).all() and (once.train_features[:, 1] == 0).all()
+
+
 def test_the_majority_is_that_of_the_training_part() -> None:
     nothing = np.zeros((0, 1), np.float32)
     split = Split(nothing, np.array([2, 2, 0, 1]), nothing, np.array([0, 0, 2]))
@@ -69,7 +82,14 @@ def trials(**right: list[int | None]) -> list[Trial]:
     rates = {"low": 0.1, "high": 0.2}
     return [
         Trial(
-            learning_rate=rates[name], dropout=0.0, fold=fold, samples=10, right=one, loss=None if one is None else 1.0
+            learning_rate=rates[name],
+            dropout=0.0,
+            fold=fold,
+            samples=10,
+            right=one,
+            loss=None if one is None else 1.0,
+            epochs=5,
+            train_loss=None if one is None else 0.5,
         )
         for name, counts in right.items()
         for fold, one in enumerate(counts)

@@ -63,11 +63,11 @@ def split_dataset(dataset: Dataset, seed: int, *, stratified: bool, added_to_sca
 def standardized(features: Floats, labels: Labels, train: Any, test: Any, added_to_scale: float) -> Split:
     """Return two parts of the samples, by their numbers, in units of the first one's standard deviation.
 
-    A feature that is constant in the first part is divided by 1 where nothing is added to its standard deviation.
+    A feature that is constant in the first part is 0 in both where nothing is added to its standard deviation.
     """
     known, unknown = features[train], features[test]
     mean = known.mean(axis=0, dtype=np.float64)
     scale = known.std(axis=0, dtype=np.float64) + added_to_scale
-    scale[scale == 0] = 1
+    scale[scale == 0] = np.inf
     first, second = (((part - mean) / scale).astype(np.float32) for part in (known, unknown))
     return Split(first, labels[train], second, labels[test])

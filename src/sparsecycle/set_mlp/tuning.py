@@ -26,7 +26,7 @@ _INNER = 10_000  # apart from the numbers of epochs, which seed the orders of a 
 class Trial(BaseModel):
     """One inner run: how many of the validation samples of a fold it classified rightly, and its mean loss on them.
 
-    Both are None if it diverged.
+    Both are None if it diverged. epochs: learned; train_loss: of the last of them, None where it is not finite.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -37,6 +37,8 @@ class Trial(BaseModel):
     samples: int
     right: int | None
     loss: float | None
+    epochs: int
+    train_loss: float | None
 
 
 class Choice(NamedTuple):
@@ -106,4 +108,5 @@ def inner_runs(config: SetConfig, split: Split, classes: int, batch_size: int, d
             found, correct = learner.test()
             if math.isfinite(found):
                 right, test_loss = int(correct.sum()), found
-        yield Trial(**option._asdict(), fold=fold, samples=len(unknown), right=right, loss=test_loss)
+        last = {"epochs": epoch, "train_loss": loss if math.isfinite(loss) else None}
+        yield Trial(**option._asdict(), fold=fold, samples=len(unknown), right=right, loss=test_loss, **last)
