@@ -60,7 +60,6 @@ def short_answer(runs: pd.DataFrame, further: Sequence[str] = ()) -> str:
     Presets whose runs are too few to judge are described after it.
 
     Args:
-        runs: of `load_runs`.
         further: findings that follow the verdicts, where there are any.
     """
     preset = shown_tier(runs)
@@ -188,8 +187,6 @@ def gains_told(
     """A row for each treatment that has a pair: its words, pairs, and its gain in each measure as text, in points.
 
     Args:
-        runs: of `load_runs`.
-        preset: whose runs are compared.
         treatments: baselines by treatment, as for `compare_arms`.
         measures: columns of `runs` by their headings.
     """
@@ -307,7 +304,6 @@ def to_come(runs: pd.DataFrame, file: Path = CHECKOUT / "workflow" / "studies.ya
     """How many planned runs of each study are not recorded yet.
 
     Args:
-        runs: of `load_runs`.
         file: that declares the studies.
     """
     studies, recorded = Studies.read(file), set(runs["run"]) if len(runs) else set()
@@ -321,12 +317,7 @@ def to_come(runs: pd.DataFrame, file: Path = CHECKOUT / "workflow" / "studies.ya
 
 
 def different_processors(runs: pd.DataFrame, preset: str) -> str:
-    """Which arms were trained on which processor; nothing where all were on one.
-
-    Args:
-        runs: of `load_runs`.
-        preset: whose runs are looked at.
-    """
+    """Which arms were trained on which processor; nothing where all were on one."""
     counted = arms(runs, preset)
     if counted.empty or counted["cpu"].nunique() < 2:
         return ""
@@ -343,8 +334,6 @@ def on_shared_seeds(runs: pd.DataFrame, preset: str, names: Iterable[str]) -> pd
     """The runs of the seeds that all these arms have; arms without a run do not count.
 
     Args:
-        runs: of `load_runs`.
-        preset: whose runs are looked at.
         names: of arms, as for `compare_arms`.
     """
     counted = arms(runs, preset)

@@ -20,12 +20,7 @@ LACKS = {"replay": "feedback", "shuffled": "the order of the keep-ratios"}
 
 
 def budgets_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
-    """What arms gain over dense training at each keep-ratio, on the seeds that all have, as text in points.
-
-    Args:
-        runs: of `load_runs`.
-        preset: whose runs are compared.
-    """
+    """What arms gain over dense training at each keep-ratio, on the seeds that all have, as text in points."""
     columns = [name for name in runs.columns if name.startswith("accuracy_at_")] if len(runs) else []
     measures = {f"at {_keep_ratio_of(name):g}": name for name in sorted(columns, key=_keep_ratio_of, reverse=True)}
     shared = on_shared_seeds(runs, preset, ("dense", *BESIDE))
@@ -33,12 +28,7 @@ def budgets_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
 
 
 def small_budgets_sentence(runs: pd.DataFrame, preset: str) -> str:
-    """What the rule gains in mean accuracy over all keep-ratios beyond its gain at 1, and what controls gain over it.
-
-    Args:
-        runs: of `load_runs`.
-        preset: whose runs are compared.
-    """
+    """What controls gain over the published rule in mean accuracy over all keep-ratios, and what that shows."""
     compared = compare_arms(runs, preset, dict.fromkeys(LACKS, "accuracy_gated"), "budget_area")
     rows = [row for row in compared.to_dict("records") if row["pairs"] >= FEWEST_PAIRS]
     if not rows:
@@ -58,8 +48,6 @@ def dropout_area_sentence(runs: pd.DataFrame, preset: str, *, brief: bool = Fals
     than its accuracy at keep-ratio 1; nothing where it has not.
 
     Args:
-        runs: of `load_runs`.
-        preset: whose runs are compared.
         brief: whether numbers are left out.
     """
     [area, beyond] = (_of_dropout(runs, preset, beyond) for beyond in (False, True))
@@ -93,10 +81,7 @@ def wrong_labels_sentence(
     """What clean accuracy leaves out where labels are wrong: memorized labels, which only the last epoch shows.
 
     Args:
-        runs: of `load_runs`.
-        epochs: of `load_epochs`.
         correct: by run, bool (looks, n), which test images were right at each look.
-        preset: whose runs are compared.
     """
     treatment, baseline = "accuracy_gated, 20 % wrong labels", "dense, 20 % wrong labels"
     last = compare_arms(runs, preset, {treatment: baseline}, "last_accuracy")
@@ -121,11 +106,7 @@ def wrong_labels_sentence(
 
 
 def smallest_sentence(runs: pd.DataFrame) -> str:
-    """Which accuracy the networks of the published rule have left at the two smallest keep-ratios.
-
-    Args:
-        runs: rows of `load_runs` of one preset.
-    """
+    """Which accuracy the networks of the published rule have left at the two smallest keep-ratios."""
     gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
     at_budgets = gated.filter(like="accuracy_at_").dropna(axis="columns", how="all")
     columns = sorted(at_budgets.columns, key=_keep_ratio_of)[1::-1]
@@ -140,11 +121,7 @@ def _keep_ratio_of(column: str) -> float:
 
 
 def gap_sentence(runs: pd.DataFrame) -> str:
-    """How much of a smaller train-test gap is lower training accuracy; nothing where the gap is not smaller.
-
-    Args:
-        runs: rows of `load_runs` of one preset.
-    """
+    """How much of a smaller train-test gap is lower training accuracy; nothing where the gap is not smaller."""
     if runs.empty or not {"accuracy_gated", "dense"} <= set(runs["method"]):
         return ""
     gap, train = (
@@ -165,7 +142,6 @@ def last_layer_similarity(layers: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFr
 
     Args:
         layers: of `load_layers`, in the order of the network.
-        runs: rows of `load_runs`.
 
     Returns:
         Columns method, seed, similarity_at_<keep-ratio>, and similarity, the mean over keep-ratios as `budget_area`.

@@ -75,7 +75,6 @@ def tolerance_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
 
     Args:
         runs: of `on_tolerance_seeds`.
-        preset: whose runs are compared.
     """
     table = gains_told(runs, preset, TOLERANCES, {"clean": CLEAN, "last": "last_accuracy"})
     beside = dict.fromkeys([name for name in TOLERANCES if name != PUBLISHED], PUBLISHED)
@@ -92,7 +91,6 @@ def tolerance_sentence(runs: pd.DataFrame, preset: str) -> str:
 
     Args:
         runs: of `on_tolerance_seeds`.
-        preset: whose runs are compared.
     """
     last = compare_arms(runs, preset, {NEVER: "dense"}, "last_accuracy")
     told = []
@@ -117,13 +115,7 @@ def tolerance_sentence(runs: pd.DataFrame, preset: str) -> str:
 
 
 def early_best_sentence(runs: pd.DataFrame, epochs: pd.DataFrame, preset: str) -> str:
-    """Why clean accuracy does not show that training without resets is lost, if it chooses an epoch before that.
-
-    Args:
-        runs: of `load_runs`.
-        epochs: of `load_epochs`.
-        preset: whose runs are looked at.
-    """
+    """Why clean accuracy does not show that training without resets is lost, if it chooses an epoch before that."""
     counted = arms(runs, preset)
     counted = counted[counted["arm"] == NEVER]
     if counted.empty:
@@ -145,10 +137,8 @@ def gains_table(compared: pd.DataFrame, heading: str, words: Mapping[str, str], 
     what the published rule, unchanged, gains on the same seeds.
 
     Args:
-        compared: of `compare_arms`.
         heading: of the first column.
         words: by treatment.
-        runs: of `load_runs`.
     """
     rows = compared.to_dict("records")
     names = [words.get(row["treatment"], row["treatment"]) for row in rows]

@@ -17,11 +17,7 @@ from sparsecycle_book.report.pilot import ACCURACY
 
 
 def close_sentence(table: pd.DataFrame) -> str:
-    """How far C1 is from *no effect*, where it is undecided.
-
-    Args:
-        table: of `verdict_table`.
-    """
+    """How far C1 is from *no effect*, where it is undecided."""
     rows = table[(table["claim"] == "C1") & (table["rule"] == "gain")].to_dict("records")
     if rows[0]["verdict"] != "undecided":
         return ""

@@ -25,11 +25,7 @@ AGAINST_DENSE = ("accuracy_gated", "epoch_gated", "replay", "shuffled", "fixed")
 
 
 def margin_sentence(table: pd.DataFrame) -> str:
-    """What equivalence with a control leaves open, where the gain to be explained lies inside the margin.
-
-    Args:
-        table: of `verdict_table`.
-    """
+    """What equivalence with a control leaves open, where the gain to be explained lies inside the margin."""
     row = clean_gain(table)
     if row["pairs"] < FEWEST_PAIRS or not abs(row["mean"]) < MARGIN:
         return ""
@@ -41,11 +37,7 @@ def margin_sentence(table: pd.DataFrame) -> str:
 
 
 def close_controls(table: pd.DataFrame) -> str:
-    """How far undecided controls are from equivalence, in the interval that decides it.
-
-    Args:
-        table: of `verdict_table`.
-    """
+    """How far undecided controls are from equivalence, in the interval that decides it."""
     rows = table[(table["rule"] == "control") & (table["verdict"] == "undecided")].to_dict("records")
     told = [
         f"{100 * row['low_90']:+z.3f} to {100 * row['high_90']:+z.3f} points for {ARMS_IN_WORDS[row['baseline']]}"
@@ -57,12 +49,7 @@ def close_controls(table: pd.DataFrame) -> str:
 
 
 def against_dense_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
-    """What the strategies and the controls gain over dense training, on the seeds that all have, as text in points.
-
-    Args:
-        runs: of `load_runs`.
-        preset: whose runs are compared.
-    """
+    """What the strategies and the controls gain over dense training, on the seeds that all have, as text in points."""
     measures = {"as reported": REPORTED, "clean": CLEAN, "last": "last_accuracy"}
     shared = on_shared_seeds(runs, preset, ("dense", *AGAINST_DENSE))
     table, counted = gains_told(shared, preset, dict.fromkeys(AGAINST_DENSE, "dense"), measures), arms(shared, preset)
@@ -72,12 +59,7 @@ def against_dense_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
 
 
 def against_dense_sentence(runs: pd.DataFrame, preset: str) -> str:
-    """Whether the controls gain as much over dense training as the published rule, and what single intervals say.
-
-    Args:
-        runs: of `load_runs`.
-        preset: whose runs are compared.
-    """
+    """Whether the controls gain as much over dense training as the published rule, on the seeds that all have."""
     shared = on_shared_seeds(runs, preset, ("dense", *AGAINST_DENSE))
     told, pairs = [], 0
     for measure in (CLEAN, REPORTED):
@@ -115,11 +97,7 @@ def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def idle_sentence(runs: pd.DataFrame) -> str:
-    """How many resets of the published rule came where the constraint removes almost nothing, and what follows.
-
-    Args:
-        runs: rows of `load_runs` of one preset.
-    """
+    """How many resets of the published rule came where the constraint removes almost nothing, and what follows."""
     gated = runs[(runs["method"] == "accuracy_gated")] if len(runs) else runs
     resets = int(gated["resets"].sum()) if len(gated) else 0
     if not resets:
@@ -135,12 +113,7 @@ def idle_sentence(runs: pd.DataFrame) -> str:
 
 
 def last_idle_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
-    """When the last idle reset came, and what later resets found; nothing where there are no later ones.
-
-    Args:
-        decisions: rows of `load_decisions` of the published rule.
-        config: of the runs.
-    """
+    """When the last idle reset came, and what later resets found; nothing where there are no later ones."""
     runs = [run.sort_values("step") for _, run in decisions.groupby("run")]
     found = [run.assign(found=run["keep_ratio"].shift(fill_value=1.0))[resets_of(run)] for run in runs]
     resets = pd.concat(found) if found else decisions.assign(found=[])
@@ -160,10 +133,6 @@ def resets_by_noise(epochs: pd.DataFrame, config: RunConfig) -> list[int]:
     """How many resets the rule makes in each run of dense training if only the noise of batches can cause them.
 
     It watches batches drawn at random around the best training accuracy so far, which never falls.
-
-    Args:
-        epochs: rows of `load_epochs` of one preset.
-        config: of the published rule.
     """
     rule = ("decision_steps", "tighten", "tolerance", "smoothing", "relax", "cooldown", "floor")
     parameters = {name: getattr(config, name) for name in rule}
@@ -177,13 +146,7 @@ def resets_by_noise(epochs: pd.DataFrame, config: RunConfig) -> list[int]:
 
 
 def noise_sentence(epochs: pd.DataFrame, runs: pd.DataFrame, config: RunConfig) -> str:
-    """Whether the noise of batches explains the idle resets.
-
-    Args:
-        epochs: rows of `load_epochs` of one preset.
-        runs: rows of `load_runs` of it.
-        config: of the published rule.
-    """
+    """Whether the noise of batches explains the idle resets."""
     alone = resets_by_noise(epochs, config) if len(epochs) else []
     gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
     if not alone or gated.empty:
@@ -202,7 +165,6 @@ def as_dense_sentence(epochs: pd.DataFrame, decisions: pd.DataFrame) -> str:
 
     Args:
         epochs: rows of `load_epochs` of one preset, without overrides.
-        decisions: rows of `load_decisions` of the published rule.
     """
     found = []
     for seed, run in decisions.groupby("seed"):
@@ -232,10 +194,6 @@ def as_dense_sentence(epochs: pd.DataFrame, decisions: pd.DataFrame) -> str:
 def stalled_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
     """How often the rule met its condition at a keep-ratio of 1, and how long it stayed there after the first reset
     from a small one.
-
-    Args:
-        decisions: rows of `load_decisions` of the published rule.
-        config: of the runs.
     """
     runs = [run.sort_values("step") for _, run in decisions.groupby("run")] if len(decisions) else []
     idle_at_one, waits = 0, []
@@ -271,12 +229,7 @@ def idle_check(runs: pd.DataFrame) -> str:
 
 
 def positive_sentence(layers: pd.DataFrame, runs: pd.DataFrame) -> str:
-    """Which share of each layer's values is positive in the final networks of the published rule, and what follows.
-
-    Args:
-        layers: of `load_layers`.
-        runs: rows of `load_runs`.
-    """
+    """Which share of each layer's values is positive in the final networks of the published rule, and what follows."""
     own = layers_of(layers, runs)
     gated = own[(own["method"] == "accuracy_gated") & (own["keep_ratio"] == 1)] if len(own) else own
     if gated.empty:
@@ -293,12 +246,7 @@ def positive_sentence(layers: pd.DataFrame, runs: pd.DataFrame) -> str:
 
 
 def response_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
-    """What training accuracy did after the first reset from a small keep-ratio, and after later ones.
-
-    Args:
-        decisions: rows of `load_decisions` of the published rule.
-        config: of the runs.
-    """
+    """What training accuracy did after the first reset from a small keep-ratio, and after later ones."""
     frame = around_resets(decisions)
     after = frame[frame["decision"].between(1, SOON)].groupby(["kind", "reset"])["accuracy"].min()
     at = frame[frame["decision"] == 0].set_index(["kind", "reset"])["accuracy"]

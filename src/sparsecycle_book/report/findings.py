@@ -44,7 +44,6 @@ def finding(table: pd.DataFrame, *claims: str, brief: bool = False) -> str:
     """What was found on these claims: a sentence for each verdict, and the numbers where it is about one comparison.
 
     Args:
-        table: of `verdict_table`.
         claims: of C3 to C6 or C8.
         brief: whether only a difference that was found has its numbers.
     """
@@ -78,11 +77,7 @@ def finding(table: pd.DataFrame, *claims: str, brief: bool = False) -> str:
 
 
 def further_findings(runs: pd.DataFrame) -> list[str]:
-    """What was found on ordinary regularization, the controls and over all keep-ratios, where that is judged.
-
-    Args:
-        runs: of `load_runs`.
-    """
+    """What was found on ordinary regularization, the controls and over all keep-ratios, where that is judged."""
     table = verdict_table(runs)
     judged = table[~table["verdict"].isin([NOT_MEASURED, NOT_JUDGED])]
     asked = (regularization(judged), keep_ratio_controls(judged), judged[judged["claim"] == "C3"])
@@ -99,10 +94,6 @@ def excess_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     """What the published rule gains over dense training under each disturbance beyond what it gains without any.
 
     Columns: measured by, excess over the gain in last test accuracy with its 95 % interval and pairs, as text.
-
-    Args:
-        runs: of `load_runs`.
-        preset: whose runs are compared.
     """
     counted, rows = arms(runs, preset), []
     for measure in DISTURBED:
