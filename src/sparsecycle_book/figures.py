@@ -394,6 +394,12 @@ def feature_maps(image: NDArray[Any], maps: Mapping[float, NDArray[Any]], title:
     return figure
 
 
+def with_found(decisions: pd.DataFrame) -> pd.DataFrame:
+    """Rows of `load_decisions` in the order of their steps, and "found": the keep-ratio that each decision found."""
+    ordered = decisions.sort_values(["run", "step"])
+    return ordered.assign(found=ordered.groupby("run")["keep_ratio"].shift(fill_value=1.0))
+
+
 def resets_of(run: pd.DataFrame) -> NDArray[np.bool_]:
     """Where a run's keep-ratio was reset: as in the records, not where it stood at 1 already."""
     below = run["keep_ratio"].shift(fill_value=1.0) < 1

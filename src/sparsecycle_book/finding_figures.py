@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from sparsecycle.analysis.verdicts import PAPER_EFFECT
 from sparsecycle.runs.metrics import ACTIVE
-from sparsecycle_book.figures import METHODS, WIDTH, accuracy_axis, add_legend, resets_of, styled
+from sparsecycle_book.figures import METHODS, WIDTH, accuracy_axis, add_legend, styled, with_found
 
 BIN = 0.05  # width of a bar, in powers of ten
 DEEP = 0.2  # below it, a reset ends a cycle that went deep
@@ -38,9 +38,8 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
     Raises:
         ValueError: no run was reset.
     """
-    runs = [run.sort_values("step") for _, run in decisions.groupby("run")]
-    resets = [run.assign(found=run["keep_ratio"].shift(fill_value=1.0))[resets_of(run)] for run in runs]
-    found = pd.concat(resets) if resets else decisions
+    found = with_found(decisions)
+    found = found[found["reset"] & (found["found"] < 1)]
     if found.empty:
         raise ValueError("no run was reset: there is nothing to draw")
     figure = Figure(figsize=(WIDTH, 3.2))
@@ -81,10 +80,9 @@ def around_resets(decisions: pd.DataFrame, before: int = 10, after: int = 20) ->
         before, after: decisions on either side of a reset.
     """
     rows = []
-    for name, run in decisions.groupby("run"):
-        averages = run.sort_values("step").assign(found=lambda own: own["keep_ratio"].shift(fill_value=1.0))
+    for name, averages in with_found(decisions).groupby("run"):
         deep = "first"
-        for place in np.flatnonzero(resets_of(averages)).tolist():
+        for place in np.flatnonzero(averages["reset"] & (averages["found"] < 1)).tolist():
             found = averages["found"].iloc[place]
             kind = "idle" if found >= ACTIVE else deep if found < DEEP else "between"
             deep = "later" if found < DEEP else deep

@@ -171,13 +171,10 @@ def holm(p_values: Sequence[float]) -> list[float]:
     """
     if bad := [p for p in p_values if p < 0 or p > 1]:
         raise InputError(f"p-value is {bad[0]}, but must lie in [0, 1], or be NaN for a test that was not made")
-    adjusted = [math.nan] * len(p_values)
-    made = sorted((i for i, p in enumerate(p_values) if not math.isnan(p)), key=lambda i: p_values[i])
-    largest = 0.0
-    for rank, i in enumerate(made):
-        largest = max(largest, min(1.0, (len(made) - rank) * p_values[i]))
-        adjusted[i] = largest
-    return adjusted
+    every = pd.Series(p_values, dtype=float)
+    made = every.dropna().sort_values(kind="stable")
+    adjusted = (made * np.arange(len(made), 0, -1)).clip(upper=1.0).cummax()
+    return adjusted.reindex(every.index).tolist()
 
 
 def require(runs: pd.DataFrame, *columns: str) -> None:

@@ -11,7 +11,7 @@ from sparsecycle.analysis.verdicts import ARMS, CLEAN, FEWEST_PAIRS, MARGIN, REP
 from sparsecycle.config import RunConfig
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle.trainer import learning_rate
-from sparsecycle_book.figures import ARMS_IN_WORDS, resets_of
+from sparsecycle_book.figures import ARMS_IN_WORDS, with_found
 from sparsecycle_book.finding_figures import DEEP, around_resets
 from sparsecycle_book.report.answers import KEEP_RATIO_CONTROLS, gains_told, listed_words, on_shared_seeds, percent
 from sparsecycle_book.report.budgets import layers_of
@@ -114,9 +114,10 @@ def idle_sentence(runs: pd.DataFrame) -> str:
 
 def last_idle_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
     """When the last idle reset came, and what later resets found; nothing where there are no later ones."""
-    runs = [run.sort_values("step") for _, run in decisions.groupby("run")]
-    found = [run.assign(found=run["keep_ratio"].shift(fill_value=1.0))[resets_of(run)] for run in runs]
-    resets = pd.concat(found) if found else decisions.assign(found=[])
+    if decisions.empty:
+        return ""
+    found = with_found(decisions)
+    resets = found[found["reset"] & (found["found"] < 1)]
     last = resets.loc[resets["found"] >= ACTIVE, "step"].max()
     later = resets[resets["step"] > last]
     if later.empty or last > config.steps / 2:
@@ -174,8 +175,8 @@ def as_dense_sentence(epochs: pd.DataFrame, decisions: pd.DataFrame) -> str:
         )
         same = (dense["train_loss"] == gated["train_loss"].reindex(dense.index)).cummin()
         until = same.index[same].max() if same.any() else 0
-        own = run.sort_values("step")
-        resets = int((resets_of(own) & (own["step"] <= until).to_numpy()).sum())
+        own = with_found(run)
+        resets = int((own["reset"] & (own["found"] < 1) & (own["step"] <= until)).sum())
         fell = (dense["train_accuracy"].cummax() - dense["train_accuracy"])[same].max() if resets else 0.0
         found.append((resets, fell))
     count, runs = sum(resets for resets, _ in found), sum(resets > 0 for resets, _ in found)
@@ -195,12 +196,12 @@ def stalled_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
     """How often the rule met its condition at a keep-ratio of 1, and how long it stayed there after the first reset
     from a small one.
     """
-    runs = [run.sort_values("step") for _, run in decisions.groupby("run")] if len(decisions) else []
+    if decisions.empty:
+        return ""
     idle_at_one, waits = 0, []
-    for run in runs:
-        found = run["keep_ratio"].shift(fill_value=1.0)
-        idle_at_one += int((run["reset"] & (found == 1)).sum())
-        deep = np.flatnonzero(run["reset"] & (found < DEEP))
+    for _, run in with_found(decisions).groupby("run"):
+        idle_at_one += int((run["reset"] & (run["found"] == 1)).sum())
+        deep = np.flatnonzero(run["reset"] & (run["found"] < DEEP))
         if len(deep):
             after = run["keep_ratio"].iloc[deep[0] :]
             decisions_at_one = int((after == 1).cummin().sum())
