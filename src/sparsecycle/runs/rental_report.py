@@ -75,7 +75,7 @@ class Looked(BaseModel):
         found |= {"images_per_second_of_two": 2000 * self.batch / best.pair_ms} if best.pair_ms else {}
         found |= {"layers_ms": self.layers_ms} if self.layers_ms else {}
         found |= {"run_minutes": self.run_minutes} if self.run_minutes else {}
-        for rung in (best, *self.rungs):  # where eager steps are faster, recorded ones are told of all the same
+        for rung in (best, *self.rungs):  # recorded steps are reported even where eager ones are faster
             if rung.recorded_loss_difference is not None and rung.recorded_masks_differ is not None:
                 found["recorded_loss_difference"] = rung.recorded_loss_difference
                 found["recorded_masks_differ"] = rung.recorded_masks_differ
