@@ -154,6 +154,9 @@ def test_the_averages_of_a_table_are_over_the_same_datasets_and_splits() -> None
         == runs.query("dataset == 'Yale' and method == 'set' and seed == 0")["last_accuracy"].item()
     )
     assert mean_accuracies(runs, "tuned").empty
+    runs = runs.assign(status=runs["status"].mask(runs["method"] == "dense", "diverged"))
+    means = mean_accuracies(runs, "authors")
+    assert "dense" not in means and set(means["splits"]) == {2}, "a method that never trained hides no split of others"
 
 
 def test_d3_is_the_count_of_real_networks_and_linear_in_the_neurons() -> None:

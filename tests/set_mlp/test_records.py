@@ -47,7 +47,7 @@ def test_records_of_a_dataset_share_a_file(record: SetRecord, tmp_path: Path) ->
     path = tmp_path / "set" / "breast_cancer" / FILE
     assert read_records(path) == [record, other] and path.stat().st_size < 15_000
     row = load_set_runs(tmp_path).set_index("seed").loc[0]
-    assert row["variant"] == "batch_size=32, dropout=0.0, epochs=6, hidden=[12,9]" and row["tuned"]
+    assert row["variant"] == "batch_size=32, dropout=0.0, epochs=6, hidden=[12,9]" and row["batch_size"] == 32
     assert row["last_accuracy"] == record.metrics["last_accuracy"] and row["arm"] == "tuned"
 
 

@@ -60,7 +60,7 @@ def test_nothing_recorded_is_said_in_one_sentence_and_d3_needs_no_run() -> None:
     told = report.set_answer(nothing, benchmark())
     assert "- **Parameters are linear in neurons (D3)**: true by construction. With 1,000,000 hidden neurons" in told
     assert report.sensitivity_table(nothing).empty and report.set_ablation_table(nothing).empty
-    assert report.choice_sentence(nothing) == report.LATER
+    assert report.choice_table(nothing).empty
 
 
 def test_findings_come_with_their_numbers_and_divergence_is_told() -> None:
@@ -111,11 +111,15 @@ def test_tables_for_people() -> None:
     assert means.loc["mean", "dense"] == 60 and means.loc["mean", "splits"] == "" and len(report_means) == 2
 
 
-def test_choices_at_the_ends_of_the_grid_are_counted() -> None:
+def test_choices_are_counted_by_rate_and_batch_size() -> None:
     low = made_up("set", "tuned", learning_rate=0.0001)
-    told = report.choice_sentence(pd.concat([low, made_up("dense", "tuned", learning_rate=0.0016)]))
-    assert "`set` 0.0001 (30 at the lower and 0 at the upper end, 30 with dropout)" in told
-    assert "`dense` 0.0016 (0 at the lower and 0 at the upper end, 30 with" in told and told.startswith("Of 60 choices")
+    large = low["dataset"].isin(study_datasets()[:4])
+    low = low.assign(batch_size=low["batch_size"].mask(large, 32), dropout=low["dropout"].mask(large, 0.0))
+    table = report.choice_table(pd.concat([low, made_up("dense", "tuned", learning_rate=0.0016), made_up("set")]))
+    assert table.index.tolist() == [("dense", 2), ("set", 2), ("set", 32)]
+    assert table["runs"].tolist() == [30, 22, 8] and table["dropout"].tolist() == [30, 22, 0]
+    assert table["rate 0.0001"].tolist() == [0, 22, 8] and table["rate 0.0016"].tolist() == [30, 0, 0]
+    assert table["inner runs that diverged"].tolist() == ["30 of 900", "22 of 660", "8 of 240"]
 
 
 def test_a_loss_that_is_excluded_is_told_where_two_sided_equivalence_is_undecided() -> None:

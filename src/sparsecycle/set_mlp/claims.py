@@ -43,8 +43,8 @@ ACCURACIES = ("last_accuracy", "best_accuracy")
 class SetClaim:
     """One claim and one measure of it, in one arm.
 
-    Treatment and baseline are methods, followed by what is overridden if anything is. The rule is `property_verdict`,
-    or `control_verdict` within `COMPETITIVE`. `both_fail` says whether a split counts on which both diverged.
+    Treatment and baseline are methods, with what is overridden. The rule is `property_verdict`, or `control_verdict`
+    within `COMPETITIVE`. `both_fail` says whether a split counts on which both diverged.
     """
 
     id: str
@@ -155,13 +155,15 @@ def set_verdict_table(runs: pd.DataFrame, scoring: Scoring = "majority") -> pd.D
 
 
 def mean_accuracies(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
-    """Return last test accuracies by dataset and method, means over the "splits" (how many) that all methods have."""
+    """Return last test accuracies by dataset and method, means over the "splits" (how many) that all columns have.
+
+    A method all of whose runs diverged has no column.
+    """
     counted = study_runs(runs)
-    own = scored(counted[(counted["arm"] == arm) & counted["group"].isin([*METHODS, SLOWER])])
-    if own.empty:
-        return pd.DataFrame()
-    wide = own.pivot(index=["dataset", "seed"], columns="group", values="last_accuracy").dropna()
-    wide = wide.reindex(columns=[name for name in ("dense", SLOWER, *METHODS[1:]) if name in wide.columns])
+    own = scored(counted[counted["arm"] == arm])
+    trained = own.loc[own["status"] == "complete", "group"].unique()
+    columns = [name for name in ("dense", SLOWER, *METHODS[1:]) if name in trained]
+    wide = own.pivot(index=["dataset", "seed"], columns="group", values="last_accuracy")[columns].dropna()
     means = wide.groupby("dataset").mean().assign(splits=wide.groupby("dataset").size())
     return means.sort_index(key=lambda index: index.str.lower())
 

@@ -1,8 +1,7 @@
 """What is recorded of a run of the companion study, its name and identity, and how records lie on the disk.
 
-`set/<dataset>/set.parquet` has a row a run, so that hundreds of runs take a few megabytes. What follows from a run's
-counts is recorded with it and recomputed by `verify`. No path and no host name is ever written, nothing is unpickled,
-and damage is noticed by the checksums of Parquet's pages.
+`set/<dataset>/set.parquet` has a row a run. What follows from a run's counts is recorded with it and recomputed by
+`verify`. No path and no host name is written, nothing is unpickled, and checksums of Parquet's pages show damage.
 """
 
 import io
@@ -55,10 +54,9 @@ class SetRecord(BaseModel):
         overrides: those that differ from the arm as it stood.
         learning_rate, dropout: what was trained with, chosen or configured.
         trials: the inner runs by which they were chosen, see `tuning`.
-        metrics: last_accuracy, best_accuracy (the maximum over the epochs) and train_accuracy; gap, of the last two
-            parts at the end; neurons_left, a share; parameters, biases of neurons with connections among them; all None
-            where the run diverged. majority_accuracy and majority_train_accuracy: of guessing the most frequent class
-            of the training part.
+        metrics: last_accuracy, best_accuracy (the maximum over the epochs), train_accuracy and gap, at the end;
+            neurons_left, a share; parameters, with biases of neurons that have connections; all None where the run
+            diverged. majority_accuracy and majority_train_accuracy: of guessing training's most frequent class.
         batch_size, train_samples, classes: samples of a batch and of the training part; classes of the dataset.
         connections: by layer at the end.
         neurons_left: by hidden layer at the end, those with connections in and out.
@@ -218,9 +216,9 @@ def find_set_records(*folders: str | Path) -> Iterator[SetRecord]:
 def load_set_runs(*folders: str | Path) -> pd.DataFrame:
     """Return all finished runs of the companion study below the folders, one row a run.
 
-    Columns: dataset, arm, method, seed, variant (overrides as text; "" for the unchanged arm), status,
-    learning_rate, dropout, the metrics of `SetRecord`, tuned (by cross-validation), training_seconds, wall_seconds,
-    peak_memory_mib, device, cpu, threads, torch, resumes, git_revision, git_clean, identity, run (name).
+    Columns: dataset, arm, method, seed, variant (overrides; "" for the unchanged arm), status, learning_rate, dropout,
+    batch_size, the metrics of `SetRecord`, inner_runs (of the cross-validation) and inner_diverged of them, a part of
+    the provenance, identity, run (name).
     """
     rows = [row_of(record) for record in find_set_records(*folders)]
     columns = ("dataset", "arm", "method", "seed", "variant", "status", "git_clean", *METRICS)
@@ -233,9 +231,10 @@ def row_of(record: SetRecord) -> dict[str, Any]:
     return {
         **{name: record.config[name] for name in ("dataset", "arm", "method", "seed")},
         "variant": ", ".join(f"{name}={plain(value)}" for name, value in sorted(record.overrides.items())),
-        **{name: getattr(record, name) for name in ("status", "learning_rate", "dropout")},
+        **{name: getattr(record, name) for name in ("status", "learning_rate", "dropout", "batch_size")},
         **{name: math.nan if value is None else value for name, value in record.metrics.items()},
-        "tuned": bool(record.trials),
+        "inner_runs": len(record.trials),
+        "inner_diverged": sum(one.right is None for one in record.trials),
         **made.model_dump(include={"training_seconds", "wall_seconds", "peak_memory_mib", "device", "cpu", "threads"}),
         **made.model_dump(include={"torch", "resumes", "git_revision", "git_clean"}),
         "identity": record.identity,

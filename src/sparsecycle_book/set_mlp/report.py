@@ -201,23 +201,21 @@ def readable_means(means: pd.DataFrame) -> pd.DataFrame:
     return shown.round(1).astype({"splits": "Int64"}).astype(object).fillna("")
 
 
-def choice_sentence(runs: pd.DataFrame) -> str:
-    """Which learning rates the inner cross-validations chose, and how often one at an end of the grid."""
+def choice_table(runs: pd.DataFrame) -> pd.DataFrame:
+    """What the inner cross-validations of the tuned arm chose, by method and batch size, and how often they diverged.
+
+    Columns: runs, one for each rate of the grid and "dropout" (how many runs chose it), inner runs that diverged.
+    """
     own = study_runs(runs)
-    if own.empty or not own["tuned"].any():
-        return LATER
-    own = own[own["tuned"]]
-    told = []
-    for method in METHODS:
-        chosen = own[own["method"] == method]
-        rates = chosen["learning_rate"]
-        if len(rates):
-            low, high = ((rates == RATES[end]).sum() for end in (0, -1))
-            dropout = (chosen["dropout"] > 0).sum()
-            ends = f"{low} at the lower and {high} at the upper end, {dropout} with dropout"
-            told.append(f"`{method}` {rates.median():g} ({ends})")
-    pooled = f"The grid ends at {RATES[0]:g} and {RATES[-1]:g}; batches of 2 and of 32 are pooled."
-    return f"Of {len(own)} choices, the median rate is: {'; '.join(told)}. {pooled}"
+    own = own[(own["arm"] == "tuned") & (own["variant"] == "")]
+    if own.empty:
+        return pd.DataFrame()
+    rates = {f"rate {rate:g}": own["learning_rate"] == rate for rate in RATES}
+    counted = own.assign(runs=1, **rates, dropout=own["dropout"] > 0)
+    columns = ["runs", *rates, "dropout", "inner_runs", "inner_diverged"]
+    table = counted.groupby(["method", "batch_size"])[columns].sum().reindex(METHODS, level="method")
+    diverged = table.pop("inner_diverged").astype(str) + " of " + table.pop("inner_runs").astype(str)
+    return table.assign(**{"inner runs that diverged": diverged}).rename_axis(index={"batch_size": "batch size"})
 
 
 def set_ablation_table(runs: pd.DataFrame) -> pd.DataFrame:
