@@ -18,7 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from sparsecycle.cli import data_commands, set_commands
-from sparsecycle.cli.arguments import file_of_studies, whole, whole_or_auto
+from sparsecycle.cli.arguments import (
+    add_data_dir,
+    add_no_progress,
+    add_output_dir,
+    file_of_studies,
+    whole,
+    whole_or_auto,
+)
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle.errors import InputError
 from sparsecycle.files import expanded
@@ -121,10 +128,10 @@ def parser() -> argparse.ArgumentParser:
         "--set", dest="settings", action="append", default=[], metavar="FIELD=VALUE",
         help="override a field of the configuration; may be given several times",
     )  # fmt: skip
-    _add_output_dir(run)
-    _add_data_dir(run)
+    add_output_dir(run)
+    add_data_dir(run)
     run.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
-    _add_no_progress(run)
+    add_no_progress(run)
     _add_checkpoint_minutes(run, 5)
     run.set_defaults(command=_run)
 
@@ -133,13 +140,13 @@ def parser() -> argparse.ArgumentParser:
     study = commands.add_parser("study", help="make the runs of a study that are missing, side by side")
     study.add_argument("study", nargs="?", help="a name in the file of studies; without one, the studies are listed")
     study.add_argument("--file", default=FILE, help=f"file of studies (default: {FILE})")
-    _add_output_dir(study)
-    _add_data_dir(study)
+    add_output_dir(study)
+    add_data_dir(study)
     study.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
     study.add_argument(
         "--jobs", type=whole_or_auto, default="auto", help="runs at a time, one thread each (default: measured)"
     )
-    _add_no_progress(study)
+    add_no_progress(study)
     study.add_argument("--status", action="store_true", help="train nothing, tell how far each run is")
     study.add_argument(
         "--commands", action="store_true", help="train nothing, print the commands of what is not done, for a cluster"
@@ -157,16 +164,16 @@ def parser() -> argparse.ArgumentParser:
     gpu.add_argument("--most-mb", type=float, default=60.0, help="size of all parts (default: 60); weights come last")
     _add_checkpoint_minutes(gpu, 1)
     gpu.add_argument("--file", default=FILE, help=f"file of studies (default: {FILE})")
-    _add_output_dir(gpu)
-    _add_data_dir(gpu)
+    add_output_dir(gpu)
+    add_data_dir(gpu)
     gpu.add_argument("--device", default="cuda", help="cuda (default), or cpu for a rehearsal")
     gpu.set_defaults(command=_gpu)
 
     measure = commands.add_parser("measure", help="measure finished runs: compressed, disturbed, layer by layer")
     measure.add_argument("folders", nargs="+", help="folders of runs with record.json and model.safetensors")
     measure.add_argument("--device", default="auto", help="cpu, cuda or auto (default)")
-    _add_data_dir(measure)
-    _add_no_progress(measure)
+    add_data_dir(measure)
+    add_no_progress(measure)
     measure.set_defaults(command=_measure)
 
     compare = commands.add_parser("compare", help="table of runs, and the verdict on each claim")
@@ -177,8 +184,8 @@ def parser() -> argparse.ArgumentParser:
 
     verify = commands.add_parser("verify", help="recompute recorded numbers from what the runs stored")
     verify.add_argument("folders", nargs="*", help="folders of runs (default: all that the checkout has recorded)")
-    _add_data_dir(verify)
-    _add_no_progress(verify)
+    add_data_dir(verify)
+    add_no_progress(verify)
     verify.set_defaults(command=_verify)
 
     merge = commands.add_parser("merge", help="copy finished runs of other machines into a folder of runs")
@@ -190,15 +197,11 @@ def parser() -> argparse.ArgumentParser:
     evaluate.add_argument("folder", help="a run's folder with record.json and model.safetensors")
     evaluate.add_argument("--weights", help="another file of weights (.safetensors)")
     evaluate.add_argument("--budgets", type=float, nargs="+", metavar="R", help="default: those of the run")
-    _add_data_dir(evaluate)
+    add_data_dir(evaluate)
     evaluate.set_defaults(command=_evaluate)
 
     set_commands.add_commands(commands)
     return parser
-
-
-def _add_data_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--data-dir", help="folder of the images (default: SPARSECYCLE_DATA_DIR, else data/)")
 
 
 def _add_checkpoint_minutes(parser: argparse.ArgumentParser, default: float) -> None:
@@ -209,14 +212,6 @@ def _add_checkpoint_minutes(parser: argparse.ArgumentParser, default: float) -> 
         metavar="M",
         help=f"time between two checkpoints (default: {default:g})",
     )
-
-
-def _add_no_progress(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
-
-
-def _add_output_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
 
 
 def _run(options: argparse.Namespace) -> int:

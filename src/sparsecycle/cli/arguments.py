@@ -1,10 +1,25 @@
-"""What arguments of more than one command are read as."""
+"""Arguments of more than one command, and what they are read as."""
 
 import argparse
 from pathlib import Path
 
 from sparsecycle.errors import InputError
 from sparsecycle.files import expanded
+
+
+def add_output_dir(parser: argparse.ArgumentParser) -> None:
+    """Add the folder that runs are written to."""
+    parser.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
+
+
+def add_data_dir(parser: argparse.ArgumentParser, holds: str = "of the images") -> None:
+    """Add the folder that data are read from."""
+    parser.add_argument("--data-dir", help=f"folder {holds} (default: SPARSECYCLE_DATA_DIR, else data/)")
+
+
+def add_no_progress(parser: argparse.ArgumentParser) -> None:
+    """Add the switch that hides the progress bar."""
+    parser.add_argument("--no-progress", action="store_true", help="no progress bar")
 
 
 def whole(text: str) -> int:

@@ -3,6 +3,8 @@
 import argparse
 from typing import Any
 
+from sparsecycle.cli.arguments import add_data_dir
+
 
 def add_commands(commands: Any) -> None:
     """Add `data` and its actions to the command line."""
@@ -11,7 +13,7 @@ def add_commands(commands: Any) -> None:
     fetch = actions.add_parser("fetch", help="download all of CIFAR-10 once (170 MB), and check it")
     check = actions.add_parser("check", help="check the images against the pinned sums")
     for action, command in ((fetch, _fetch), (check, _check)):
-        action.add_argument("--data-dir", help="folder of the images (default: SPARSECYCLE_DATA_DIR, else data/)")
+        add_data_dir(action)
         action.set_defaults(command=command)
 
 

@@ -4,10 +4,11 @@ import argparse
 import sys
 from typing import Any
 
-from sparsecycle.cli.arguments import file_of_studies, whole
+from sparsecycle.cli.arguments import add_data_dir, add_no_progress, add_output_dir, file_of_studies, whole
 from sparsecycle.errors import InputError
 
 STUDIES = "workflow/set.yaml"
+HOLDS = "that holds feature_selection"
 
 
 def add_commands(commands: Any) -> None:
@@ -27,18 +28,18 @@ def add_commands(commands: Any) -> None:
     run.add_argument(
         "--set", action="append", default=[], dest="settings", metavar="FIELD=VALUE", help="override a setting"
     )
-    run.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
-    run.add_argument("--no-progress", action="store_true", help="no progress bar")
-    _add_data_dir(run)
+    add_output_dir(run)
+    add_no_progress(run)
+    add_data_dir(run, HOLDS)
     run.set_defaults(command=_run)
 
     study = actions.add_parser("study", help="make the runs of a study that are missing")
     study.add_argument("study", nargs="?", help="a name in the file; without one, the studies are listed")
     study.add_argument("--file", default=STUDIES, help=f"file of studies (default: {STUDIES})")
-    study.add_argument("--output-dir", default="runs", help="folder of runs (default: runs)")
+    add_output_dir(study)
     study.add_argument("--jobs", type=whole, default=1, help="runs at a time, one thread each (default: 1)")
-    study.add_argument("--no-progress", action="store_true", help="no progress bar")
-    _add_data_dir(study)
+    add_no_progress(study)
+    add_data_dir(study, HOLDS)
     study.set_defaults(command=_study)
 
     compare = actions.add_parser("compare", help="mean accuracy by dataset and method, and the verdicts")
@@ -47,14 +48,8 @@ def add_commands(commands: Any) -> None:
 
     fetch = actions.add_parser("fetch", help="download datasets of the collection once, checked")
     fetch.add_argument("names", nargs="*", help="default: the 15 of the study")
-    _add_data_dir(fetch)
+    add_data_dir(fetch, HOLDS)
     fetch.set_defaults(command=_fetch)
-
-
-def _add_data_dir(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--data-dir", help="folder that holds feature_selection (default: SPARSECYCLE_DATA_DIR, else data/)"
-    )
 
 
 def _run(options: argparse.Namespace) -> int:
