@@ -127,7 +127,9 @@ def test_the_home_folder_can_be_said_for_short(
 
 def test_the_shipped_runs_are_what_they_were_recorded_as(capsys: pytest.CaptureFixture[str]) -> None:
     """Those of the pilot and of the search, too."""
-    runs = sum(len(list((ROOT / "data" / name).rglob("record.json"))) for name in ("runs", "pilot", "search"))
+    runs = sum(
+        len(list((ROOT / "data" / name).rglob("record.json"))) for name in ("runs", "pilot", "search", "precision")
+    )
     runs += len(load_set_runs())
     assert main(["verify"]) == 0
     told = capsys.readouterr()

@@ -67,7 +67,7 @@ def test_the_planned_studies_are_runs_that_can_be_made() -> None:
         assert len(names) == len(set(names)) > 0
 
 
-@pytest.mark.parametrize("folder", ["runs", "pilot", "search"])
+@pytest.mark.parametrize("folder", ["runs", "pilot", "search", "precision"])
 def test_every_recorded_run_is_one_of_a_planned_study(folder: str) -> None:
     runs = ROOT / "data" / folder
     planned = {run_name(config) for study in PLANNED.studies for config in PLANNED.configurations(study)}
@@ -84,9 +84,9 @@ def test_every_replay_of_a_study_follows_a_run_of_that_study() -> None:
             assert (f"seed{config.seed}" in str(config.path_from).split("-")) == config.shuffled
 
 
-def test_neither_pilot_nor_search_looks_at_a_test_image() -> None:
+def test_what_chooses_or_checks_settings_looks_at_no_test_image() -> None:
     assert {config.test_images for config in PLANNED.configurations("pilot")} == {0}
-    assert all(config.holdout_images for config in PLANNED.configurations("tuning"))
+    assert all(c.holdout_images for name in ("tuning", "precision") for c in PLANNED.configurations(name))
 
 
 def test_a_study_is_every_combination_once() -> None:

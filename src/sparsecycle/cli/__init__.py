@@ -425,7 +425,7 @@ def _verify(options: argparse.Namespace) -> int:
     from sparsecycle.progress import progress_bar
     from sparsecycle.runs.folders import files_below, recorded
 
-    folders = options.folders or recorded("runs", "pilot", "search")
+    folders = options.folders or recorded("runs", "pilot", "search", "precision")
     places, companion = (
         [path.parent for path, _ in files_below(name, *folders)] for name in ("record.json", "set.parquet")
     )

@@ -1,0 +1,55 @@
+"""Whether training in bfloat16 on a CPU is as accurate as in float32, from runs on held-out training images."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from sparsecycle.analysis.selection import varied, why_left_out
+from sparsecycle.analysis.statistics import paired_difference
+from sparsecycle.analysis.verdicts import MARGIN, control_verdict
+from sparsecycle.runs.provenance import CHECKOUT
+from sparsecycle.runs.records import load_runs
+from sparsecycle_book.report.answers import pairs_counted
+
+FOLDER = CHECKOUT / "data" / "precision"
+NOT_COMPARED = "Whether training in it is as accurate is not measured yet."
+UNDECIDED = "is neither shown to be as accurate as in float32 nor to differ"
+VERDICTS = {
+    "equivalent": "is as accurate as in float32, to within {margin:g} points",
+    "better": "is more accurate than in float32",
+    "worse": "is less accurate than in float32",
+}
+
+
+def precision_runs(folder: Path = FOLDER) -> pd.DataFrame:
+    """Return the runs of the comparison that count, with the column "precision"; empty where there is none."""
+    runs = load_runs(folder) if folder.is_dir() else pd.DataFrame()
+    if runs.empty:
+        return runs
+    runs = runs[why_left_out(runs.assign(evaluated_on="test"), variants=True) == ""]
+    return runs.assign(precision=[varied(one).get("precision", "float32") for one in runs["variant"]])
+
+
+def accuracy_sentences(runs: pd.DataFrame) -> str:
+    """Return what bfloat16 changes in the accuracy on held-out images after the last epoch, for each method.
+
+    Args:
+        runs: of `precision_runs`.
+    """
+    if runs.empty or runs["precision"].nunique() < 2:
+        return NOT_COMPARED
+    told = []
+    for method, words in (("dense", "Dense training"), ("accuracy_gated", "Training by the published rule")):
+        own = runs[runs["method"] == method]
+        if own["precision"].nunique() < 2:
+            continue
+        one = paired_difference(own, "bfloat16", "float32", "last_accuracy", by="precision")
+        verdict = VERDICTS.get(control_verdict(one), UNDECIDED)
+        mean, low, high = (100 * value for value in (one.mean, one.low_90, one.high_90))
+        interval = f", 90 % interval {low:+z.2f} to {high:+z.2f}" if np.isfinite(low) else ""
+        told.append(
+            f"{words} in bfloat16 {verdict.format(margin=100 * MARGIN)} ({mean:+z.2f} points{interval}, "
+            f"{pairs_counted(len(one.pairs))})."
+        )
+    return " ".join(told)
