@@ -12,19 +12,13 @@ def compute_table(studies: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     """A row a study, and one for all of them.
 
     Args:
-        studies: by name, rows of `load_runs` or `load_set_runs`; those without runs are left out.
+        studies: by name, rows of `load_runs` or `load_set_runs`.
 
     Columns: study, runs, hours (wall time, each run by its own clock), diverged, resumed, committed (runs from a tree
     without changes), revisions (how many of the source), machine, threads, torch.
     """
-    rows = []
-    for name, runs in studies.items():
-        if len(runs):
-            rows.append({"study": name} | _sums(runs) | _made_by(runs))
-    every = [runs for runs in studies.values() if len(runs)]
-    if every:
-        rows.append({"study": "all"} | _sums(pd.concat(every)))
-    return pd.DataFrame(rows)
+    rows = [{"study": name} | _sums(runs) | machines(runs) for name, runs in studies.items()]
+    return pd.DataFrame([*rows, {"study": "all"} | _sums(pd.concat(studies.values()))])
 
 
 def _sums(runs: pd.DataFrame) -> dict[str, object]:
@@ -38,9 +32,10 @@ def _sums(runs: pd.DataFrame) -> dict[str, object]:
     }
 
 
-def _made_by(runs: pd.DataFrame) -> dict[str, object]:
-    machines = runs["cpu"].where(runs["device"] == "cpu", runs["device"])
-    listed = {"machine": machines, "threads": runs["threads"], "torch": runs["torch"]}
+def machines(runs: pd.DataFrame) -> dict[str, str]:
+    """What made these runs: the GPU or the processor, the threads, and the versions of torch."""
+    machine = runs["cpu"].where(runs["device"] == "cpu", runs["device"])
+    listed = {"machine": machine, "threads": runs["threads"], "torch": runs["torch"]}
     return {name: ", ".join(sorted({str(value) for value in values})) for name, values in listed.items()}
 
 

@@ -20,7 +20,6 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, PercentFor
 from numpy.typing import NDArray
 
 from sparsecycle.analysis.selection import CHANCE
-from sparsecycle.analysis.verdicts import CLAIMS
 from sparsecycle.controllers import CONTROLLERS
 from sparsecycle_book.display import book_style
 
@@ -103,29 +102,23 @@ def effects(verdicts: pd.DataFrame) -> Figure:
     """What a treatment gains over its baseline: every pair, the mean with its 95 % interval, and the paper's gain.
 
     Args:
-        verdicts: rows of `verdict_table`; those without a pair and those of ratios are left out.
-
-    Raises:
-        ValueError: no row is left.
+        verdicts: rows of `verdict_table` or `compare_arms` with a pair, none of a ratio.
     """
-    ratios = {claim.measure for claim in CLAIMS if claim.ratio}
-    rows = verdicts[(verdicts["pairs"] > 0) & ~verdicts["measure"].isin(ratios)].to_dict("records")
-    if not rows:
-        raise ValueError("none of these comparisons was measured: there is nothing to draw")
+    rows = verdicts.to_dict("records")
     ink = mpl.rcParams["text.color"]
     figure = Figure()
     axes = figure.subplots()
     sentences, labels = [], []
     for place, row in enumerate(rows):
-        look = METHODS[_method_of(row["treatment"])]
+        look = METHODS[row["treatment"].replace(",", " ").split()[0]]  # an arm's name begins with its method
         points = 100 * np.asarray(row["differences"])
         mean, low, high, paper = (100 * row[key] for key in ("mean", "low", "high", "paper"))
         axes.plot([low, high], [place, place], color=look.colour, linewidth=2.5, solid_capstyle="butt")
         axes.plot(mean, place, marker=look.marker, color=look.colour, markersize=9)
         axes.plot(points, np.full(len(points), place - 0.25), "o", color=look.colour, markersize=4, alpha=0.7)
         axes.plot(paper, place, marker="*", color="none", markeredgecolor=ink, markersize=13)
-        measure = MEASURES.get(row["measure"], row["measure"])
-        treatment, baseline = (ARMS_IN_WORDS.get(row[side], row[side]) for side in ("treatment", "baseline"))
+        measure = MEASURES[row["measure"]]
+        treatment, baseline = ARMS_IN_WORDS[row["treatment"]], ARMS_IN_WORDS[row["baseline"]]
         lines = [treatment, *wrap(f"over {baseline}:", LABEL, break_on_hyphens=False), measure]
         labels.append("\n".join(lines))
         interval = f"95 % interval {low:+z.2f} to {high:+z.2f}, " if np.isfinite(low) else ""
@@ -152,11 +145,6 @@ def effects(verdicts: pd.DataFrame) -> Figure:
     return figure
 
 
-def _method_of(arm: str) -> str:
-    """The method of an arm that has its name with something added, as "dense, tuned"."""
-    return arm.replace(",", " ").split()[0]
-
-
 @styled
 def learning_curves(epochs: pd.DataFrame) -> Figure:
     """Accuracy against epoch, a panel each for training images, test images dense, and test images at the keep-ratio.
@@ -165,13 +153,8 @@ def learning_curves(epochs: pd.DataFrame) -> Figure:
 
     Args:
         epochs: rows of `load_epochs`: method, seed, epoch, and the columns of `ACCURACIES` (fractions).
-
-    Raises:
-        ValueError: no accuracy was measured.
     """
-    shown = [name for name in ACCURACIES if name in epochs and epochs[name].notna().any()]
-    if not shown:
-        raise ValueError("no accuracy was measured in these epochs: there is nothing to draw")
+    shown = [name for name in ACCURACIES if epochs[name].notna().any()]
     figure = Figure(figsize=(WIDTH, 0.7 + 2.0 * len(shown)))
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     ends = []
@@ -202,16 +185,9 @@ def keep_ratio_path(decisions: pd.DataFrame, steps_per_epoch: "int | pd.Series[i
         decisions: rows of `load_decisions`: method, seed, step, keep_ratio, reset.
         steps_per_epoch: of these runs, or of each row.
         by: the column that has a panel for each of its values.
-
-    Raises:
-        ValueError: there is no decision.
     """
-    if decisions.empty:
-        raise ValueError("there is no decision among these runs: there is nothing to draw")
     frame = decisions.assign(epoch=decisions["step"] / steps_per_epoch)
-    order = [method for method in METHODS if method in set(frame["method"])]
-    frame = frame.sort_values("method", key=lambda names: names.map(order.index), kind="stable")
-    groups = list(frame.groupby(by, sort=False))
+    groups = list(pd.concat([rows for _, rows in _by_method(frame)]).groupby(by, sort=False))
     figure = Figure(figsize=(WIDTH, 0.8 + 1.4 * len(groups)))
     panels = figure.subplots(len(groups), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     told = []
@@ -235,7 +211,7 @@ def _draw_path(axes: Axes, run: pd.DataFrame, colour: str, least: float) -> None
     resets = resets_of(run)
     axes.plot(epochs[resets], keep_ratios[resets], "v", color=colour, markersize=6)
     marks = [1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01] if least > 0.008 else [10.0**-power for power in range(12)]
-    _budget_axis(axes.yaxis, axes.set_yscale, [mark for mark in marks if mark >= 0.9 * least or mark >= 0.5])
+    log_axis(axes.yaxis, axes.set_yscale, [mark for mark in marks if mark >= 0.9 * least or mark >= 0.5])
     axes.set_ylim(min(0.4, 0.7 * least), 1.6)
 
 
@@ -247,13 +223,8 @@ def decisions(run: pd.DataFrame, steps_per_epoch: int, tolerance: float) -> Figu
         run: rows of `load_decisions` of one run: method, step, average, best (fractions), keep_ratio, reset.
         steps_per_epoch: of the run.
         tolerance: fall of the average that is borne.
-
-    Raises:
-        ValueError: there is no decision, or the rule has no feedback.
     """
     rows = run.assign(epoch=run["step"] / steps_per_epoch).sort_values("step")
-    if rows.empty or rows["average"].isna().all():
-        raise ValueError("these decisions follow no accuracy: there is nothing to draw")
     method = str(rows["method"].iloc[0])
     figure = Figure(figsize=(WIDTH, 4.4))
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[1.3, 1])
@@ -268,8 +239,7 @@ def decisions(run: pd.DataFrame, steps_per_epoch: int, tolerance: float) -> Figu
     _draw_path(below, rows, colour, rows["keep_ratio"].min())
     below.set_ylabel("keep-ratio")
     below.set_xlabel("epoch (triangles: resets)")
-    handles, labels = above.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=3)
+    figure.legend(loc="outside upper center", ncols=3)
     figure.set_label(
         f"{len(rows)} decisions of {method}: the average ends at {rows['average'].iloc[-1]:.2f} with its best at "
         f"{rows['best'].iloc[-1]:.2f}; resets: {int(resets.sum())}; the keep-ratio goes down to "
@@ -323,7 +293,7 @@ def _by_budget(rows: pd.DataFrame, measure: str, budgets: Sequence[float]) -> tu
         for values in group[columns].to_numpy():
             axes.plot(budgets, values, ".", color=look.colour, markersize=4, alpha=0.5)
         sentences.append(f"{method} {mean[0]:.2f} at {budgets[0]:g} and {mean[-1]:.2f} at {budgets[-1]:g}")
-    _budget_axis(axes.xaxis, axes.set_xscale, budgets)
+    log_axis(axes.xaxis, axes.set_xscale, budgets)
     axes.set_xlim(1.15 * max(budgets), min(budgets) / 1.15)
     add_legend(figure, {method: METHODS[method] for method, _ in _by_method(rows)})
     return figure, axes, "; ".join(sentences)
@@ -395,16 +365,19 @@ def feature_maps(image: NDArray[Any], maps: Mapping[float, NDArray[Any]], title:
 
 
 def with_found(decisions: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `load_decisions` in the order of their steps, and "found": the keep-ratio that each decision found."""
+    """Rows of `load_decisions` in the order of their steps, and "found": the keep-ratio that each decision found.
+
+    "reset" is as in the records: not where the keep-ratio stood at 1 already.
+    """
     ordered = decisions.sort_values(["run", "step"])
-    return ordered.assign(found=ordered.groupby("run")["keep_ratio"].shift(fill_value=1.0))
+    found = ordered.groupby("run")["keep_ratio"].shift(fill_value=1.0)
+    return ordered.assign(found=found, reset=ordered["reset"] & (found < 1))
 
 
 def resets_of(run: pd.DataFrame) -> NDArray[np.bool_]:
     """Where a run's keep-ratio was reset: as in the records, not where it stood at 1 already."""
     below = run["keep_ratio"].shift(fill_value=1.0) < 1
-    resets: NDArray[np.bool_] = (run["reset"] & below).to_numpy(dtype=bool)
-    return resets
+    return np.asarray(run["reset"] & below, dtype=bool)
 
 
 def _by_method(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
@@ -430,8 +403,9 @@ def accuracy_axis(axes: Axes, word_at: Literal["left", "right"] = "right") -> No
     axes.set_ylim(bottom=0)
 
 
-def _budget_axis(axis: Any, set_scale: Callable[[str], Any], budgets: Sequence[float]) -> None:
+def log_axis(axis: Any, set_scale: Callable[[str], Any], marks: Sequence[float], unit: float = 1.0) -> None:
+    """A logarithmic axis with these marks, told in this unit."""
     set_scale("log")
-    axis.set_major_locator(FixedLocator(list(budgets)))
+    axis.set_major_locator(FixedLocator(list(marks)))
     axis.set_minor_locator(NullLocator())
-    axis.set_major_formatter(lambda value, _: f"{value:g}")
+    axis.set_major_formatter(lambda value, _: f"{value / unit:.2g}")

@@ -8,7 +8,6 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import seaborn as sns
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullFormatter
@@ -26,6 +25,7 @@ KINDS = {  # of `Condition`: what a panel is called, and its axis
     "contrast": ("less contrast", "share of the contrast that is left"),
     "removal": ("channels removed", "share of each layer's channels"),
 }
+DASHES: dict[str, Any] = {"-": "", "--": (4, 1.5), ":": (1, 1), "-.": (3, 1, 1, 1)}  # as seaborn calls line styles
 
 
 @styled
@@ -34,14 +34,9 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
 
     Args:
         decisions: rows of `load_decisions` of rules with feedback.
-
-    Raises:
-        ValueError: no run was reset.
     """
     found = with_found(decisions)
-    found = found[found["reset"] & (found["found"] < 1)]
-    if found.empty:
-        raise ValueError("no run was reset: there is nothing to draw")
+    found = found[found["reset"]]
     figure = Figure(figsize=(WIDTH, 3.2))
     axes = figure.subplots()
     methods, palette = _palette(found)
@@ -82,14 +77,11 @@ def around_resets(decisions: pd.DataFrame, before: int = 10, after: int = 20) ->
     rows = []
     for name, averages in with_found(decisions).groupby("run"):
         deep = "first"
-        for place in np.flatnonzero(averages["reset"] & (averages["found"] < 1)).tolist():
-            found = averages["found"].iloc[place]
+        for place in np.flatnonzero(averages["reset"]).tolist():
+            found, step = averages["found"].iloc[place], averages["step"].iloc[place]
             kind = "idle" if found >= ACTIVE else deep if found < DEEP else "between"
             deep = "later" if found < DEEP else deep
-            step, around = (
-                averages["step"].iloc[place],
-                averages["average"].iloc[max(0, place - before) : place + after + 1],
-            )
+            around = averages["average"].iloc[max(0, place - before) : place + after + 1]
             rows += [
                 {"reset": f"{name} {place}", "step": step, "kind": kind, "decision": number, "accuracy": accuracy}
                 for number, accuracy in enumerate(around, start=-min(place, before))
@@ -103,13 +95,8 @@ def reset_response(decisions: pd.DataFrame) -> Figure:
 
     Args:
         decisions: rows of `load_decisions` of rules with feedback.
-
-    Raises:
-        ValueError: no run was reset.
     """
     frame = around_resets(decisions)
-    if frame.empty:
-        raise ValueError("no run was reset: there is nothing to draw")
     looks: dict[str, tuple[str, str, Any]] = {
         "first": (f"the first from below {DEEP:g}", METHODS["accuracy_gated"].colour, "-"),
         "later": (f"later ones from below {DEEP:g}", METHODS["epoch_gated"].colour, "-."),
@@ -210,13 +197,8 @@ def your_runs(own: pd.DataFrame, recorded: pd.DataFrame) -> Figure:
     Args:
         own: rows of `load_epochs` of your runs, of one preset.
         recorded: rows of `load_epochs`.
-
-    Raises:
-        ValueError: there is no run of yours.
     """
     methods, palette = _palette(own)
-    if not methods:
-        raise ValueError("there is no run of yours: there is nothing to draw")
     figure = Figure(figsize=(WIDTH, 0.6 + 2.0 * len(methods)))
     told = []
     for axes, method in zip(figure.subplots(len(methods), 1, sharex=True, squeeze=False)[:, 0], methods, strict=True):
@@ -243,22 +225,21 @@ def conditions(measures: pd.DataFrame, kinds: Sequence[str]) -> Figure:
     Args:
         measures: rows of `load_measures`.
         kinds: keys of `KINDS`.
-
-    Raises:
-        ValueError: none of these was measured.
     """
-    shown = [kind for kind in kinds if (measures["kind"] == kind).any()]
-    if not shown:
-        raise ValueError("none of these conditions was measured: there is nothing to draw")
-    figure = Figure(figsize=(WIDTH, 0.6 + 2.2 * len(shown)))
+    figure = Figure(figsize=(WIDTH, 0.6 + 2.2 * len(kinds)))
     methods, palette = _palette(measures)
     told = []
-    for axes, kind in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
+    for axes, kind in zip(figure.subplots(len(kinds), 1, squeeze=False)[:, 0], kinds, strict=True):
         own = measures[measures["kind"] == kind]
-        _condition(axes, own, methods, palette)
+        sns.lineplot(
+            own, x="strength", y="accuracy", hue="method", hue_order=methods, style="method", style_order=methods,
+            palette=palette, markers=[METHODS[name].marker for name in methods],
+            dashes=[DASHES[METHODS[name].line] for name in methods], errorbar="sd", legend=False, ax=axes,
+        )  # fmt: skip
         title, strength = KINDS[kind]
         axes.set_title(title, loc="left")
-        axes.set_xlabel(strength)
+        axes.set(xlabel=strength, ylabel="test accuracy")
+        accuracy_axis(axes, "left")
         if kind == "contrast":
             axes.invert_xaxis()  # the stronger disturbance is on the right of each panel
         worst = own["strength"].min() if kind == "contrast" else own["strength"].max()
@@ -267,20 +248,6 @@ def conditions(measures: pd.DataFrame, kinds: Sequence[str]) -> Figure:
     add_legend(figure, {method: METHODS[method] for method in methods})
     figure.set_label("Test accuracy of the final networks, means at the strongest: " + "; ".join(told) + ".")
     return figure
-
-
-def _condition(axes: Axes, own: pd.DataFrame, methods: list[str], palette: dict[str, str]) -> None:
-    sns.lineplot(
-        own, x="strength", y="accuracy", hue="method", hue_order=methods, style="method", style_order=methods,
-        palette=palette, markers=[METHODS[name].marker for name in methods],
-        dashes=[_dashes(METHODS[name].line) for name in methods], errorbar="sd", legend=False, ax=axes,
-    )  # fmt: skip
-    axes.set_ylabel("test accuracy")
-    accuracy_axis(axes, "left")
-
-
-def _dashes(line: str) -> Any:
-    return {"-": "", "--": (4, 1.5), ":": (1, 1), "-.": (3, 1, 1, 1)}[line]
 
 
 def _palette(frame: pd.DataFrame) -> tuple[list[str], dict[str, str]]:

@@ -48,17 +48,14 @@ def ledger_sentence(path: Path) -> str:
 
 def _values(field: str) -> str:
     """The field's value at the `paper` preset, and at others where it differs there."""
-    values = {preset: _plain(getattr(_gated(preset), field)) for preset in SHOWN_PRESETS}
+    configs = {preset: RunConfig(preset=preset, method="accuracy_gated") for preset in SHOWN_PRESETS}
+    values = {preset: _plain(getattr(config, field)) for preset, config in configs.items()}
     others: dict[str, list[str]] = {}
     for preset, value in values.items():
         if value != values["paper"]:
             others.setdefault(value, []).append(f"`{preset}`")
     told = "".join(f", {value} at {' and '.join(names)}" for value, names in others.items())
     return f"`{field}` {values['paper']}{told}"
-
-
-def _gated(preset: str) -> RunConfig:
-    return RunConfig(preset=preset, method="accuracy_gated")
 
 
 def _plain(value: Any) -> str:

@@ -6,46 +6,40 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from sparsecycle.analysis.selection import shown_tier
 from sparsecycle.analysis.verdicts import verdict_table
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import load_runs
 from sparsecycle.set_mlp.records import load_set_runs
 from sparsecycle_book.display import alternative_text, inline_svg
 from sparsecycle_book.figures import effects
-from sparsecycle_book.report.answers import LARGE, compared, question, short_answer
+from sparsecycle_book.report.answers import compared, question, short_answer
 from sparsecycle_book.report.findings import further_findings
 from sparsecycle_book.report.tables import presets_table
 from sparsecycle_book.set_mlp.report import set_answer
 
 BEGIN, END = "<!-- begin: {part}, made from records by `make readme` -->", "<!-- end -->"
-
-
 FIGURE = "book/static/answer.svg"
 GREY = "#7d8590"  # ink that can be read on white and on black, because a picture in a README knows no theme
 
 
 def update_readme(root: Path = CHECKOUT) -> None:
-    """Write the README's parts between their markers, and its figure where there is an answer to draw."""
+    """Write the README's parts between their markers, and its figure."""
     (root / "README.md").write_text(current_readme(root), encoding="utf-8")
     figure = answer_figure(load_runs(root / "data" / "runs"))
-    if figure is not None:
-        (root / FIGURE).write_text(inline_svg(figure, GREY), encoding="utf-8")
+    (root / FIGURE).write_text(inline_svg(figure, GREY), encoding="utf-8")
 
 
-def answer_figure(runs: pd.DataFrame) -> Figure | None:
-    """What each strategy gains over its baseline, as on the first page; None where no preset judges."""
-    preset = shown_tier(runs)
-    return effects(compared(verdict_table(runs, preset))) if preset in LARGE else None
+def answer_figure(runs: pd.DataFrame) -> Figure:
+    """What each strategy gains over its baseline, as on the first page."""
+    return effects(compared(verdict_table(runs)))
 
 
 def current_readme(root: Path = CHECKOUT) -> str:
     """The README's text with its parts made anew."""
     runs = load_runs(root / "data" / "runs")
-    figure = answer_figure(runs)
-    shown = [] if figure is None else [f"![{alternative_text(figure)}]({FIGURE})"]
+    shown = f"![{alternative_text(answer_figure(runs))}]({FIGURE})"
     parts = {
-        "answer": "\n\n".join([short_answer(runs, further_findings(runs)), *shown, question()]),
+        "answer": "\n\n".join([short_answer(runs, further_findings(runs)), shown, question()]),
         "presets": presets_table(runs),
         "companion": set_answer(load_set_runs(root / "data" / "runs"), brief=True),
     }

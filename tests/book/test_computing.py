@@ -15,7 +15,7 @@ def runs(**columns: object) -> pd.DataFrame:
 
 def test_each_study_and_all_of_them() -> None:
     gpu = runs(device="G", status=["complete", "diverged"], git_clean=[True, None], git_revision=["r1", "r2"])
-    table = compute_table({"one": runs(), "two": gpu, "none": runs().iloc[:0]}).set_index("study")
+    table = compute_table({"one": runs(), "two": gpu}).set_index("study")
     assert list(table.index) == ["one", "two", "all"]
     assert table["runs"].tolist() == [2, 2, 4]
     assert table["hours"].tolist() == [2.0, 2.0, 4.0]
@@ -24,10 +24,6 @@ def test_each_study_and_all_of_them() -> None:
     assert table["committed"].tolist() == [2, 1, 3]
     assert table.loc["one", "machine"] == "A" and table.loc["two", "machine"] == "G"
     assert [str(count) for count in table["revisions"]] == ["1", "2", "2"], "counts, without a decimal"
-
-
-def test_without_runs_there_is_no_row() -> None:
-    assert compute_table({"none": runs().iloc[:0]}).empty
 
 
 def test_versions_are_those_of_this_environment() -> None:

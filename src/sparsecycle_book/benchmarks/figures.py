@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from sparsecycle_book.benchmarks.record import BenchmarkRecord
-from sparsecycle_book.figures import METHODS, WIDTH, styled
+from sparsecycle_book.benchmarks.record import BenchmarkRecord, over_dense
+from sparsecycle_book.figures import METHODS, WIDTH, log_axis, styled
 
 SIDES: dict[str, tuple[str, str, str, str]] = {  # side: (name, colour, marker, line style)
     "sort": ("sort", "#009e73", "^", "--"),
@@ -46,23 +45,16 @@ def layer_cost(record: BenchmarkRecord, case: str, sizes: list[str], keep_ratio:
         _with_spread(by_size, np.array(values), at_size, style, None)
         at_budget = rows[rows["keep_ratio"] == keep_ratio]
         said.append(f"{name} {at_budget['median'].iloc[0]:.2g} ms")
-    by_budget.set_xscale("log")
-    budgets = sorted(table["keep_ratio"].unique())
-    by_budget.xaxis.set_major_locator(FixedLocator(budgets))
-    by_budget.xaxis.set_minor_locator(NullLocator())
-    by_budget.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    log_axis(by_budget.xaxis, by_budget.set_xscale, sorted(table["keep_ratio"].unique()))
     by_budget.set_xlabel("keep-ratio")
     by_budget.set_title(case, loc="left")
-    by_size.set_xscale("log")
-    by_size.xaxis.set_major_locator(FixedLocator(sorted(set(values))))
-    by_size.xaxis.set_minor_locator(NullLocator())
-    by_size.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value / 1e6:.2g}"))
+    log_axis(by_size.xaxis, by_size.set_xscale, sorted(set(values)), unit=1e6)
     by_size.set_xlabel("values in all (millions)")
     by_size.set_title(f"keep-ratio {keep_ratio:g}", loc="left")
     for axes in (by_budget, by_size):
         axes.set_ylabel("time (milliseconds)")
         axes.set_yscale("log")
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+        axes.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     figure.legend(loc="outside upper center", ncols=3)
     figure.set_label(f"Time of ReLU, selection and mask for {case} at keep-ratio {keep_ratio:g}: {', '.join(said)}.")
     return figure
@@ -74,9 +66,9 @@ def _with_spread(axes: Axes, x: Any, rows: pd.DataFrame, style: dict[str, Any], 
 
 
 @styled
-def step_cost(record: BenchmarkRecord, case: str) -> Figure:
+def step_cost(record: BenchmarkRecord) -> Figure:
     """Milliseconds of a training step, dense and at 0.1, in each manner, beside what the convolutions need at best."""
-    table = record.table()
+    table, case = record.table(), record.step_case()
     steps = table[(table["suite"] == "step") & (table["case"] == case) & table["keep_ratio"].isin([1.0, 0.1])]
     manners = [manner for manner in MANNERS if manner in set(steps["side"])]
     figure = Figure(figsize=(WIDTH, 1.5 + 0.6 * len(manners)))
@@ -107,20 +99,23 @@ def step_cost(record: BenchmarkRecord, case: str) -> Figure:
 
 
 @styled
-def relative_cost(record: BenchmarkRecord, case: str) -> Figure:
+def relative_cost(record: BenchmarkRecord) -> Figure:
     """Time of a constrained step over a dense one: against the keep-ratio, and at 0.1 for other sizes of network."""
-    own = _over_dense(record, "step", case)
-    others = _over_dense(record, "scaling", None)
+    own, others = over_dense(record, "step"), over_dense(record, "scaling")
+    case = record.step_case()
     figure = Figure(figsize=(WIDTH, 1.6 + 0.35 * (len(own) + len(others))))
     by_budget, by_size = figure.subplots(2, 1, sharex=True, height_ratios=[len(own), len(others)])
     style: dict[str, Any] = {"color": METHODS["accuracy_gated"].colour, "marker": "s", "markersize": 6}
     style |= {"linewidth": 0, "elinewidth": 1.5}
+    widest = max(1.25, *(1.02 * frame["high"].max() for frame in (own, others)))
+    least = min(0.95, *(0.98 * frame["low"].min() for frame in (own, others)))
     for axes, rows in ((by_budget, own), (by_size, others)):
         places = np.arange(len(rows))
         spread = np.abs(rows[["low", "high"]].to_numpy().T - rows["median"].to_numpy())
         axes.errorbar(rows["median"], places, xerr=spread, **style)
         axes.axvline(1, color=mpl.rcParams["text.color"], linewidth=1)
         axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(least, widest)
         axes.set_xlabel("time over dense")
     by_budget.set_yticks(range(len(own)), [f"{value:g}" for value in own["keep_ratio"]])
     by_budget.set_ylabel("keep-ratio")
@@ -128,10 +123,6 @@ def relative_cost(record: BenchmarkRecord, case: str) -> Figure:
     by_size.set_yticks(range(len(others)), [name.removesuffix(f" {case.split()[-1]}") for name in others["case"]])
     by_size.set_ylabel("network")
     by_size.set_title("keep-ratio 0.1", loc="left")
-    widest = max(1.25, *(1.02 * frame["high"].max() for frame in (own, others)))
-    least = min(0.95, *(0.98 * frame["low"].min() for frame in (own, others)))
-    for axes in (by_budget, by_size):
-        axes.set_xlim(least, widest)
     said = [f"{row.case} {row.median:.2f}" for row in others.itertuples()]
     figure.set_label(
         f"Time of a constrained step over a dense one, {case}: "
@@ -139,15 +130,3 @@ def relative_cost(record: BenchmarkRecord, case: str) -> Figure:
         + f"; other networks at 0.1: {', '.join(said)}."
     )
     return figure
-
-
-def _over_dense(record: BenchmarkRecord, suite: str, case: str | None) -> pd.DataFrame:
-    """Ratios repeat by repeat: case, keep_ratio, median, low, high."""
-    chosen = [one for one in record.measurements if one.suite == suite and one.side == "kernels"]
-    dense = {one.case: one.values() for one in chosen if one.keep_ratio == 1.0}
-    rows = []
-    for one in chosen:
-        if one.keep_ratio != 1.0 and case in (None, one.case):
-            low, median, high = np.percentile(one.values() / dense[one.case], [25, 50, 75])
-            rows.append({"case": one.case, "keep_ratio": one.keep_ratio, "median": median, "low": low, "high": high})
-    return pd.DataFrame(rows)

@@ -1,6 +1,7 @@
 """The record of a benchmark: what was timed, on what, and which targets it meets."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,9 @@ from sparsecycle.runs.rental_report import Looked
 SCHEMA_VERSION = 1
 FOLDER = CHECKOUT / "data" / "benchmarks"
 RENTALS = FOLDER / "gpu"
+Side = tuple[str, float]  # its name and keep-ratio
+Found = tuple[float, float, float]  # median and quartiles
+NOT_MEASURED: Found = (math.nan, math.nan, math.nan)
 
 
 class Measurement(BaseModel):
@@ -37,17 +41,9 @@ class Measurement(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     suite: Literal[
-        "selection",
-        "step",
-        "scaling",
-        "precision",
-        "limit",
-        "at once",
-        "memory",
-        "set epoch",
-        "set evolution",
-        "set scaling",
-    ]
+        "selection", "step", "scaling", "precision", "limit", "at once", "memory",
+        "set epoch", "set evolution", "set scaling",
+    ]  # fmt: skip
     case: str
     side: str
     keep_ratio: float | None = None
@@ -85,11 +81,11 @@ class BenchmarkRecord(BaseModel):
         return f"{kind}-{self.started.replace(':', '').replace('+0000', '')}.json"
 
     def step_case(self) -> str:
-        """The case of the training step that was measured in every manner; "" where none was."""
-        return next((one.case for one in self.measurements if one.suite == "step"), "")
+        """The case of the training step that was measured in every manner."""
+        return next(one.case for one in self.measurements if one.suite == "step")
 
     def layer_cases(self) -> list[str]:
-        """The cases of one layer in the device's usual precision, the smallest first; none where none was measured."""
+        """The cases of one layer in the device's usual precision, the smallest first."""
         dtype = "float32" if self.environment["device"] == "cpu" else "bfloat16"
         found = {one.case for one in self.measurements if one.suite == "selection" and one.case.endswith(dtype)}
         return sorted(found, key=lambda name: int(name.split()[0]) * int(name.split()[2]))
@@ -150,22 +146,20 @@ def load_rentals(folder: Path = RENTALS) -> list[Looked]:
     return sorted(found, key=lambda looked: looked.started, reverse=True)
 
 
-def ratio(
-    record: BenchmarkRecord, suite: str, case: str, over: tuple[str, float | None], under: tuple[str, float | None]
-) -> tuple[float, float, float] | None:
-    """Median and quartiles of one side's time over another's, repeat by repeat; sides are (name, keep_ratio).
-
-    None where either side was not measured.
-    """
-    found = []
-    for side, keep_ratio in (over, under):
-        matches = [
-            one
-            for one in record.measurements
-            if (one.suite, one.case, one.side, one.keep_ratio) == (suite, case, side, keep_ratio)
-        ]
-        if not matches:
-            return None
-        found.append(matches[0].values())
-    median, low, high = np.percentile(found[0] / found[1], [50, 25, 75])
+def ratio(record: BenchmarkRecord, suite: str, case: str, over: Side, under: Side) -> Found:
+    """Median and quartiles of one side's time over another's, repeat by repeat, or `NOT_MEASURED`."""
+    sides = {(one.side, one.keep_ratio): one for one in record.measurements if (one.suite, one.case) == (suite, case)}
+    if not {over, under} <= sides.keys():
+        return NOT_MEASURED
+    median, low, high = np.percentile(sides[over].values() / sides[under].values(), [50, 25, 75])
     return float(median), float(low), float(high)
+
+
+def over_dense(record: BenchmarkRecord, suite: str) -> pd.DataFrame:
+    """How many times as long constrained steps take as dense ones: case, keep_ratio, median, low, high (quartiles)."""
+    rows = []
+    for one in record.measurements:
+        if (one.suite, one.side) == (suite, "kernels") and one.keep_ratio not in (None, 1.0):
+            found = ratio(record, suite, one.case, (one.side, one.keep_ratio), (one.side, 1.0))
+            rows.append((one.case, one.keep_ratio, *found))
+    return pd.DataFrame(rows, columns=["case", "keep_ratio", "median", "low", "high"])

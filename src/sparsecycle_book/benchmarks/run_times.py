@@ -32,43 +32,25 @@ def step_milliseconds(record: BenchmarkRecord, config: RunConfig) -> Time:
     steps = table[table["suite"].isin(["step", "scaling"]) & (table["side"] == "kernels")]
     times = steps.drop_duplicates(["case", "keep_ratio"]).set_index(["case", "keep_ratio"])["median"]
     keep_ratio = 1.0 if config.method == "dense" else SPARSE
-    step = _step(config)
+    step = Step.of(config)
     if (step.case, keep_ratio) in times.index:
         return Time(float(times[step.case, keep_ratio]), "step measured")
-    limits = table[(table["suite"] == "limit") & (table["side"] == "work")]["median"]
-    own = times.get((record.step_case(), keep_ratio))
-    if own is None or limits.empty:
-        return Time(math.nan, "not measured")
-    return Time(work(step) * float(own) / float(limits.iloc[0]), "projected from work")
+    [limit] = table[(table["suite"] == "limit") & (table["side"] == "work")]["median"]
+    return Time(work(step) * float(times[record.step_case(), keep_ratio]) / limit, "projected from work")
 
 
-def cpu_record(records: Sequence[BenchmarkRecord]) -> BenchmarkRecord | None:
-    """The first record that was measured on a CPU."""
-    return next((record for record in records if record.environment["device"] == "cpu"), None)
-
-
-def cpu_hours(record: BenchmarkRecord | None, configs: Sequence[RunConfig]) -> Time:
+def cpu_hours(record: BenchmarkRecord, configs: Sequence[RunConfig]) -> Time:
     """Hours of the training steps of all runs, one after the other; of the sources, the one that is least sure."""
-    if record is None:
-        return Time(math.nan, "not measured")
     times = [(config.steps, step_milliseconds(record, config)) for config in configs]
     sources = sorted({time.found_by for _, time in times}, key=["step measured", "projected from work"].index)
     return Time(sum(steps * time.value for steps, time in times) / 3.6e6, sources[-1])
 
 
-def gain_of_two(record: BenchmarkRecord | None) -> float | None:
-    """How many times as many images a second two runs at once train, one thread each, as one with the record's threads.
-
-    Of the preset `classroom`; None where it was not measured.
-    """
-    if record is None:
-        return None
+def gain_of_two(record: BenchmarkRecord) -> float:
+    """How many times as many images a second two runs of `classroom` train at once, a thread each, as one with all."""
     config = RunConfig(preset="classroom", method="dense")
-    both = [one.value for one in record.measurements if one.suite == "at once" and one.side == "2"]
-    time = step_milliseconds(record, config)
-    if not both or both[0] is None or time.found_by != "step measured":
-        return None
-    return both[0] * time.value / (1000 * config.batch_size)
+    both = record.table().query("suite == 'at once' and side == '2'")["median"].iloc[0]
+    return float(both) * step_milliseconds(record, config).value / (1000 * config.batch_size)
 
 
 def gpu_minutes(
@@ -97,12 +79,12 @@ def gpu_minutes(
         if best and looked.network == network_name(config) and best.sparse_ms and best.dense_ms:
             alone = best.dense_ms if config.method == "dense" else best.sparse_ms
             milliseconds = best.pair_ms / 2 if together and best.pair_ms and best.at_once == 2 else alone
-            return Time(config.steps * milliseconds / 60_000, f"steps measured on {looked.machine.partition(',')[0]}")
+            return Time(config.steps * milliseconds / 60_000, f"steps measured on {looked.gpu}")
     for record in records:
         time = step_milliseconds(record, config)
         if record.environment["device"] != "cpu" and time.found_by == "step measured":
             return Time(config.steps * time.value / 60_000, f"steps measured on {record.device}")
-    if _step(config) == Step.of_preset("paper"):
+    if Step.of(config) == Step.of_preset("paper"):
         rate = EXPECTED["images_per_second_of_two" if together else "images_per_second"][1]
         return Time(images / rate / 60, "expected")
     return Time(math.nan, "not measured")
@@ -110,9 +92,7 @@ def gpu_minutes(
 
 def gpu_runs(runs: pd.DataFrame, config: RunConfig) -> pd.DataFrame:
     """Recorded runs on a GPU of the network and batch of a configuration, of its method where there are any."""
-    if runs.empty:
-        return runs
-    same = [preset for preset in PRESETS if Step.of_preset(preset) == _step(config)]
+    same = [preset for preset in PRESETS if Step.of_preset(preset) == Step.of(config)]
     found = runs[(runs["device"] != "cpu") & runs["preset"].isin(same) & (runs["variant"] == "")]
     own = found[found["method"] == config.method]
     return own if len(own) else found
@@ -129,32 +109,26 @@ def costs_table(
     Args:
         studies: configurations of the runs of each, by what the row is called.
     """
-    cpu = cpu_record(records)
-    gain = gain_of_two(cpu)
+    gain = gain_of_two(records[0])
     rows = []
     for name, configs in studies.items():
-        hours, several = cpu_hours(cpu, configs), len(configs) > 1
+        hours, several = cpu_hours(records[0], configs), len(configs) > 1
         there = [gpu_minutes(config, runs, rentals, records, together=several) for config in configs]
-        done = runs[runs["run"].isin([run_name(config) for config in configs])] if len(runs) else runs
+        done = runs[runs["run"].isin([run_name(config) for config in configs])]
         took = f", {done['wall_seconds'].sum() / 3600:.1f} hours" if len(done) else ""
         rows.append(
             {
                 "what": name,
                 "runs": len(configs),
                 "CPU hours": _amount(hours.value),
-                "two at once": _amount(hours.value / gain) if gain and several else "",
+                "two at once": _amount(hours.value / gain) if several else "",
                 "CPU hours from": hours.found_by,
                 "GPU minutes": _amount(sum(time.value for time in there)),
                 "GPU minutes from": "; ".join(sorted({time.found_by for time in there})),
                 "recorded": f"{len(done)} of {len(configs)}{took}",
             }
         )
-    table = pd.DataFrame(rows)
-    return table.drop(columns="two at once") if gain is None else table
-
-
-def _step(config: RunConfig) -> Step:
-    return Step(config.depth, config.width, config.batch_size, config.precision)
+    return pd.DataFrame(rows)
 
 
 def _amount(value: float) -> str:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from os import environ
 from typing import Literal
@@ -37,9 +36,12 @@ class Step:
     precision: str = "float32"
 
     @classmethod
-    def of_preset(cls, preset: str) -> "Step":
-        config = RunConfig(preset=preset, method="dense")
+    def of(cls, config: RunConfig) -> "Step":
         return cls(config.depth, config.width, config.batch_size, config.precision)
+
+    @classmethod
+    def of_preset(cls, preset: str) -> "Step":
+        return cls.of(RunConfig(preset=preset, method="dense"))
 
     @property
     def network(self) -> str:
@@ -51,13 +53,7 @@ class Step:
 
 
 def training_step(
-    step: Step,
-    device: str,
-    keep_ratio: float,
-    *,
-    plain: bool = False,
-    backend: str = "auto",
-    compiled: bool = False,
+    step: Step, device: str, keep_ratio: float, *, plain: bool = False, backend: str = "", compiled: bool = False
 ) -> Callable[[], object]:
     """A function that does one step: forward, backward, SGD with Nesterov momentum.
 
@@ -74,9 +70,10 @@ def training_step(
     optimizer = torch.optim.SGD(parameters, 0.01, 0.9, nesterov=True, fused=not plain)
     forward: Callable[[Tensor], Tensor] = torch.compile(model) if compiled else model
     set_keep_ratio(model, keep_ratio)
+    chosen = "reference" if plain else backend or environ.get(VARIABLE, "auto")
 
     def run() -> None:
-        with deterministic(), _backend("reference" if plain else backend):
+        with deterministic(), environment({VARIABLE: chosen}):
             with torch.autocast(device, torch.bfloat16, enabled=step.precision == "bfloat16"):
                 logits = forward(images)
             loss = F.cross_entropy(logits.float(), labels)
@@ -203,7 +200,3 @@ def peak_memory(step: Step, device: str, keep_ratio: float) -> float:
         side()
     after = peak_memory_mib(device)
     return math.nan if before is None or after is None else after - before
-
-
-def _backend(name: str) -> AbstractContextManager[None]:
-    return environment({VARIABLE: name if name != "auto" else environ.get(VARIABLE, "auto")})

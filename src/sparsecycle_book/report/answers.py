@@ -1,7 +1,6 @@
 """The answer so far, from the runs that count: for the first page, the chapters of results and the README."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -23,9 +22,9 @@ from sparsecycle.analysis.verdicts import (
 )
 from sparsecycle.config import RunConfig
 from sparsecycle.runs.folders import run_name
-from sparsecycle.runs.source import CHECKOUT
-from sparsecycle.runs.studies import Studies
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
+from sparsecycle_book.report.pilot import ACCURACY
+from sparsecycle_book.report.plan import studies
 
 ARM_SIDES = ("treatment", "baseline")
 PLANNED = (  # the studies of the plan
@@ -33,8 +32,6 @@ PLANNED = (  # the studies of the plan
     *("paper30", "paper100", "paper"),
 )
 KEEP_RATIO_CONTROLS = ("replay", "shuffled", "fixed")
-LARGE = ("paper", "paper100", "classroom")  # presets that judge; runs of quick are demonstrations
-DEMONSTRATIONS = "Runs of `quick` are demonstrations; no claim is judged by them."
 GAINS_IN_WORDS = {  # verdicts on C1 and C2
     "replicated": "{treatment} beats {baseline}, as the paper reports",
     "replicated, smaller": "{treatment} beats {baseline}, by less than the paper reports",
@@ -55,56 +52,45 @@ def question() -> str:
 
 
 def short_answer(runs: pd.DataFrame, further: Sequence[str] = ()) -> str:
-    """The verdicts on the paper's two claims at the largest preset that judges, or that there are none yet.
-
-    Presets whose runs are too few to judge are described after it.
+    """The verdicts on the paper's two claims at the largest preset that judges; larger ones with few runs after it.
 
     Args:
         further: findings that follow the verdicts, where there are any.
     """
     preset = shown_tier(runs)
-    if preset in LARGE:
-        table = verdict_table(runs, preset)
-        said: set[str] = set()
-        claims = [_claim(rows, said) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
-        told = [one for one in claims if one]
-        pairs, planned = table.iloc[0]["pairs"], planned_pairs(preset)
-        so_far = f"\n\n{pairs} of the {planned} planned pairs are recorded." if pairs < planned else ""
-        where = "a small network" if preset == "classroom" else "the paper's network"
-        found = "\n".join(f"- {one}" for one in [*told, *further])
-        answer = f"On {where} (preset `{preset}`: {scale(preset)}):\n\n{found}{so_far}"
-    else:
-        begun = any(len(tier(runs, large)) for large in LARGE)
-        state = "has begun" if begun else "is planned and has not been run"
-        answer = f"**There is no verdict yet.** The study that will judge the claim {state}."
+    table = verdict_table(runs, preset)
+    said: set[str] = set()
+    claims = [_claim(rows, said) for _, rows in table[table["rule"] == "gain"].groupby("claim", sort=False)]
+    planned = sum(
+        config.method == "accuracy_gated" and not config.overrides() for config in studies().configurations(preset)
+    )
+    pairs = table.iloc[0]["pairs"]
+    so_far = f"\n\n{pairs} of the {planned} planned pairs are recorded." if pairs < planned else ""
+    where = "a small network" if preset == "classroom" else "the paper's network"
+    found = "\n".join(f"- {one}" for one in [*claims, *further] if one)
+    answer = f"On {where} (preset `{preset}`: {scale(preset)}):\n\n{found}{so_far}"
     return "\n\n".join([answer, *(described(runs, one) for one in described_presets(runs))])
 
 
-def planned_pairs(preset: str) -> int:
-    """How many runs of the published rule the study of a preset declares."""
-    configurations = Studies.read(CHECKOUT / "workflow" / "studies.yaml").configurations(preset)
-    return sum(config.method == "accuracy_gated" and not config.overrides() for config in configurations)
-
-
 def described_presets(runs: pd.DataFrame) -> list[str]:
-    """Presets that could judge and have runs that count, but too few pairs of them, the largest first."""
-    return [preset for preset in LARGE if len(tier(runs, preset)) and shown_tier(tier(runs, preset)) != preset]
+    """Presets of the paper's network whose runs are too few to judge."""
+    large = (preset for preset in ("paper", "paper100") if len(tier(runs, preset)))
+    return [preset for preset in large if shown_tier(tier(runs, preset)) != preset]
 
 
 def described(runs: pd.DataFrame, preset: str) -> str:
     """What the few runs of a preset show: the gain in both measures of C1 and C2 where there is a pair, no verdict."""
     count, table = len(tier(runs, preset)), verdict_table(runs, preset)
-    few = f"Only {count} run{'s' if count > 1 else ''} of the preset `{preset}` ({scale(preset)})"
-    recorded = (
-        f"{'are' if count > 1 else 'is'} recorded, too few to judge: a verdict needs {FEWEST_PAIRS} pairs of runs."
-    )
-    told = [f"{few} {recorded}"]
+    told = [
+        f"Only {counted(count, 'run')} of the preset `{preset}` ({scale(preset)}) {'are' if count > 1 else 'is'} "
+        f"recorded, too few to judge: a verdict needs {FEWEST_PAIRS} pairs of runs."
+    ]
     for _, rows in table[(table["rule"] == "gain") & (table["pairs"] > 0)].groupby("claim", sort=False):
         first = rows.iloc[0]
         gains = [f"{100 * row['mean']:+z.2f} points in {MEASURES[row['measure']]}" for row in rows.to_dict("records")]
         treatment, baseline = (ARMS_IN_WORDS[first[side]] for side in ARM_SIDES)
-        counted = pairs_counted(first["pairs"])
-        told.append(f"In these runs {treatment} gains {' and '.join(gains)} over {baseline} ({counted}).")
+        pairs = counted(first["pairs"], "pair")
+        told.append(f"In these runs {treatment} gains {' and '.join(gains)} over {baseline} ({pairs}).")
     return " ".join(told)
 
 
@@ -114,27 +100,15 @@ def scale(preset: str) -> str:
     return f"WRN-{config.depth}-{config.width}, {config.train_images:,} training images, {config.epochs} epochs"
 
 
-def quick_warning(runs: pd.DataFrame) -> str:
-    """What runs of `quick` are not, where no larger preset speaks for the claims."""
-    if shown_tier(runs) != "quick":
-        return ""
-    return (
-        "Until there is a verdict, the figures show runs of `quick`. These demonstrations say nothing about the claim: "
-        "after a minute of training the smallest network of the family is far from having learned its images, the rule "
-        "compresses ten times as fast as the published one, and gradients are clipped to keep training stable."
-    )
-
-
 def our_accuracies(runs: pd.DataFrame) -> str:
     """Our runs of the published configuration, to be read beside the paper's numbers."""
-    counted = tier(runs, "paper")
-    if counted.empty:
+    own = tier(runs, "paper")
+    if own.empty:
         return "We have no run of the published configuration yet."
-    told = []
-    for method, group in counted.groupby("method", sort=False):
-        count = f"{len(group)} run{'s' if len(group) > 1 else ''}"
-        arm = ARMS_IN_WORDS.get(str(method), str(method))
-        told.append(f"{group['best_accuracy'].mean():.4f} with {arm} ({count})")
+    told = [
+        f"{group['best_accuracy'].mean():.4f} with {ARMS_IN_WORDS[str(method)]} ({counted(len(group), 'run')})"
+        for method, group in own.groupby("method", sort=False)
+    ]
     return f"Our own runs of the published configuration reach, as reported, {listed_words(told)}."
 
 
@@ -150,7 +124,7 @@ def _claim(rows: pd.DataFrame, said: set[str]) -> str:
         return ""
     sides = {side: ARMS_IN_WORDS[first[side]] for side in ARM_SIDES}
     if first["verdict"] == NOT_JUDGED:
-        few = pairs_counted(first["pairs"])
+        few = counted(first["pairs"], "pair")
         return "There are too few pairs to judge whether {treatment} beats {baseline}: {few}.".format(**sides, few=few)
     found = GAINS_IN_WORDS[first["verdict"]]
     reported, clean = rows.to_dict("records")
@@ -165,7 +139,7 @@ def _claim(rows: pd.DataFrame, said: set[str]) -> str:
     found = ("the same holds for {treatment}" if repeated else found).format(**sides)
     gains = f"{_points(reported)} as reported (95 % interval {_interval(reported)})"
     gains += f" and {100 * clean['mean']:+z.2f} in clean accuracy ({_interval(clean)})"
-    gains += f", over {pairs_counted(first['pairs'])}"
+    gains += f", over {counted(first['pairs'], 'pair')}"
     return f"**{found[0].upper()}{found[1:]}.**{verdict} The gain is {gains}.{margin}"
 
 
@@ -178,7 +152,7 @@ def amount(row: Mapping[Any, Any], level: int = 95) -> str:
     """
     bounds = row if level == 95 else {"low": row["low_90"], "high": row["high_90"]}
     interval = f"{level} % interval {_interval(bounds)}, " if row["low"] == row["low"] else ""
-    return f"{_points(row)} ({interval}{pairs_counted(row['pairs'])})"
+    return f"{_points(row)} ({interval}{counted(row['pairs'], 'pair')})"
 
 
 def gains_told(
@@ -190,17 +164,20 @@ def gains_told(
         treatments: baselines by treatment, as for `compare_arms`.
         measures: columns of `runs` by their headings.
     """
-    tables = {word: compare_arms(runs, preset, treatments, measure) for word, measure in measures.items()}
-    tables = {word: table.set_index("treatment") for word, table in tables.items() if len(table)}
-    if not tables:
-        return pd.DataFrame()
-    first = next(iter(tables.values()))
-    rows = pd.DataFrame({"arm": [ARMS_IN_WORDS.get(str(name), name) for name in first.index]}, index=first.index)
-    gains = {
-        word: pd.Series([interval_told(row) for row in table.to_dict("records")], index=table.index)
-        for word, table in tables.items()
-    }
-    return rows.assign(pairs=first["pairs"], **gains)
+    rows: dict[str, dict[str, Any]] = {}
+    for word, measure in measures.items():
+        for row in compare_arms(runs, preset, treatments, measure).to_dict("records"):
+            name = row["treatment"]
+            told = rows.setdefault(name, {"arm": ARMS_IN_WORDS.get(name, name), "pairs": row["pairs"]})
+            told[word] = interval_told(row)
+    return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def unlearned(runs: pd.DataFrame, preset: str, names: Iterable[str]) -> list[str]:
+    """In how many runs of each of these arms training accuracy ends below what the pilot asked for: "1 of 8"."""
+    by_arm = arms(runs, preset).groupby("arm")["train_accuracy"]
+    own = [by_arm.get_group(ARMS.get(name, name)) for name in names]
+    return [f"{(accuracies < ACCURACY).sum()} of {len(accuracies)}" for accuracies in own]
 
 
 def interval_told(row: Mapping[Any, Any]) -> str:
@@ -222,9 +199,9 @@ def percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def pairs_counted(count: int) -> str:
-    """How many pairs, in words: "1 pair", "4 pairs"."""
-    return f"{count} pair{'' if count == 1 else 's'}"
+def counted(count: int, noun: str) -> str:
+    """How many, in words: "1 pair", "4 pairs"."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def listed_words(words: Sequence[str]) -> str:
@@ -252,27 +229,23 @@ def recorded_sentence(runs: pd.DataFrame) -> str:
     """Which runs that count are recorded, by preset, and that those of `quick` judge nothing."""
     counts = {preset: len(arms(runs, preset)) for preset in TIERS}
     known = [f"{count} runs of `{preset}`" for preset, count in counts.items() if count]
-    if not known:
-        return "No run that could count is recorded yet."
-    return f"So far we have recorded {listed_words(known)}." + (f" {DEMONSTRATIONS}" if counts["quick"] else "")
+    judge = "Runs of `quick` are demonstrations; no claim is judged by them."
+    return f"So far we have recorded {listed_words(known)}. {judge}"
 
 
 def verdicts_shown(table: pd.DataFrame) -> pd.DataFrame:
-    """`verdict_table` for the pages: what is compared comes first, intervals and p-values where any is judged.
+    """`verdict_table` for the pages: what is compared comes first.
 
     Where no arms are named, the published rule is compared with dense training.
     """
     readable = readable_verdicts(table)
     arms = readable["treatment"] + readable["measure"].map(_sign) + readable["baseline"]
     usual = (readable["treatment"] == "accuracy_gated") & (readable["baseline"] == "dense")
-    readable = readable.assign(compared=readable["measure"].map(MEASURES) + (": " + arms).mask(usual, ""))
-    if not _judged(table).any():
-        return readable[["compared", "verdict", "ours", "pairs"]]
-    shown = readable[["compared", "verdict"]].assign(
-        **{"ours (95 % interval)": _with(readable["ours"], readable["95 % interval"]), "pairs": readable["pairs"]}
-    )
-    more = {"90 % interval": readable["90 % interval"], "p (Holm)": _with(readable["p"], readable["p (Holm)"])}
-    return shown.assign(paper=readable["paper"], **more, detectable=readable["detectable"])
+    readable["compared"] = readable["measure"].map(MEASURES) + (": " + arms).mask(usual, "")
+    readable["ours (95 % interval)"] = _with(readable["ours"], readable["95 % interval"])
+    readable["p (Holm)"] = _with(readable["p"], readable["p (Holm)"])
+    shown = ("compared", "verdict", "ours (95 % interval)", "pairs", "paper", "90 % interval", "p (Holm)", "detectable")
+    return readable[list(shown)]
 
 
 def _with(first: "pd.Series[str]", second: "pd.Series[str]") -> "pd.Series[str]":
@@ -281,10 +254,6 @@ def _with(first: "pd.Series[str]", second: "pd.Series[str]") -> "pd.Series[str]"
 
 def _sign(measure: str) -> str:
     return " / " if measure in {claim.measure for claim in CLAIMS if claim.ratio} else " − "
-
-
-def _judged(table: pd.DataFrame) -> "pd.Series[bool]":
-    return ~table["verdict"].isin([NOT_MEASURED, NOT_JUDGED, MEASURED])
 
 
 def unmeasured_sentence(table: pd.DataFrame) -> str:
@@ -300,15 +269,11 @@ def unmeasured_sentence(table: pd.DataFrame) -> str:
     )
 
 
-def to_come(runs: pd.DataFrame, file: Path = CHECKOUT / "workflow" / "studies.yaml") -> str:
-    """How many planned runs of each study are not recorded yet.
-
-    Args:
-        file: that declares the studies.
-    """
-    studies, recorded = Studies.read(file), set(runs["run"]) if len(runs) else set()
+def to_come(runs: pd.DataFrame) -> str:
+    """How many planned runs of each study are not recorded yet."""
+    recorded = set(runs["run"])
     missing = {
-        study: sum(run_name(config) not in recorded for config in studies.configurations(study)) for study in PLANNED
+        study: sum(run_name(config) not in recorded for config in studies().configurations(study)) for study in PLANNED
     }
     told = [f"{count} of `{study}`" for study, count in missing.items() if count]
     if not told:
@@ -318,10 +283,9 @@ def to_come(runs: pd.DataFrame, file: Path = CHECKOUT / "workflow" / "studies.ya
 
 def different_processors(runs: pd.DataFrame, preset: str) -> str:
     """Which arms were trained on which processor; nothing where all were on one."""
-    counted = arms(runs, preset)
-    if counted.empty or counted["cpu"].nunique() < 2:
+    groups = [(cpu, sorted(set(own["arm"]))) for cpu, own in arms(runs, preset).groupby("cpu")]
+    if len(groups) < 2:
         return ""
-    groups = [(cpu, sorted(set(own["arm"]))) for cpu, own in counted.groupby("cpu")]
     *smaller, (most, _) = sorted(groups, key=lambda group: len(group[1]))
     told = "; ".join(f"{listed_words([f'`{arm}`' for arm in names])} on {cpu}" for cpu, names in smaller)
     return (
@@ -336,17 +300,12 @@ def on_shared_seeds(runs: pd.DataFrame, preset: str, names: Iterable[str]) -> pd
     Args:
         names: of arms, as for `compare_arms`.
     """
-    counted = arms(runs, preset)
-    if counted.empty:
-        return counted
-    seeds = [set(counted.loc[counted["arm"] == ARMS.get(name, name), "seed"]) for name in names]
-    known = [one for one in seeds if one]
-    return runs[runs["seed"].isin(set.intersection(*known))] if known else runs.iloc[:0]
+    found = arms(runs, preset)
+    seeds = [set(found.loc[found["arm"] == ARMS.get(name, name), "seed"]) for name in names]
+    return runs[runs["seed"].isin(set.intersection(*filter(None, seeds)))]
 
 
 def verdict_note(table: pd.DataFrame) -> str:
     """What the verdict column says as a whole, for the page that shows the table."""
-    judged = int(_judged(table).sum())
-    if not judged:
-        return f"No claim is judged yet: each comparison needs at least {FEWEST_PAIRS} pairs of runs of one preset."
+    judged = (~table["verdict"].isin([NOT_MEASURED, NOT_JUDGED, MEASURED])).sum()
     return f"So far, {judged} of the {len(table)} comparisons are judged."

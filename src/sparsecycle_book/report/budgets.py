@@ -8,11 +8,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from sparsecycle.analysis.selection import CHANCE, arms
-from sparsecycle.analysis.statistics import Comparison, compare_pairs, paired_difference
+from sparsecycle.analysis.statistics import paired_difference
 from sparsecycle.analysis.verdicts import ARMS, FEWEST_PAIRS, MARGIN, compare_arms
 from sparsecycle.evaluation.accuracy import budget_area
 from sparsecycle_book.figures import ARMS_IN_WORDS
-from sparsecycle_book.report.answers import amount, gains_told, listed_words, on_shared_seeds, pairs_counted, percent
+from sparsecycle_book.report.answers import amount, counted, gains_told, listed_words, on_shared_seeds, percent
 
 NOTHING = "We have no runs yet that answer this."
 BESIDE = ("accuracy_gated", "epoch_gated", "replay", "shuffled", "fixed")
@@ -21,7 +21,7 @@ LACKS = {"replay": "feedback", "shuffled": "the order of the keep-ratios"}
 
 def budgets_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     """What arms gain over dense training at each keep-ratio, on the seeds that all have, as text in points."""
-    columns = [name for name in runs.columns if name.startswith("accuracy_at_")] if len(runs) else []
+    columns = runs.filter(like="accuracy_at_").columns
     measures = {f"at {_keep_ratio_of(name):g}": name for name in sorted(columns, key=_keep_ratio_of, reverse=True)}
     shared = on_shared_seeds(runs, preset, ("dense", *BESIDE))
     return gains_told(shared, preset, dict.fromkeys(BESIDE, "dense"), measures)
@@ -50,29 +50,24 @@ def dropout_area_sentence(runs: pd.DataFrame, preset: str, *, brief: bool = Fals
     Args:
         brief: whether numbers are left out.
     """
-    [area, beyond] = (_of_dropout(runs, preset, beyond) for beyond in (False, True))
-    if len(area.pairs) < FEWEST_PAIRS or not area.low > 0:
-        return ""
-    alone = ", through its accuracy at keep-ratio 1" if beyond.mean <= 0 else ""
-    if brief:
-        return f"Dense training with dropout improves it more{alone}."
-    gain = amount(vars(area) | {"pairs": len(area.pairs)})
-    behind = (
-        f" But beyond its gain at keep-ratio 1 it is {-100 * beyond.mean:.2f} points behind the rule "
-        f"(95 % interval {-100 * beyond.high:.2f} to {-100 * beyond.low:.2f}), so it is better because it is more "
-        "accurate in general."
+    every = arms(runs, preset)
+    every = every.assign(beyond=every["budget_area"] - every["last_accuracy"])
+    compared = {"dense, tuned": "accuracy_gated"}
+    area, beyond = (
+        compare_arms(every, preset, compared, measure).to_dict("records") for measure in ("budget_area", "beyond")
     )
-    told = f"Dense training with dropout has a higher mean still, by {gain}."
-    return f"{told}{behind if beyond.high < 0 else ''} This is exploratory, too."
-
-
-def _of_dropout(runs: pd.DataFrame, preset: str, beyond: bool) -> Comparison:
-    """What dropout gains over the published rule in mean accuracy over all keep-ratios, or beyond the last accuracy."""
-    counted = arms(runs, preset)
-    if "budget_area" not in counted or not {ARMS["dense, tuned"], "accuracy_gated"} <= set(counted["arm"]):
-        return compare_pairs(("dense, tuned", "accuracy_gated", "budget_area"), {})
-    counted = counted.assign(gained=counted["budget_area"] - beyond * counted["last_accuracy"])
-    return paired_difference(counted, ARMS["dense, tuned"], "accuracy_gated", "gained", by="arm")
+    if not area or area[0]["pairs"] < FEWEST_PAIRS or not area[0]["low"] > 0:
+        return ""
+    mean, low, high = (-100 * beyond[0][bound] for bound in ("mean", "high", "low"))
+    if brief:
+        alone = ", through its accuracy at keep-ratio 1" if mean >= 0 else ""
+        return f"Dense training with dropout improves it more{alone}."
+    behind = (
+        f" But beyond its gain at keep-ratio 1 it is {mean:.2f} points behind the rule (95 % interval {low:.2f} to "
+        f"{high:.2f}), so it is better because it is more accurate in general."
+    )
+    told = f"Dense training with dropout has a higher mean still, by {amount(area[0])}."
+    return f"{told}{behind if low > 0 else ''} This is exploratory, too."
 
 
 def wrong_labels_sentence(
@@ -87,10 +82,10 @@ def wrong_labels_sentence(
     last = compare_arms(runs, preset, {treatment: baseline}, "last_accuracy")
     if last.empty:
         return ""
-    counted = arms(runs, preset)
-    counted = counted[counted["arm"].isin([ARMS[treatment], ARMS[baseline]])]
+    own = arms(runs, preset)
+    own = own[own["arm"].isin([ARMS[treatment], ARMS[baseline]])]
     chosen = []
-    for name in counted["run"]:
+    for name in own["run"]:
         looked = epochs[epochs["run"] == name].dropna(subset="test_accuracy").sort_values("step")
         halves = (correct[name][:, start::2].mean(axis=1).argmax() for start in (0, 1))
         chosen += [looked.iloc[int(look)] for look in halves]
@@ -98,8 +93,8 @@ def wrong_labels_sentence(
     [row] = last.to_dict("records")
     return (
         f"With wrong labels, clean accuracy says little about memorizing: the epochs that it chooses in these "
-        f"{len(counted)} runs come by epoch {epoch:.0f}, when training accuracy is {math.ceil(100 * share)} % or less. "
-        f"At the end it is {math.floor(1000 * counted['train_accuracy'].min()) / 10:g} % or more, the wrong labels "
+        f"{len(own)} runs come by epoch {epoch:.0f}, when training accuracy is {math.ceil(100 * share)} % or less. "
+        f"At the end it is {math.floor(1000 * own['train_accuracy'].min()) / 10:g} % or more, the wrong labels "
         f"included: both arms memorize them. There, the gain in test accuracy is {amount(row)}. The plan names no test "
         "for the last epoch, so this is exploratory."
     )
@@ -107,11 +102,9 @@ def wrong_labels_sentence(
 
 def smallest_sentence(runs: pd.DataFrame) -> str:
     """Which accuracy the networks of the published rule have left at the two smallest keep-ratios."""
-    gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
+    gated = runs[runs["method"] == "accuracy_gated"]
     at_budgets = gated.filter(like="accuracy_at_").dropna(axis="columns", how="all")
     columns = sorted(at_budgets.columns, key=_keep_ratio_of)[1::-1]
-    if gated.empty or not columns or gated[columns].isna().any(axis=None):
-        return ""
     left = listed_words([f"{percent(gated[name].mean())} at {_keep_ratio_of(name):g}" for name in columns])
     return f"With the published rule, mean accuracy is {left}; guessing reaches {percent(CHANCE)}."
 
@@ -122,13 +115,11 @@ def _keep_ratio_of(column: str) -> float:
 
 def gap_sentence(runs: pd.DataFrame) -> str:
     """How much of a smaller train-test gap is lower training accuracy; nothing where the gap is not smaller."""
-    if runs.empty or not {"accuracy_gated", "dense"} <= set(runs["method"]):
-        return ""
     gap, train = (
         paired_difference(runs, "accuracy_gated", "dense", measure, larger_is_better=False)
         for measure in ("gap", "train_accuracy")
     )
-    if len(gap.pairs) < 2 or not 0 < train.mean <= gap.mean:
+    if not 0 < train.mean <= gap.mean:
         return ""
     return (
         f"Of the {100 * gap.mean:.2f} points by which the mean gap is smaller under the published rule, "
@@ -181,20 +172,19 @@ def loss_sentence(runs: pd.DataFrame) -> str:
 def _explored(rows: pd.DataFrame, measure: str, found: str, words: tuple[str, str, str]) -> str:
     """What the published rule changes in a measure that the plan does not name; `words` where it is larger, smaller and
     neither of both."""
-    if rows.empty or not {"accuracy_gated", "dense"} <= set(rows["method"]):
+    if rows.empty:
         return NOTHING
     one = paired_difference(rows, "accuracy_gated", "dense", measure)
-    if len(one.pairs) < 2:
-        return NOTHING
     means = rows[rows["seed"].isin(one.pairs)].groupby("method")[measure].mean()
     word = words[0 if one.low > 0 else 1 if one.high < 0 else 2]
     return (
         f"{found.format(word)} {means['accuracy_gated']:.2f} instead of {means['dense']:.2f}, a difference "
-        f"of {one.mean:+z.2f} (95 % interval {one.low:+z.2f} to {one.high:+z.2f}, {pairs_counted(len(one.pairs))}). "
+        f"of {one.mean:+z.2f} (95 % interval {one.low:+z.2f} to {one.high:+z.2f}, {counted(len(one.pairs), 'pair')}). "
         "The plan names no test for this, so it is exploratory."
     )
 
 
 def layers_of(layers: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `load_layers` of these runs."""
     labels = ["preset", "method", "seed", "variant"]
-    return layers.merge(runs[labels], on=labels) if len(runs) and len(layers) else layers.iloc[:0]
+    return layers.merge(runs[labels], on=labels)

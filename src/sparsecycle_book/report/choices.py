@@ -10,15 +10,14 @@ from sparsecycle.analysis.selection import arms, varied
 from sparsecycle.analysis.verdicts import CLEAN, FEWEST_PAIRS, compare_arms
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import load_runs, variant_of
-from sparsecycle.runs.studies import Studies
-from sparsecycle_book.report.answers import amount, gains_told, listed_words, on_shared_seeds, percent
+from sparsecycle_book.report.answers import amount, gains_told, listed_words, on_shared_seeds, percent, unlearned
+from sparsecycle_book.report.dense import best_epochs
 from sparsecycle_book.report.pilot import ACCURACY
+from sparsecycle_book.report.plan import studies
 
 NOT_RUN = "These runs are planned but not made yet."
-HALF, PUBLISHED, TWICE, NEVER = (
-    *("accuracy_gated tolerance=0.06", "accuracy_gated", "accuracy_gated tolerance=0.24"),
-    "accuracy_gated tolerance=1.0",
-)
+PUBLISHED = "accuracy_gated"
+HALF, TWICE, NEVER = (f"{PUBLISHED} tolerance={value}" for value in (0.06, 0.24, 1.0))
 TOLERANCES = dict.fromkeys((HALF, PUBLISHED, TWICE, NEVER), "dense")
 """Arms with other tolerances, and what they are compared with; at 1 the rule never resets."""
 OTHERS = {"gentle": "the default arguments of the script's controller", "wider": "a network of twice the width"}
@@ -48,8 +47,7 @@ def changed_arms(study: str) -> dict[str, str]:
 
     A change of the network or the recipe is made on both sides; one of the rule itself has no other side.
     """
-    configurations = Studies.read(CHECKOUT / "workflow" / "studies.yaml").configurations(study)
-    made = {(config.method, variant_of({}, config.overrides())) for config in configurations}
+    made = {(config.method, variant_of({}, config.overrides())) for config in studies().configurations(study)}
     changes = sorted({change for method, change in made if method == "accuracy_gated"})
     return {
         f"accuracy_gated {change}": f"dense {change}" if ("dense", change) in made else "dense" for change in changes
@@ -79,11 +77,9 @@ def tolerance_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     table = gains_told(runs, preset, TOLERANCES, {"clean": CLEAN, "last": "last_accuracy"})
     beside = dict.fromkeys([name for name in TOLERANCES if name != PUBLISHED], PUBLISHED)
     over = gains_told(runs, preset, beside, {"told": CLEAN})
-    counted = arms(runs, preset)
-    own = [counted.loc[counted["arm"] == name, "train_accuracy"] for name in table.index]
-    low = [f"{(accuracies < ACCURACY).sum()} of {len(accuracies)}" for accuracies in own]
     table["clean, over the published one"] = over["told"] if len(over) else ""
-    return table.assign(training=[f"{one.mean():.3f}" for one in own], **{f"below {percent(ACCURACY)}": low})
+    training = arms(runs, preset).groupby("arm")["train_accuracy"].mean()[table.index].map("{:.3f}".format)
+    return table.assign(training=training, **{f"below {percent(ACCURACY)}": unlearned(runs, preset, table.index)})
 
 
 def tolerance_sentence(runs: pd.DataFrame, preset: str) -> str:
@@ -116,18 +112,15 @@ def tolerance_sentence(runs: pd.DataFrame, preset: str) -> str:
 
 def early_best_sentence(runs: pd.DataFrame, epochs: pd.DataFrame, preset: str) -> str:
     """Why clean accuracy does not show that training without resets is lost, if it chooses an epoch before that."""
-    counted = arms(runs, preset)
-    counted = counted[counted["arm"] == NEVER]
-    if counted.empty:
-        return ""
-    looked = epochs[epochs["run"].isin(counted["run"])].dropna(subset="test_accuracy")
-    best = looked.loc[looked.groupby("run")["test_accuracy"].idxmax()]
-    if best["epoch"].max() > looked["epoch"].max() / 2:
+    never = arms(runs, preset)[lambda every: every["arm"] == NEVER]
+    own = epochs[epochs["run"].isin(never["run"])]
+    best = best_epochs(own)
+    if never.empty or best["epoch"].max() > own["epoch"].max() / 2:
         return ""
     return (
         "Clean accuracy, which the figure shows, hides that training is lost without resets, because it chooses an "
         f"early epoch: the best test accuracy of these runs comes by epoch {best['epoch'].max():.0f} of "
-        f"{looked['epoch'].max():.0f}, at a keep-ratio of {math.floor(100 * best['keep_ratio'].min()) / 100:.2f} or "
+        f"{own['epoch'].max():.0f}, at a keep-ratio of {math.floor(100 * best['keep_ratio'].min()) / 100:.2f} or "
         "more."
     )
 
@@ -160,10 +153,8 @@ def dropout_sentence(compared: pd.DataFrame) -> str:
 
 
 def tuning_table(folder: Path = TUNING) -> pd.DataFrame:
-    """A row for each setting of dense training that was searched, the best first: the accuracy on held-out images."""
-    runs = load_runs(folder) if folder.is_dir() else pd.DataFrame()
-    if runs.empty:
-        return runs
+    """A row for each setting of dense training that was searched, the best first: accuracies as text."""
+    runs = load_runs(folder)
     changes = (
         runs["variant"]
         .map(varied)
@@ -173,23 +164,16 @@ def tuning_table(folder: Path = TUNING) -> pd.DataFrame:
     means = runs.assign(setting=changes).groupby("setting")[["clean_accuracy", "last_accuracy", "train_accuracy"]]
     table = means.mean().assign(seeds=means.size()).sort_values("clean_accuracy", ascending=False).reset_index()
     words = {"clean_accuracy": "clean, held out", "last_accuracy": "last, held out", "train_accuracy": "training"}
-    return table.rename(columns=words)
-
-
-def tuning_rows(table: pd.DataFrame) -> pd.DataFrame:
-    """`tuning_table` for a page."""
-    return table.map(lambda value: f"{value:.4f}" if isinstance(value, float) else value)
+    return table.assign(**{name: table[name].map("{:.4f}".format) for name in words}).rename(columns=words)
 
 
 def tuning_sentence(folder: Path = TUNING) -> str:
     """Which setting is best on the held-out images."""
     table = tuning_table(folder)
-    if table.empty:
-        return NOT_RUN
     best = table.iloc[0]
     most = max(table["setting"][table["setting"].str.startswith("dropout ")], default="")
     end = " It is the most dropout that was tried, so still more may be better." if best["setting"] == most else ""
     return (
-        f"The best of {len(table)} settings is *{best['setting']}*, with an accuracy of {best['clean, held out']:.4f} "
+        f"The best of {len(table)} settings is *{best['setting']}*, with an accuracy of {best['clean, held out']} "
         f"on the held-out images.{end}"
     )

@@ -1,18 +1,13 @@
 """Sentences of the page on dense training: how close the verdict is, and what fewer pairs or more looks would say."""
 
-from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from sparsecycle.analysis.placebo import best_by_looks, placebo
-from sparsecycle.analysis.statistics import Comparison
+from sparsecycle.analysis.placebo import placebo
 from sparsecycle.analysis.verdicts import FEWEST_PAIRS, MARGIN, NOT_JUDGED, PAPER_EFFECT
 from sparsecycle.runs.metrics import ACTIVE
-from sparsecycle_book.report.answers import amount, listed_words, pairs_counted, percent
-from sparsecycle_book.report.budgets import NOTHING
+from sparsecycle_book.report.answers import amount, counted, listed_words, percent
 from sparsecycle_book.report.pilot import ACCURACY
 
 
@@ -32,13 +27,14 @@ def single_pair_sentence(pairs: pd.DataFrame) -> str:
     """What one pair alone, as in the paper, could have shown.
 
     Args:
-        pairs: of `first_pairs`, with a row at least.
+        pairs: of `first_pairs`.
     """
     gains = pairs["difference"]
     return (
         f"**As reported, a single pair shows anything from {100 * gains.min():+z.2f} to {100 * gains.max():+z.2f} "
-        f"points.** The gain is negative in {(gains < 0).sum()} of {pairs_counted(len(pairs))}, and at least as large "
-        f"as the smaller of the paper's gains, {100 * PAPER_EFFECT:.2f} points, in {(gains >= PAPER_EFFECT).sum()}."
+        f"points.** The gain is negative in {(gains < 0).sum()} of {counted(len(pairs), 'pair')}, and at least as "
+        f"large as the smaller of the paper's gains, {100 * PAPER_EFFECT:.2f} points, in "
+        f"{(gains >= PAPER_EFFECT).sum()}."
     )
 
 
@@ -46,42 +42,27 @@ def first_pairs_sentence(pairs: pd.DataFrame) -> str:
     """The verdict that the fewest pairs that are judged would have given, and what became of it.
 
     Args:
-        pairs: of `first_pairs`, with enough rows for a verdict.
+        pairs: of `first_pairs`.
     """
     verdicts = pairs.loc[pairs["verdict"] != NOT_JUDGED, "verdict"].tolist()
-    told = f"With the first {pairs_counted(FEWEST_PAIRS)}, the verdict would have been *{verdicts[0]}*."
+    told = f"With the first {counted(FEWEST_PAIRS, 'pair')}, the verdict would have been *{verdicts[0]}*."
     changes = [later for earlier, later in pairwise(verdicts) if later != earlier]
     if not changes:
         return f"{told} More pairs did not change it."
-    times = f"{len(changes)} time{'s' if len(changes) > 1 else ''}"
     words = listed_words([f"*{one}*" for one in dict.fromkeys(changes)])
     now = f", and it is now *{verdicts[-1]}*" if len(changes) > 1 else ""
-    return f"{told} With more pairs it changed {times}, to {words}{now}."
+    return f"{told} With more pairs it changed {counted(len(changes), 'time')}, to {words}{now}."
 
 
 def best_epochs(epochs: pd.DataFrame) -> pd.DataFrame:
-    """The row of each run's best test accuracy at keep-ratio 1, the first of equal ones, by method and seed; empty
-    without runs of dense training or of the published rule.
-
-    Args:
-        epochs: rows of `load_epochs` of one preset, without overrides.
-    """
-    looked = epochs.dropna(subset="test_accuracy") if len(epochs) else epochs
-    if looked.empty or not {"dense", "accuracy_gated"} <= set(looked["method"]):
-        return pd.DataFrame()
-    return looked.loc[looked.groupby(["method", "seed"])["test_accuracy"].idxmax()].set_index(["method", "seed"])
+    """The row of each run's best test accuracy at keep-ratio 1, the first of equal ones."""
+    looked = epochs.dropna(subset="test_accuracy")
+    return looked.loc[looked.groupby("run")["test_accuracy"].idxmax()]
 
 
 def same_best(best: pd.DataFrame) -> str:
-    """In how many pairs both runs have the same best accuracy, and why; nothing where there is none.
-
-    Args:
-        best: of `best_epochs`.
-    """
-    if best.empty:
-        return ""
-    rows = best.reset_index()
-    dense, gated = (rows[rows["method"] == method] for method in ("dense", "accuracy_gated"))
+    """In how many pairs of `best_epochs` both runs have the same best accuracy, and why; nothing where in none."""
+    dense, gated = (best[best["method"] == method] for method in ("dense", "accuracy_gated"))
     pairs = dense.merge(gated, on="seed", suffixes=("", "_gated"))
     same = pairs[pairs["test_accuracy"] == pairs["test_accuracy_gated"]]
     if same.empty:
@@ -90,20 +71,13 @@ def same_best(best: pd.DataFrame) -> str:
     chance = f"in {len(same) - shared} by chance"
     still = f"in {shared} because the constraint had removed nothing until then and the runs were the same bit for bit"
     told = chance if not shared else still if shared == len(same) else f"{still}, and {chance}"
-    return f"In {len(same)} of {pairs_counted(len(pairs))} the best accuracy is the same in both runs: {told}."
+    return f"In {len(same)} of {counted(len(pairs), 'pair')} the best accuracy is the same in both runs: {told}."
 
 
 def best_epoch_sentence(best: pd.DataFrame) -> str:
-    """When in a run its test accuracy at keep-ratio 1 is best, for dense training and the published rule.
-
-    Args:
-        best: of `best_epochs`.
-    """
-    if best.empty:
-        return ""
-    rows = best.reset_index("method")
-    dense, gated = (rows.loc[rows["method"] == method, "epoch"] for method in ("dense", "accuracy_gated"))
-    idle = int(((rows["method"] == "accuracy_gated") & (rows["keep_ratio"] >= ACTIVE)).sum())
+    """When in the runs of `best_epochs` test accuracy is best, for dense training and the published rule."""
+    dense, gated = (best.loc[best["method"] == method, "epoch"] for method in ("dense", "accuracy_gated"))
+    idle = ((best["method"] == "accuracy_gated") & (best["keep_ratio"] >= ACTIVE)).sum()
     later = (gated > dense.max()).sum()
     lead = "**Dense training is at its best early, the published rule mostly late.** " if 2 * later > len(gated) else ""
     return (
@@ -119,7 +93,7 @@ def best_epoch_sentence(best: pd.DataFrame) -> str:
 def unlearned_sentence(runs: pd.DataFrame) -> str:
     """Which runs ended with a training accuracy below what the pilot asked for; nothing where all reached it."""
     told = []
-    for method, group in runs.groupby("method", sort=False) if len(runs) else ():
+    for method, group in runs.groupby("method", sort=False):
         low = group[group["train_accuracy"] < ACCURACY]["train_accuracy"]
         if len(low):
             lowest = "" if len(low) == 1 else "the lowest: "
@@ -130,22 +104,13 @@ def unlearned_sentence(runs: pd.DataFrame) -> str:
     return f"{below} Such runs count with what they scored."
 
 
-def looks_table(runs: pd.DataFrame, correct: Mapping[str, NDArray[np.bool_]], methods: Iterable[str]) -> pd.DataFrame:
-    """`placebo.best_by_looks` of the methods that have runs."""
-    return best_by_looks(runs[runs["method"].isin(list(methods))], correct)
-
-
 def placebo_sentence(table: pd.DataFrame) -> str:
-    """What dense training gains over itself by four times as many test evaluations."""
-    if table.empty:
-        return NOTHING
+    """What dense training gains over itself by four times as many test evaluations; `table` of `best_by_looks`."""
     own = table.groupby(["method", "seed"])["looks"].transform("max")
     table = table[own == own.max()]  # a run that diverged has fewer
-    looks = sorted(table["looks"].unique())
-    more, fewer = looks[-1], looks[-1] // 4
-    one: Comparison = placebo(table, "dense", more, fewer)
-    if len(one.pairs) < 2:
-        return NOTHING
+    more = table["looks"].max()
+    fewer = more // 4
+    one = placebo(table, "dense", more, fewer)
     gain = amount(vars(one) | {"pairs": len(one.pairs)}).replace("pairs", "runs")
     return (
         f"By frequent evaluation alone, dense training gains {gain} as reported: in each run, the best of {more} test "

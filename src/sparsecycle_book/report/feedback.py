@@ -6,14 +6,21 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from sparsecycle.analysis.selection import arms
-from sparsecycle.analysis.verdicts import ARMS, CLEAN, FEWEST_PAIRS, MARGIN, REPORTED, compare_arms
+from sparsecycle.analysis.verdicts import CLEAN, FEWEST_PAIRS, MARGIN, REPORTED, compare_arms
 from sparsecycle.config import RunConfig
 from sparsecycle.runs.metrics import ACTIVE
 from sparsecycle.trainer import learning_rate
 from sparsecycle_book.figures import ARMS_IN_WORDS, with_found
 from sparsecycle_book.finding_figures import DEEP, around_resets
-from sparsecycle_book.report.answers import KEEP_RATIO_CONTROLS, gains_told, listed_words, on_shared_seeds, percent
+from sparsecycle_book.report.answers import (
+    KEEP_RATIO_CONTROLS,
+    counted,
+    gains_told,
+    listed_words,
+    on_shared_seeds,
+    percent,
+    unlearned,
+)
 from sparsecycle_book.report.budgets import layers_of
 from sparsecycle_book.report.findings import clean_gain
 from sparsecycle_book.report.pilot import ACCURACY
@@ -52,9 +59,8 @@ def against_dense_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     """What the strategies and the controls gain over dense training, on the seeds that all have, as text in points."""
     measures = {"as reported": REPORTED, "clean": CLEAN, "last": "last_accuracy"}
     shared = on_shared_seeds(runs, preset, ("dense", *AGAINST_DENSE))
-    table, counted = gains_told(shared, preset, dict.fromkeys(AGAINST_DENSE, "dense"), measures), arms(shared, preset)
-    own = [counted.loc[counted["arm"] == ARMS.get(name, name), "train_accuracy"] for name in map(str, table.index)]
-    low = [f"{(accuracies < ACCURACY).sum()} of {len(accuracies)} runs" for accuracies in own]
+    table = gains_told(shared, preset, dict.fromkeys(AGAINST_DENSE, "dense"), measures)
+    low = [f"{told} runs" for told in unlearned(shared, preset, table.index)]
     return table.assign(**{f"training accuracy below {percent(ACCURACY)}": low})
 
 
@@ -66,7 +72,7 @@ def against_dense_sentence(runs: pd.DataFrame, preset: str) -> str:
         compared = compare_arms(shared, preset, dict.fromkeys(AGAINST_DENSE, "dense"), measure)
         rows = {row["treatment"]: row for row in compared.to_dict("records")}
         others = [100 * rows[name]["mean"] for name in KEEP_RATIO_CONTROLS if name in rows]
-        if "accuracy_gated" not in rows or not others:
+        if not others:
             return ""
         own, pairs = 100 * rows["accuracy_gated"]["mean"], rows["accuracy_gated"]["pairs"]
         told.append((f"{min(others):+z.2f} to {max(others):+z.2f}", f"{own:+z.2f}"))
@@ -87,10 +93,9 @@ def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     rows = []
     for name, runs in groups.items():
         for method in ("accuracy_gated", "epoch_gated"):
-            gated = runs[runs["method"] == method] if len(runs) else runs
-            resets = int(gated["resets"].sum()) if len(gated) else 0
+            gated = runs[runs["method"] == method]
+            resets, idle = int(gated["resets"].sum()), int(gated["idle_resets"].sum())
             if resets:
-                idle = int(gated["idle_resets"].sum())
                 rows.append({"runs": name, "rule": f"`{method}`", "number of runs": len(gated), "resets": resets})
                 rows[-1] |= {"idle": idle, "share": percent(idle / resets)}
     return pd.DataFrame(rows)
@@ -98,10 +103,8 @@ def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 def idle_sentence(runs: pd.DataFrame) -> str:
     """How many resets of the published rule came where the constraint removes almost nothing, and what follows."""
-    gated = runs[(runs["method"] == "accuracy_gated")] if len(runs) else runs
-    resets = int(gated["resets"].sum()) if len(gated) else 0
-    if not resets:
-        return "No run of the published rule with a reset is recorded."
+    gated = runs[runs["method"] == "accuracy_gated"]
+    resets = int(gated["resets"].sum())
     share = gated["idle_resets"].sum() / resets
     found = "were idle" if share > 0.5 else "came while the constraint removed activations"
     other = " Something else probably made accuracy fall there." if share > 0.5 else ""
@@ -114,10 +117,7 @@ def idle_sentence(runs: pd.DataFrame) -> str:
 
 def last_idle_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
     """When the last idle reset came, and what later resets found; nothing where there are no later ones."""
-    if decisions.empty:
-        return ""
-    found = with_found(decisions)
-    resets = found[found["reset"] & (found["found"] < 1)]
+    resets = with_found(decisions)[lambda rows: rows["reset"]]
     last = resets.loc[resets["found"] >= ACTIVE, "step"].max()
     later = resets[resets["step"] > last]
     if later.empty or last > config.steps / 2:
@@ -148,11 +148,8 @@ def resets_by_noise(epochs: pd.DataFrame, config: RunConfig) -> list[int]:
 
 def noise_sentence(epochs: pd.DataFrame, runs: pd.DataFrame, config: RunConfig) -> str:
     """Whether the noise of batches explains the idle resets."""
-    alone = resets_by_noise(epochs, config) if len(epochs) else []
-    gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
-    if not alone or gated.empty:
-        return ""
-    noise, recorded = sum(alone) / len(alone), gated["idle_resets"].mean()
+    alone = resets_by_noise(epochs, config)
+    noise, recorded = np.mean(alone), runs.loc[runs["method"] == "accuracy_gated", "idle_resets"].mean()
     lead = "**The noise of batches explains almost none of them.** " if 10 * noise < recorded else ""
     return (
         f"{lead}We let the rule watch batches drawn at random around the best training accuracy so far of each of "
@@ -176,19 +173,18 @@ def as_dense_sentence(epochs: pd.DataFrame, decisions: pd.DataFrame) -> str:
         same = (dense["train_loss"] == gated["train_loss"].reindex(dense.index)).cummin()
         until = same.index[same].max() if same.any() else 0
         own = with_found(run)
-        resets = int((own["reset"] & (own["found"] < 1) & (own["step"] <= until)).sum())
+        resets = int((own["reset"] & (own["step"] <= until)).sum())
         fell = (dense["train_accuracy"].cummax() - dense["train_accuracy"])[same].max() if resets else 0.0
         found.append((resets, fell))
     count, runs = sum(resets for resets, _ in found), sum(resets > 0 for resets, _ in found)
     if not count:
         return ""
-    hidden = max(fell for _, fell in found)
-    came = f"{count} reset{'s' if count > 1 else ''}, in {runs} of {len(found)} runs, came"
+    most = math.ceil(round(100 * max(fell for _, fell in found), 6)) / 100
     return (
-        f"But training loses accuracy by itself: {came} while the "
-        "constraint had removed nothing so far and the run was dense training, bit for bit. Between two evaluations of "
-        f"that time, mean training accuracy falls by at most {math.ceil(round(100 * hidden, 6)) / 100:.2f} below its "
-        "best, so these falls are short."
+        f"But training loses accuracy by itself: {counted(count, 'reset')}, in {runs} of {len(found)} runs, came while "
+        "the constraint had removed nothing so far and the run was dense training, bit for bit. Between two "
+        f"evaluations of that time, mean training accuracy falls by at most {most:.2f} below its best, so these falls "
+        "are short."
     )
 
 
@@ -196,11 +192,9 @@ def stalled_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
     """How often the rule met its condition at a keep-ratio of 1, and how long it stayed there after the first reset
     from a small one.
     """
-    if decisions.empty:
-        return ""
-    idle_at_one, waits = 0, []
-    for _, run in with_found(decisions).groupby("run"):
-        idle_at_one += int((run["reset"] & (run["found"] == 1)).sum())
+    found, waits = with_found(decisions), []
+    idle_at_one = decisions["reset"].sum() - found["reset"].sum()
+    for _, run in found.groupby("run"):
         deep = np.flatnonzero(run["reset"] & (run["found"] < DEEP))
         if len(deep):
             after = run["keep_ratio"].iloc[deep[0] :]
@@ -221,29 +215,23 @@ def stalled_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
 
 def idle_check(runs: pd.DataFrame) -> str:
     """What the first of the plan's cheap checks says of the runs of `idle_sentence`, for a page beside the plan's."""
-    gated = runs[runs["method"] == "accuracy_gated"] if len(runs) else runs
-    if gated.empty or not gated["resets"].sum():
-        return ""
+    gated = runs[runs["method"] == "accuracy_gated"]
     noise = gated["idle_resets"].sum() > gated["resets"].sum() / 2
     check = "By the first of the plan's [cheap checks](plan.html#cheap-checks), the feedback is"
-    return f"{check} {'mostly not a response to the constraint' if noise else 'mostly a response to the constraint'}."
+    return f"{check} mostly {'not ' if noise else ''}a response to the constraint."
 
 
 def positive_sentence(layers: pd.DataFrame, runs: pd.DataFrame) -> str:
     """Which share of each layer's values is positive in the final networks of the published rule, and what follows."""
     own = layers_of(layers, runs)
-    gated = own[(own["method"] == "accuracy_gated") & (own["keep_ratio"] == 1)] if len(own) else own
+    gated = own[(own["method"] == "accuracy_gated") & (own["keep_ratio"] == 1)]
     if gated.empty:
         return ""
     shares = gated.groupby("layer")["active_fraction"].mean()
     least, most = shares.min(), shares.max()
-    cautious = (
-        f", so that at {ACTIVE:g} the constraint removes almost nothing; early in training more of them are"
-        if most < ACTIVE
-        else ""
-    )
-    shares_told = f"{percent(least)} to {percent(most)} of a layer's values"
-    return f"At the end of training, {shares_told} are positive on average{cautious}."
+    cautious = f", so that at {ACTIVE:g} the constraint removes almost nothing; early in training more of them are"
+    told = f"At the end of training, {percent(least)} to {percent(most)} of a layer's values are positive on average"
+    return f"{told}{cautious if most < ACTIVE else ''}."
 
 
 def response_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:

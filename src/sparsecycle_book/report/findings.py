@@ -6,12 +6,18 @@ from typing import Any
 import pandas as pd
 
 from sparsecycle.analysis.selection import arms, shown_tier
-from sparsecycle.analysis.statistics import paired_difference
-from sparsecycle.analysis.verdicts import CLEAN, FIRM_PAIRS, MARGIN, NOT_JUDGED, NOT_MEASURED, verdict_table
+from sparsecycle.analysis.verdicts import (
+    CLEAN,
+    FIRM_PAIRS,
+    MARGIN,
+    NOT_JUDGED,
+    NOT_MEASURED,
+    compare_arms,
+    verdict_table,
+)
 from sparsecycle_book.display import linked_table
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
 from sparsecycle_book.report.answers import (
-    DEMONSTRATIONS,
     amount,
     interval_told,
     keep_ratio_controls,
@@ -96,13 +102,11 @@ def excess_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     Columns: measured by, excess over the gain in last test accuracy with its 95 % interval and pairs, as text.
     """
     counted, rows = arms(runs, preset), []
-    for measure in DISTURBED:
-        if measure in counted:
-            beyond = counted.assign(excess=counted[measure] - counted["last_accuracy"])
-            one = paired_difference(beyond, "accuracy_gated", "dense", "excess", by="arm")
-            if one.pairs:
-                told = {"excess (95 % interval)": interval_told(vars(one)), "pairs": len(one.pairs)}
-                rows.append({"measured by": MEASURES[measure], "above": one.low > 0} | told)
+    for measure in [name for name in DISTURBED if name in counted]:
+        beyond = counted.assign(excess=counted[measure] - counted["last_accuracy"])
+        for row in compare_arms(beyond, preset, {"accuracy_gated": "dense"}, "excess").to_dict("records"):
+            told = {"excess (95 % interval)": interval_told(row), "pairs": row["pairs"]}
+            rows.append({"measured by": MEASURES[measure], "above": row["low"] > 0} | told)
     return pd.DataFrame(rows)
 
 
@@ -151,6 +155,5 @@ def claims_shown(table: pd.DataFrame, *claims: str) -> linked_table:
 
 def preset_note(preset: str) -> str:
     """Which runs a chapter is about."""
-    judged = "" if preset != "quick" else f" {DEMONSTRATIONS}"
     said = "Unless the text says otherwise, the numbers on this page come from runs of the preset"
-    return f"{said} `{preset}` ({scale(preset)}).{judged}"
+    return f"{said} `{preset}` ({scale(preset)})."

@@ -1,11 +1,13 @@
 """The plan of the study as tables: claims and rules for verdicts, read from the code that judges."""
 
 from collections.abc import Callable
+from functools import cache
 
 import pandas as pd
 
 from sparsecycle.analysis.verdicts import CLAIMS, control_verdict, gain_verdict, property_verdict
 from sparsecycle.config import RunConfig
+from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.studies import Studies
 from sparsecycle_book.figures import MEASURES
 
@@ -16,21 +18,28 @@ RULES: dict[str, Callable[..., str]] = {
 }
 
 
+@cache
+def studies() -> Studies:
+    """The declared studies."""
+    return Studies.read(CHECKOUT / "workflow" / "studies.yaml")
+
+
 def claims_table() -> pd.DataFrame:
     """One row a claim: what is claimed, which arms are compared, by which measures."""
-    rows: dict[tuple[str, str], dict[str, str]] = {}
-    for claim in CLAIMS:
-        sign = "/" if claim.ratio else "−"
-        row = rows.setdefault(
-            (claim.id, claim.text), {"id": claim.id, "claim": claim.text, "compared": "", "measured by": ""}
-        )
-        for column, text in (
-            ("compared", f"{_code(claim.treatment)} {sign} {_code(claim.baseline)}"),
-            ("measured by", MEASURES[claim.measure]),
-        ):
-            if text not in row[column].split("; "):
-                row[column] = f"{row[column]}; {text}" if row[column] else text
-    return pd.DataFrame(rows.values())
+    rows = pd.DataFrame(
+        {
+            "id": claim.id,
+            "claim": claim.text,
+            "compared": f"{_code(claim.treatment)} {'/' if claim.ratio else '−'} {_code(claim.baseline)}",
+            "measured by": MEASURES[claim.measure],
+        }
+        for claim in CLAIMS
+    )
+    return rows.groupby(["id", "claim"], sort=False).agg(_listed).reset_index()
+
+
+def _listed(texts: "pd.Series[str]") -> str:
+    return "; ".join(texts.unique())
 
 
 def _code(arm: str) -> str:
@@ -43,25 +52,20 @@ def _code(arm: str) -> str:
 def rule_table(claims: str) -> str:
     """Markdown: the conditions for verdicts on these claims, from the docstring of the function that applies them."""
     lines = [line.strip() for line in (RULES[claims].__doc__ or "").splitlines()]
-    table = [line.replace("+-", "±") for line in lines if line.startswith("|")]
-    return "\n".join(table)
+    return "\n".join(line.replace("+-", "±") for line in lines if line.startswith("|"))
 
 
-def study_table(studies: Studies) -> pd.DataFrame:
+def study_table() -> pd.DataFrame:
     """One row a declared study: its name, runs, and what it is for."""
-    rows = [
-        {"study": f"`{name}`", "runs": len(studies.configurations(name)), "what for": study.about}
-        for name, study in studies.studies.items()
-    ]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(
+        {"study": f"`{name}`", "runs": len(studies().configurations(name)), "what for": study.about}
+        for name, study in studies().studies.items()
+    )
 
 
 def differences_table(presets: tuple[str, ...]) -> pd.DataFrame:
     """Fields of the published rule's configuration in which these presets differ, a column a preset."""
-    configs = [RunConfig(preset=preset, method="accuracy_gated").model_dump() for preset in presets]
-    rows = []
-    for field in configs[0]:
-        values = [config[field] for config in configs]
-        if field != "preset" and len(set(map(str, values))) > 1:
-            rows.append({"field": f"`{field}`"} | dict(zip((f"`{preset}`" for preset in presets), values, strict=True)))
-    return pd.DataFrame(rows)
+    fields = {f"`{name}`": RunConfig(preset=name, method="accuracy_gated").model_dump() for name in presets}
+    table = pd.DataFrame(fields, dtype=object).drop(index="preset")
+    differ = table[table.astype(str).nunique(axis="columns") > 1]
+    return differ.rename(index="`{}`".format).rename_axis("field").reset_index()

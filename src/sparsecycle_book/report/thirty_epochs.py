@@ -4,11 +4,10 @@ import pandas as pd
 
 from sparsecycle.analysis.selection import arms
 from sparsecycle.analysis.verdicts import CLEAN, FEWEST_PAIRS, REPORTED, compare_arms
-from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import variant_of
-from sparsecycle.runs.studies import Studies
 from sparsecycle_book.figures import MEASURES
-from sparsecycle_book.report.answers import pairs_counted
+from sparsecycle_book.report.answers import counted
+from sparsecycle_book.report.plan import studies
 
 PRESET = "paper100"
 BEHIND = 0.10  # how far training accuracy may end below that of dense training, fixed before the pilot
@@ -26,17 +25,13 @@ def passes(pilot: pd.DataFrame) -> bool:
 
 
 def choice_sentence(pilot: pd.DataFrame) -> str:
-    """How often the rule decides in 30 epochs, and why.
-
-    Args:
-        pilot: of `pilot_runs` with `PRESET`.
-    """
+    """How often the rule decides in 30 epochs, and why; `pilot` as for `passes`."""
     by_method = pilot.set_index("method")
     gated, dense = by_method.loc["accuracy_gated"], by_method.loc["dense"]
     met, steps = ("meets", 8) if passes(pilot) else ("does not meet", 26)
     return (
         f"**In 30 epochs, the rule decides every {steps} steps.** In the pilot it decided every 8 steps, went through "
-        f"{gated['cycles']:.0f} cycle{'' if gated['cycles'] == 1 else 's'} in five epochs and ended with a training "
+        f"{counted(int(by_method['cycles']['accuracy_gated']), 'cycle')} in five epochs and ended with a training "
         f"accuracy of {gated['train_accuracy']:.3f}, where dense training reached {dense['train_accuracy']:.3f}. That "
         f"{met} [the plan's criterion](plan.html#pilot30)."
     )
@@ -44,19 +39,19 @@ def choice_sentence(pilot: pd.DataFrame) -> str:
 
 def compared_arms() -> dict[str, str]:
     """The arm of the published rule in 30 epochs and that of dense training, as `selection.arms` calls them."""
-    configurations = Studies.read(CHECKOUT / "workflow" / "studies.yaml").configurations("paper30")
-    named = {one.method: f"{one.method} {variant_of({}, one.overrides())}" for one in configurations}
+    declared = studies().configurations("paper30")
+    named = {one.method: f"{one.method} {variant_of({}, one.overrides())}" for one in declared}
     return {named["accuracy_gated"]: named["dense"]}
 
 
 def thirty_runs(runs: pd.DataFrame) -> pd.DataFrame:
-    """The runs of 30 epochs that count; `runs` as of `load_runs`."""
-    counted = arms(runs, PRESET)
-    return counted[counted["arm"].isin([name for pair in compared_arms().items() for name in pair])]
+    """The runs of 30 epochs that count."""
+    every = arms(runs, PRESET)
+    return every[every["arm"].isin([name for pair in compared_arms().items() for name in pair])]
 
 
 def gain_sentence(runs: pd.DataFrame) -> str:
-    """What the published rule gains over dense training in 30 epochs, if there is a pair; `runs` as of `load_runs`."""
+    """What the published rule gains over dense training in 30 epochs, if there is a pair."""
     found = {measure: compare_arms(runs, PRESET, compared_arms(), measure) for measure in (REPORTED, CLEAN)}
     if any(one.empty for one in found.values()):
         return ""
@@ -65,5 +60,5 @@ def gain_sentence(runs: pd.DataFrame) -> str:
     few = " So few pairs are described, not judged." if pairs < FEWEST_PAIRS else ""
     return (
         f"**In 30 epochs, the published rule gains {' and '.join(gains)} over dense training "
-        f"({pairs_counted(pairs)}).**{few}"
+        f"({counted(pairs, 'pair')}).**{few}"
     )
