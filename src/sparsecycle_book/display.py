@@ -112,10 +112,7 @@ def inline_svg(figure: Figure, ink: str = "currentColor") -> str:
     attributes = f'role="img" aria-label="{html.escape(alternative_text(figure))}"'
     style = f'style="width: 100%; max-width: {width:.1f}in; height: auto"'
     return re.sub(
-        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>',
-        rf"<svg {attributes} {style} \1 {_NAMESPACES}>",
-        drawing,
-        count=1,
+        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg {attributes} {style} \1 {_NAMESPACES}>", drawing, count=1
     )
 
 
@@ -143,7 +140,19 @@ def folded(title: str, content: str) -> str:
     return f"<details>\n<summary>{html.escape(title)}</summary>\n\n{content}\n\n</details>"
 
 
-class linked_table:  # noqa: N801 (reads as what it puts on the page)
+class Element:
+    """HTML for a notebook's output, and the same in words."""
+
+    def __init__(self, html: str, told: str) -> None:
+        self.html, self.told = html, told
+
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, Any]:
+        return {"text/html": self.html, "text/plain": self.told}
+
+
+def linked_table(
+    frame: pd.DataFrame, addresses: Mapping[str, str], under: str = "", *, ids: bool = False, wraps: bool = False
+) -> Element:
     """A frame for a notebook's output, labels of its index as links.
 
     Args:
@@ -153,42 +162,18 @@ class linked_table:  # noqa: N801 (reads as what it puts on the page)
         ids: whether each label is also the id of its row's head, so that other pages can lead there.
         wraps: whether cells may take several lines; otherwise a wide table scrolls.
     """
-
-    def __init__(
-        self,
-        frame: pd.DataFrame,
-        addresses: Mapping[str, str],
-        under: str | None = None,
-        *,
-        ids: bool = False,
-        wraps: bool = False,
-    ) -> None:
-        self.frame = frame
-        self.addresses = addresses
-        self.under = under
-        self.ids = ids
-        self.wraps = wraps
-
-    def _repr_html_(self) -> str:
-        shown = self.frame.map(lambda value: html.escape(str(value)))
-        labels = [self._linked(label) for label in self.frame.index]
-        if self.under:
-            commands = [_in_options(text) for text in shown.pop(self.under)]
-            labels = [f"{label}<code>{text}</code>" for label, text in zip(labels, commands, strict=True)]
-        shown.index = pd.Index(labels)
-        # The name of the labels as that of the columns: pandas gives it a row of its own otherwise.
-        shown.columns.name = self.frame.index.name
-        return shown.to_html(escape=False, classes="wraps" if self.wraps else None)
-
-    def _linked(self, label: str) -> str:
+    shown = frame.map(lambda value: html.escape(str(value)))
+    labels = []
+    for label in frame.index:
         text = html.escape(label)
-        if label in self.addresses:
-            text = f'<a href="{html.escape(self.addresses[label])}">{text}</a>'
-        return f'<span id="{html.escape(label)}">{text}</span>' if self.ids else text
-
-    def __repr__(self) -> str:
-        return repr(self.frame)
-
-
-def _in_options(command: str) -> str:
-    return " ".join(f"<span>{part}</span>" for part in re.split(r" (?=--)", command))
+        if label in addresses:
+            text = f'<a href="{html.escape(addresses[label])}">{text}</a>'
+        labels.append(f'<span id="{html.escape(label)}">{text}</span>' if ids else text)
+    if under:
+        options = [re.split(r" (?=--)", command) for command in shown.pop(under)]
+        commands = [" ".join(f"<span>{part}</span>" for part in parts) for parts in options]
+        labels = [f"{label}<code>{text}</code>" for label, text in zip(labels, commands, strict=True)]
+    shown.index = pd.Index(labels)
+    # The name of the labels as that of the columns: pandas gives it a row of its own otherwise.
+    shown.columns.name = frame.index.name
+    return Element(shown.to_html(escape=False, classes="wraps" if wraps else None), repr(frame))

@@ -278,7 +278,7 @@ def test_show_offers_html_and_a_picture_for_print() -> None:
 
 def test_labels_of_a_linked_table_lead_somewhere_and_cells_are_text() -> None:
     frame = pd.DataFrame({"text": ["<b>", "2"]}, index=pd.Index(["C1", "C2"], name="claim"))
-    shown = linked_table(frame, {"C1": "#c1", "C2": "other.html#c2"})._repr_html_()
+    shown = linked_table(frame, {"C1": "#c1", "C2": "other.html#c2"}).html
     assert '<a href="#c1">C1</a>' in shown and '<a href="other.html#c2">C2</a>' in shown
     assert "&lt;b&gt;" in shown and "<b>" not in shown
     assert shown.count("<tr") == 3 and "<th>claim</th>" in shown, "one row of heads"
@@ -286,7 +286,7 @@ def test_labels_of_a_linked_table_lead_somewhere_and_cells_are_text() -> None:
 
 def test_code_of_a_linked_table_stands_below_its_label() -> None:
     frame = pd.DataFrame({"told": ["1"], "command": ["a > b --set c=1"]}, index=pd.Index(["C1"], name="claim"))
-    shown = linked_table(frame, {"C1": "#c1"}, under="command")._repr_html_()
+    shown = linked_table(frame, {"C1": "#c1"}, under="command").html
     assert (
         '<th><a href="#c1">C1</a><code><span>a &gt; b</span> <span>--set c=1</span></code></th>' in shown
         and "command" not in shown
@@ -295,10 +295,10 @@ def test_code_of_a_linked_table_stands_below_its_label() -> None:
 
 def test_a_row_of_a_linked_table_can_be_led_to() -> None:
     frame = pd.DataFrame({"told": ["1", "2"]}, index=pd.Index(["a/b-seed0", "c"], name="run"))
-    shown = linked_table(frame, {"c": "c.html"}, ids=True)._repr_html_()
+    shown = linked_table(frame, {"c": "c.html"}, ids=True).html
     assert '<th><span id="a/b-seed0">a/b-seed0</span></th>' in shown
     assert '<th><span id="c"><a href="c.html">c</a></span></th>' in shown
-    assert "id=" not in linked_table(frame, {})._repr_html_()
+    assert "id=" not in linked_table(frame, {}).html
 
 
 def test_a_figure_without_alternative_text_is_refused() -> None:

@@ -3,8 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -12,79 +11,55 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from sparsecycle_book.playground.board import Board
+from sparsecycle_book.display import Element
 
 GAP = 2  # pixels between two maps
 COLOURS = ("#0f83c9", "#d55e00", "#009e73")  # of the bars, in order
 
 
-@dataclass(frozen=True)
-class BudgetView:
-    """What is seen at one budget.
-
-    Attributes:
-        budget: in (0, 1].
-        maps: activations (channels, height, width), the same channels at each budget.
-        accuracies: by what they were measured on.
-    """
-
-    budget: float
-    maps: npt.NDArray[Any]
-    accuracies: Mapping[str, float]
-
-
-class budget_slider(Board):  # noqa: N801 (reads as what it puts on the page)
-    """A slider over budgets: feature maps of a network and its accuracies at the budget chosen.
+def budget_slider(
+    title: str,
+    picture: npt.NDArray[np.uint8],
+    maps: Mapping[float, npt.NDArray[Any]],
+    accuracies: Mapping[float, Mapping[str, float]],
+) -> Element:
+    """A slider over budgets: feature maps of a network and its accuracies at the budget chosen, at first the first one.
 
     Args:
         title: what the picture shows that the network looks at.
         picture: uint8 (height, width, 3).
-        views: one a budget, the largest first. The colours span the same range in all.
-
-    Raises:
-        ValueError: no view.
+        maps: activations (channels, height, width) by budget, the same channels at each. The colours span the same
+            range in all.
+        accuracies: by budget, and by what they were measured on.
     """
-
-    def __init__(self, title: str, picture: npt.NDArray[np.uint8], views: Sequence[BudgetView]) -> None:
-        if not views:
-            raise ValueError("there is no budget to choose: give at least one view")
-        self.title, self.picture, self.views = title, picture, views
-
-    def told(self) -> str:
-        return "; ".join(map(self._told, self.views))
-
-    def _told(self, view: BudgetView) -> str:
-        accuracies = ", ".join(f"{images} {value:.1%}" for images, value in view.accuracies.items())
-        left = (view.maps > 0).mean()
-        return f"keep-ratio {view.budget:g}: {left:.0%} of these values are left; accuracy {accuracies}"
-
-    def html(self) -> str:
-        """Without scripts it shows the first view."""
-        top = max(float(view.maps.max()) for view in self.views)
-        picture = _address(Image.fromarray(self.picture))
-        views = "".join(self._view(number, view, top) for number, view in enumerate(self.views))
-        budgets = " ".join(f"{view.budget:g}" for view in self.views)
-        return (
-            '<div class="playground" data-play="budget"><div class="play-control">'
-            f'<label>Keep-ratio <input type="range" min="0" max="{len(self.views) - 1}" step="1" value="0" '
-            f'data-budgets="{budgets}" aria-valuetext="{self.views[0].budget:g}"></label> '
-            f'<output>{self.views[0].budget:g}</output></div><div class="play-board">'
-            f'<img class="play-picture" src="{picture}" alt="{html.escape(self.title)}, as the network sees it">'
-            f"{views}</div></div>"
-        )
-
-    def _view(self, number: int, view: BudgetView, top: float) -> str:
+    top = max(float(values.max()) for values in maps.values())
+    views: list[str] = []
+    told = []
+    for budget, values in maps.items():
         bars = "".join(
             f'<div class="play-bar"><span>{images}</span><span class="play-track">'
             f'<span style="width: {100 * value:.1f}%; background: {colour}"></span></span>'
             f"<span>{value:.1%}</span></div>"
-            for (images, value), colour in zip(view.accuracies.items(), COLOURS, strict=False)
+            for (images, value), colour in zip(accuracies[budget].items(), COLOURS, strict=False)
         )
-        alt = f"Feature maps of {self.title} at {self._told(view).split(';')[0]}"
-        return (
-            f'<div class="play-view"{"" if number == 0 else " hidden"}><img src="{_address(_montage(view.maps, top))}" '
-            f'alt="{html.escape(alt)}"><div class="play-bars">{bars}</div></div>'
+        left = f"keep-ratio {budget:g}: {(values > 0).mean():.0%} of these values are left"
+        alt = html.escape(f"Feature maps of {title} at {left}")
+        views.append(
+            f'<div class="play-view"{" hidden" if views else ""}><img src="{_address(_montage(values, top))}" '
+            f'alt="{alt}"><div class="play-bars">{bars}</div></div>'
         )
+        measured = ", ".join(f"{images} {value:.1%}" for images, value in accuracies[budget].items())
+        told.append(f"{left}; accuracy {measured}")
+    first, budgets = f"{next(iter(maps)):g}", " ".join(f"{budget:g}" for budget in maps)
+    return Element(
+        '<div class="playground" data-play="budget"><div class="play-control">'
+        f'<label>Keep-ratio <input type="range" min="0" max="{len(maps) - 1}" step="1" value="0" '
+        f'data-budgets="{budgets}" aria-valuetext="{first}"></label> '
+        f'<output>{first}</output></div><div class="play-board">'
+        f'<img class="play-picture" src="{_address(Image.fromarray(picture))}" '
+        f'alt="{html.escape(title)}, as the network sees it">{"".join(views)}</div></div>',
+        "; ".join(told),
+    )
 
 
 def _montage(maps: npt.NDArray[Any], top: float) -> Image.Image:

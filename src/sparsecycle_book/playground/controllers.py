@@ -5,6 +5,7 @@ until it is there, or where it is not, the presets on the curves to pick are sho
 """
 
 import html
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -12,9 +13,9 @@ from typing import Any
 
 import sparsecycle
 import sparsecycle_book
+from sparsecycle_book.display import Element
 from sparsecycle_book.figures import METHODS
-from sparsecycle_book.playground.board import Board, choice, data_element
-from sparsecycle_book.simulation import Simulation, simulate
+from sparsecycle_book.simulation import simulate
 
 RULE = "accuracy_gated"
 MODULES = (
@@ -22,7 +23,7 @@ MODULES = (
     Path(sparsecycle_book.__file__).with_name("simulation.py"),
 )
 STEPS_AN_EPOCH = 390  # of CIFAR-10 in batches of 128
-GIVES_WAY = "gives_way"
+GIVES_WAY, GIVES_WAY_AT = "gives_way", 0.1  # the knob of `simulate`'s own, and where it stands at first
 EPOCH_GATED = 1.0 - (1.0 - 0.018) ** (390 / 128)  # what three of the published decisions take away together
 KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {  # what it is called on the page, and its values
     "decision_steps": ("steps between decisions", (13, 26, 50, 64, 128, 256, 390, 780)),
@@ -36,102 +37,92 @@ KNOBS: dict[str, tuple[str, tuple[float, ...]]] = {  # what it is called on the 
 }
 
 
-class controller_board(Board):  # noqa: N801 (reads as what it puts on the page)
+def controller_board(
+    curves: Mapping[str, Sequence[float]], presets: Mapping[str, Mapping[str, float]], epochs: int = 100
+) -> Element:
     """Choose the rule's parameters and a course of the training accuracy; see average, best, keep-ratio and resets.
 
     Args:
         curves: training accuracies in [0, 1] by title, each value for an equal part of the run; all of one length.
         presets: parameters of the published rule by title; where the knobs stand when the preset is picked.
         epochs: of the run, of 390 steps each.
-        gives_way: where that knob stands at first (see `simulate`).
 
     Raises:
-        ValueError: no curve, or curves of several lengths; no preset; a parameter that is missing or whose knob lacks
-            the value; a run that the curves do not divide into whole steps.
+        ValueError: a parameter that is missing or whose knob lacks the value.
     """
+    for title, given in presets.items():
+        for name, (_, values) in KNOBS.items():
+            if name != GIVES_WAY and given.get(name) not in values:
+                allowed = ", ".join(f"{one:g}" for one in values)
+                raise ValueError(f"{name} of {title!r} is {given.get(name)}, but its knob has the values {allowed}")
+    knobs = "".join(
+        f'<label data-knob="{name}"><span>{label}</span> <input type="range" name="{name}" min="0" '
+        f'max="{len(values) - 1}" step="1"> <output></output></label>'
+        for name, (label, values) in KNOBS.items()
+    )
+    return Element(
+        '<div class="playground" data-play="controllers"><div class="play-control">'
+        + _choice("Parameters", "preset", {title: title for title in presets} | {"": "your own, set below"})
+        + _choice("Training accuracy", "curve", {title: title for title in curves} | {"": "your own, drawn below"})
+        + _choice("Noise", "noise", {"1": "of batches of 128 images", "": "none"})
+        + f'<button type="button" class="play-again">Start over</button></div><div class="play-knobs">{knobs}</div>'
+        '<div class="play-panel"><span>Training accuracy: draw into it, or use the arrow keys</span>'
+        '<svg class="play-drawing" style="touch-action: none; user-select: none; cursor: crosshair" tabindex="0" '
+        'role="slider" aria-label="training accuracy by epoch"></svg></div>'
+        '<div class="play-panel"><span>Keep-ratio</span>'
+        '<svg class="play-keep" role="img" aria-label="keep-ratio by epoch"></svg></div>'
+        + _legend()
+        + '<div class="play-control"><label>Look at one decision '
+        '<input type="range" name="decision" min="1" max="1" step="1" value="1"></label></div>'
+        '<p class="play-decision" role="status"></p>'
+        '<p class="play-told" role="status">This board needs JavaScript.</p>'
+        + _data_element(_data(curves, presets, epochs))
+        + "</div>",
+        f"the published rule with {', '.join(presets)} on: {', '.join(curves)}",
+    )
 
-    def __init__(
-        self,
-        curves: Mapping[str, Sequence[float]],
-        presets: Mapping[str, Mapping[str, float]],
-        epochs: int = 100,
-        gives_way: float = 0.1,
-    ) -> None:
-        lengths = {len(curve) for curve in curves.values()}
-        if len(lengths) != 1 or 0 in lengths:
-            given = ", ".join(str(len(curve)) for curve in curves.values()) or "none"
-            raise ValueError(f"the curves need one length, at least one value; given: {given}")
-        if not presets:
-            raise ValueError("there is nothing to start from: give at least one preset")
-        self.steps_each, rest = divmod(epochs * STEPS_AN_EPOCH, lengths.pop())
-        if rest:
-            raise ValueError(f"{epochs} epochs of {STEPS_AN_EPOCH} steps cannot be cut into the curves' equal parts")
-        self.epochs = epochs
-        self.curves = {title: list(map(float, curve)) for title, curve in curves.items()}
-        self.presets = {title: {**given, GIVES_WAY: gives_way} for title, given in presets.items()}
-        for title, start in self.presets.items():
-            for name, (_, values) in KNOBS.items():
-                if start.get(name) not in values:
-                    allowed = ", ".join(f"{one:g}" for one in values)
-                    raise ValueError(f"{name} of {title!r} is {start.get(name)}, but its knob has the values {allowed}")
 
-    def told(self) -> str:
-        return f"the published rule with {', '.join(self.presets)} on: {', '.join(self.curves)}"
+def _data(
+    curves: Mapping[str, Sequence[float]], presets: Mapping[str, Mapping[str, float]], epochs: int
+) -> dict[str, Any]:
+    """What the script gets."""
+    steps_each = epochs * STEPS_AN_EPOCH // len(next(iter(curves.values())))
+    computed = {}
+    for preset, parameters in presets.items():
+        for curve, accuracies in curves.items():
+            made = simulate(parameters, accuracies, steps_each, gives_way=GIVES_WAY_AT, noise=True)
+            for values in (made.averages, made.bests, made.keep_ratios):
+                values[:] = [float(f"{value:.4g}") for value in values]
+            computed[f"{preset}|{curve}"] = asdict(made)
+    return {
+        "curves": curves,
+        "epochs": epochs,
+        "steps_each": steps_each,
+        "knobs": {name: values for name, (_, values) in KNOBS.items()},
+        "presets": {title: {**given, GIVES_WAY: GIVES_WAY_AT} for title, given in presets.items()},
+        "colour": METHODS[RULE].colour,
+        "computed": computed,
+        "sources": {f"{path.parent.name}/{path.name}": path.read_text(encoding="utf-8") for path in MODULES},
+    }
 
-    def html(self) -> str:
-        titles = {html.escape(title): html.escape(title) for title in self.curves}
-        presets = {html.escape(title): html.escape(title) for title in self.presets}
-        knobs = "".join(
-            f'<label data-knob="{name}"><span>{label}</span> <input type="range" name="{name}" min="0" '
-            f'max="{len(values) - 1}" step="1"> <output></output></label>'
-            for name, (label, values) in KNOBS.items()
-        )
-        return (
-            '<div class="playground" data-play="controllers"><div class="play-control">'
-            + choice("Parameters", "preset", presets | {"": "your own, set below"})
-            + choice("Training accuracy", "curve", titles | {"": "your own, drawn below"})
-            + choice("Noise", "noise", {"1": "of batches of 128 images", "": "none"})
-            + f'<button type="button" class="play-again">Start over</button></div><div class="play-knobs">{knobs}</div>'
-            '<div class="play-panel"><span>Training accuracy: draw into it, or use the arrow keys</span>'
-            '<svg class="play-drawing" style="touch-action: none; user-select: none; cursor: crosshair" tabindex="0" '
-            'role="slider" aria-label="training accuracy by epoch"></svg></div>'
-            '<div class="play-panel"><span>Keep-ratio</span>'
-            '<svg class="play-keep" role="img" aria-label="keep-ratio by epoch"></svg></div>'
-            + _legend()
-            + '<div class="play-control"><label>Look at one decision '
-            '<input type="range" name="decision" min="1" max="1" step="1" value="1"></label></div>'
-            '<p class="play-decision" role="status"></p>'
-            '<p class="play-told" role="status">This board needs JavaScript.</p>' + data_element(self.data()) + "</div>"
-        )
 
-    def data(self) -> dict[str, Any]:
-        """Return what the script gets."""
-        return {
-            "curves": self.curves,
-            "epochs": self.epochs,
-            "steps_each": self.steps_each,
-            "knobs": {name: values for name, (_, values) in KNOBS.items()},
-            "presets": self.presets,
-            "colour": METHODS[RULE][0],
-            "computed": {
-                f"{preset}|{curve}": asdict(self._computed(start, accuracies))
-                for preset, start in self.presets.items()
-                for curve, accuracies in self.curves.items()
-            },
-            "sources": {f"{path.parent.name}/{path.name}": path.read_text(encoding="utf-8") for path in MODULES},
-        }
+def _data_element(data: Any) -> str:
+    """JSON that a script of the page reads; nothing in it can end the element."""
+    text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    return f'<script type="application/json" class="play-data">{text}</script>'
 
-    def _computed(self, start: Mapping[str, float], accuracies: Sequence[float]) -> Simulation:
-        """Return what the board shows at first, to four digits."""
-        parameters = {name: value for name, value in start.items() if name != GIVES_WAY}
-        made = simulate(parameters, accuracies, self.steps_each, gives_way=start[GIVES_WAY], noise=True)
-        for values in (made.averages, made.bests, made.keep_ratios):
-            values[:] = [float(f"{value:.4g}") for value in values]
-        return made
+
+def _choice(label: str, name: str, options: Mapping[str, str]) -> str:
+    """A labelled list to choose from: value and text of each option."""
+    listed = "".join(
+        f'<option value="{html.escape(value)}">{html.escape(text)}</option>' for value, text in options.items()
+    )
+    select = f'<select name="{name}" style="min-width: 0">{listed}</select>'
+    return f'<label style="max-width: 100%">{label} {select}</label>'
 
 
 def _legend() -> str:
-    """Return what each line of the drawings is, beside a piece of it."""
+    """What each line of the drawings is, beside a piece of it."""
     colour = METHODS[RULE].colour
     lines = {
         "training accuracy as given": "2px solid currentColor; opacity: 0.45",

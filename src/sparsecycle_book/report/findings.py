@@ -15,7 +15,7 @@ from sparsecycle.analysis.verdicts import (
     compare_arms,
     verdict_table,
 )
-from sparsecycle_book.display import linked_table
+from sparsecycle_book.display import Element, linked_table
 from sparsecycle_book.figures import ARMS_IN_WORDS, MEASURES
 from sparsecycle_book.report.answers import (
     amount,
@@ -49,9 +49,7 @@ NOUNS = {"gap": "the train-test gap", "drop_from_best": "the drop from best"}  #
 def finding(table: pd.DataFrame, *claims: str, brief: bool = False) -> str:
     """What was found on these claims: a sentence for each verdict, and the numbers where it is about one comparison.
 
-    Args:
-        claims: of C3 to C6 or C8.
-        brief: whether only a difference that was found has its numbers.
+    The claims are of C3 to C6 or C8. In brief, only a difference that was found has its numbers.
     """
     rows = table[table["claim"].isin(claims) & (table["pairs"] > 0)].to_dict("records")
     if not rows:
@@ -142,7 +140,7 @@ def _object(row: Mapping[Any, Any]) -> str:
     return f"{measure} with {shared}" if shared else measure
 
 
-def claims_shown(table: pd.DataFrame, *claims: str) -> linked_table:
+def claims_shown(table: pd.DataFrame, *claims: str) -> Element:
     """The claims' rows of the table of verdicts, each claim's number leading to its words in the plan.
 
     p-values and detectable effects are left to the table of all verdicts.
