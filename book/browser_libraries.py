@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import tarfile
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -21,49 +20,24 @@ TARBALLS = ROOT / "_build" / "npm"
 TARGET = ROOT / "_build" / "extra" / "libraries"  # what is in `extra` goes into the book as it is
 
 
-@dataclass(frozen=True)
-class Package:
-    """An npm package.
-
-    Attributes:
-        integrity: its SHA-512 in base64, as npm publishes it.
-        files: regular expression; those that it matches whole are brought.
-    """
-
-    name: str
-    version: str
-    licence: str
-    integrity: str
-    files: str
-
-    @property
-    def title(self) -> str:
-        return f"{self.name} {self.version}"
+# The npm package, its SHA-512 in base64 as npm publishes it, and its files that are brought, as a regular expression.
+NAME, VERSION, LICENCE = "pyodide", "314.0.7", "MPL-2.0"
+INTEGRITY = "0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A=="
+FILES = r"package/(pyodide\.mjs|pyodide\.asm\.(mjs|wasm)|python_stdlib\.zip|pyodide-lock\.json)"
 
 
-PACKAGES = (
-    Package(
-        "pyodide",
-        "314.0.7",
-        "MPL-2.0",
-        "0YvXxEhfEdpLfb/XkM2BFAeMROq0iMUX2bzzH9pOttyMcWkwq+HbE5uyuGD82LN7y2q+SNvi/6V5JEsOlD2R1A==",
-        r"package/(pyodide\.mjs|pyodide\.asm\.(mjs|wasm)|python_stdlib\.zip|pyodide-lock\.json)",
-    ),
-)
-
-
-def tarball(package: Package) -> Path:
+def tarball() -> Path:
     """Return the package's archive, checked; the one on the disk where it was brought before.
 
     Raises:
         OSError: npm is not installed, or fails.
         ValueError: another content than the pinned one.
     """
-    path = TARBALLS / f"{package.name}-{package.version}.tgz"
-    if not (path.exists() and _digest(path.read_bytes()) == package.integrity):
+    path = TARBALLS / f"{NAME}-{VERSION}.tgz"
+    if not (path.exists() and _digest(path.read_bytes()) == INTEGRITY):
         with tempfile.TemporaryDirectory() as work:
-            content = _packed(f"{package.name}@{package.version}", Path(work))
-        if _digest(content) != package.integrity:
+            content = _packed(f"{NAME}@{VERSION}", Path(work))
+        if _digest(content) != INTEGRITY:
             raise ValueError(f"{path.name} has another SHA-512 than the pinned one")
         TARBALLS.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)
@@ -86,34 +60,27 @@ def _packed(package: str, work: Path) -> bytes:
     return tarballs[0].read_bytes()
 
 
-def files(package: Package, archive: Path) -> dict[str, str]:
+def files(archive: Path) -> dict[str, str]:
     """Return the package's files by name, each compressed by gzip, in base64."""
     found = {}
     with tarfile.open(archive) as opened:
         for member in opened:
-            held = opened.extractfile(member) if re.fullmatch(package.files, member.name) else None
+            held = opened.extractfile(member) if re.fullmatch(FILES, member.name) else None
             if held:
                 found[member.name.rsplit("/", 1)[-1]] = base64.b64encode(gzip.compress(held.read(), mtime=0)).decode()
     return found
 
 
-def script(package: Package, held: dict[str, str]) -> str:
-    """Return JavaScript that puts the files at `libraries[package name][file name]`."""
-    return (
-        f"/* {package.title} of npm, {package.licence} */\n"
-        f"(window.libraries ??= {{}})[{json.dumps(package.name)}] = {json.dumps(held, separators=(',', ':'))};\n"
-    )
-
-
 def main() -> None:
+    """Write JavaScript that puts the files at `libraries[package name][file name]`."""
     TARGET.mkdir(parents=True, exist_ok=True)
-    for package in PACKAGES:
-        try:
-            held = files(package, tarball(package))
-        except (OSError, ValueError) as error:
-            print(f"the playground does without {package.title} ({' '.join(str(error).split())})")
-            held = {}
-        (TARGET / f"{package.name}.js").write_text(script(package, held), encoding="utf-8")
+    try:
+        held = files(tarball())
+    except (OSError, ValueError) as error:
+        print(f"the playground does without {NAME} {VERSION} ({' '.join(str(error).split())})")
+        held = {}
+    script = f"(window.libraries ??= {{}})[{json.dumps(NAME)}] = {json.dumps(held, separators=(',', ':'))};\n"
+    (TARGET / f"{NAME}.js").write_text(f"/* {NAME} {VERSION} of npm, {LICENCE} */\n{script}", encoding="utf-8")
 
 
 def _digest(content: bytes) -> str:

@@ -25,13 +25,14 @@ def runs_of(preset: str) -> dict[str, dict[str, str]]:
     return {"": {"runs": f"book/executed-runs.html?show={preset}#every-run"}}
 
 
-FINDINGS = ("index", "dense", "feedback", "budgets", "robustness", "choices", "paper_scale")
+FINDINGS = ("index", "dense", "feedback", "budgets", "robustness", "choices")
+SHOWN = runs_of(shown_tier(load_runs()))
 # What figures are drawn from, by page and name; under "" those that are not named here. All others are drawn from what
 # their page computes.
 DRAWN_FROM: dict[str, dict[str, dict[str, str]]] = {
     "notebooks/costs": {"": {"measured": "notebooks/costs.html#benchmark"}},
-    **dict.fromkeys((f"book/{name}" for name in FINDINGS), runs_of(shown_tier(load_runs()))),
-    "book/dense": runs_of(shown_tier(load_runs())) | dict.fromkeys(("yours", "your-paths"), runs_of("quick")[""]),
+    **dict.fromkeys((f"book/{name}" for name in FINDINGS), SHOWN),
+    "book/dense": SHOWN | dict.fromkeys(("yours", "your-paths"), runs_of("quick")[""]),
     "book/paper_scale": runs_of("paper"),
     "notebooks/set_results": {
         "": {"runs": "book/set_runs.html#runs-set"},

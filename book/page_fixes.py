@@ -48,15 +48,9 @@ def with_titles_of_runs(app: Sphinx, name: str, source: list[str]) -> None:
     if name.startswith(("book/runs/", "book/your-runs/")):
         given = json.loads(source[0])["metadata"]["papermill"]["parameters"]
         preset, method, seed = given["preset"], given["method"], given["seed"]
-        source[0] = (
-            source[0]
-            .replace("# One run", f"# One run of {method}: preset {preset}, seed {seed}", 1)
-            .replace(
-                "-p preset quick -p method accuracy_gated -p seed 3",
-                f"-p preset {preset} -p method {method} -p seed {seed}",
-                1,
-            )
-        )
+        title, command = f"# One run of {method}: preset {preset}, seed {seed}", "-p preset {} -p method {} -p seed {}"
+        as_written, made = command.format("quick", "accuracy_gated", 3), command.format(preset, method, seed)
+        source[0] = source[0].replace("# One run", title, 1).replace(as_written, made, 1)
 
 
 def with_unbroken_percentages(app: Sphinx, doctree: nodes.document, name: str) -> None:
@@ -68,20 +62,16 @@ def with_unbroken_percentages(app: Sphinx, doctree: nodes.document, name: str) -
                 text.parent.replace(text, nodes.Text(unbroken))
 
 
-PLAYGROUND = ("libraries", "charts", "budget", "controllers")  # in the order in which they build on each other
+SCRIPTS = {  # of single pages, in the order in which they build on each other
+    "book/playground": [f"playground/{script}.js" for script in ("libraries", "charts", "budget", "controllers")],
+    "book/executed-runs": ["run_filter.js"],
+    "book/set_runs": ["run_filter.js"],
+}
 
 
-def with_playground(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """The scripts of the playground, on its page alone."""
-    if name == "book/playground":
-        for script in PLAYGROUND:
-            app.add_js_file(f"playground/{script}.js")
-
-
-def with_run_filter(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
-    """The script that filters lists of runs, on the pages that have them."""
-    if name in ("book/executed-runs", "book/set_runs"):
-        app.add_js_file("run_filter.js")
+def with_own_scripts(app: Sphinx, name: str, template: str, context: dict[str, Any], doctree: object) -> None:
+    for script in SCRIPTS.get(name, []):
+        app.add_js_file(script)
 
 
 def with_records(app: Sphinx, exception: Exception | None) -> None:
@@ -96,8 +86,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("html-page-context", without_thebe, priority=900)
     app.connect("html-page-context", with_named_toggles, priority=900)
     app.connect("html-page-context", without_false_lists, priority=900)
-    app.connect("html-page-context", with_playground)
-    app.connect("html-page-context", with_run_filter)
+    app.connect("html-page-context", with_own_scripts)
     app.connect("source-read", with_titles_of_runs)
     app.connect("doctree-resolved", with_unbroken_percentages)
     app.connect("build-finished", with_records)

@@ -1,7 +1,6 @@
 """What the playground runs in the browser comes whole from npm, or not at all, and then the book says so."""
 
 import base64
-import dataclasses
 import gzip
 import hashlib
 import importlib.util
@@ -42,10 +41,9 @@ def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
     digest = base64.b64encode(hashlib.sha512(buffer.getvalue()).digest()).decode()
-    package = module.Package("small", "1.0.0", "MIT", digest, r"package/src/\w+\.js")
-    monkeypatch.setattr(module, "PACKAGES", (package,))
-    monkeypatch.setattr(module, "TARBALLS", tmp_path / "tarballs")
-    monkeypatch.setattr(module, "TARGET", tmp_path / "made")
+    small = {"NAME": "small", "VERSION": "1.0.0", "INTEGRITY": digest, "FILES": r"package/src/\w+\.js"}
+    for name, value in (small | {"TARBALLS": tmp_path / "tarballs", "TARGET": tmp_path / "made"}).items():
+        monkeypatch.setattr(module, name, value)
     return module
 
 
@@ -70,7 +68,7 @@ def test_what_was_brought_is_kept(libraries: Any, monkeypatch: pytest.MonkeyPatc
 
 
 def test_another_content_than_the_pinned_one_is_not_used(libraries: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    libraries.PACKAGES = (dataclasses.replace(libraries.PACKAGES[0], integrity="else"),)
+    libraries.INTEGRITY = "else"
     libraries.main()
     assert "the playground does without small 1.0.0" in (told := capsys.readouterr().out)
     assert "has another SHA-512 than the pinned one" in told
