@@ -1,7 +1,6 @@
 """Sentences of the page on feedback: what equivalence leaves open, idle resets, and what a reset does to accuracy."""
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -84,23 +83,6 @@ def against_dense_sentence(runs: pd.DataFrame, preset: str) -> str:
     )
 
 
-def idle_table(groups: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """How many resets of rules with feedback were idle: a row for each group of runs that has any.
-
-    Args:
-        groups: rows of `load_runs` by what they are called.
-    """
-    rows = []
-    for name, runs in groups.items():
-        for method in ("accuracy_gated", "epoch_gated"):
-            gated = runs[runs["method"] == method]
-            resets, idle = int(gated["resets"].sum()), int(gated["idle_resets"].sum())
-            if resets:
-                rows.append({"runs": name, "rule": f"`{method}`", "number of runs": len(gated), "resets": resets})
-                rows[-1] |= {"idle": idle, "share": percent(idle / resets)}
-    return pd.DataFrame(rows)
-
-
 def idle_sentence(runs: pd.DataFrame) -> str:
     """How many resets of the published rule came where the constraint removes almost nothing, and what follows."""
     gated = runs[runs["method"] == "accuracy_gated"]
@@ -135,12 +117,10 @@ def resets_by_noise(epochs: pd.DataFrame, config: RunConfig) -> list[int]:
 
     It watches batches drawn at random around the best training accuracy so far, which never falls.
     """
-    rule = ("decision_steps", "tighten", "tolerance", "smoothing", "relax", "cooldown", "floor")
-    parameters = {name: getattr(config, name) for name in rule}
     steps, counts = np.arange(config.epochs * config.steps_per_epoch), []
     for seed, run in epochs[epochs["method"] == "dense"].sort_values("step").groupby("seed"):
         accuracies = np.interp(steps, run["step"], run["train_accuracy"].cummax())
-        seen = simulate(parameters, accuracies.tolist(), noise=True, seed=int(str(seed)))
+        seen = simulate(config.controller_parameters(), accuracies.tolist(), noise=True, seed=int(str(seed)))
         found = [1.0, *seen.keep_ratios[:-1]]
         counts.append(sum(reset and keep < 1 for reset, keep in zip(seen.resets, found, strict=True)))
     return counts
@@ -159,11 +139,7 @@ def noise_sentence(epochs: pd.DataFrame, runs: pd.DataFrame, config: RunConfig) 
 
 
 def as_dense_sentence(epochs: pd.DataFrame, decisions: pd.DataFrame) -> str:
-    """How many resets came while a run of the rule was still dense training bit for bit, and what follows.
-
-    Args:
-        epochs: rows of `load_epochs` of one preset, without overrides.
-    """
+    """How many resets came while a run of the rule was still dense training bit for bit, and what follows."""
     found = []
     for seed, run in decisions.groupby("seed"):
         dense, gated = (
@@ -189,9 +165,7 @@ def as_dense_sentence(epochs: pd.DataFrame, decisions: pd.DataFrame) -> str:
 
 
 def stalled_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
-    """How often the rule met its condition at a keep-ratio of 1, and how long it stayed there after the first reset
-    from a small one.
-    """
+    """How often the rule met its condition at a keep-ratio of 1, and how long it stayed there after a first reset."""
     found, waits = with_found(decisions), []
     idle_at_one = decisions["reset"].sum() - found["reset"].sum()
     for _, run in found.groupby("run"):
@@ -264,11 +238,7 @@ def response_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
 
 
 def _rates(around: pd.DataFrame, config: RunConfig) -> str:
-    """That the learning rate was larger at all first resets than at all later ones, where it was.
-
-    Args:
-        around: of `around_resets`.
-    """
+    """That the learning rate was larger at all first resets of `around_resets` than at all later ones, where it was."""
     at = around[around["decision"] == 0]
     rates = at["step"].map(lambda step: learning_rate(config, (int(step) - 1) // config.steps_per_epoch))
     first, later = rates[at["kind"] == "first"].min(), rates[at["kind"] == "later"].max()
