@@ -46,6 +46,7 @@ _LOOKS = (  # colours of Okabe and Ito, distinguishable with any colour vision, 
     Look("#7b61c9", "X", "-."),
 )
 METHODS: dict[str, Look] = dict(zip(CONTROLLERS, cycle(_LOOKS), strict=False))  # every controller, in their order
+PALETTE = {name: look.colour for name, look in METHODS.items()}
 ARMS_IN_WORDS = {
     "dense": "dense training",
     "accuracy_gated": "the published rule",
@@ -159,8 +160,9 @@ def learning_curves(epochs: pd.DataFrame) -> Figure:
     panels = figure.subplots(len(shown), 1, sharex=True, squeeze=False)[:, 0]
     ends = []
     for axes, column in zip(panels, shown, strict=True):
-        for method, runs in _by_method(epochs.dropna(subset=column)):
-            look = METHODS[method]
+        measured = epochs.dropna(subset=column)
+        for method in methods_of(measured):
+            look, runs = METHODS[method], measured[measured["method"] == method]
             for _, run in runs.groupby("seed"):
                 axes.plot(run["epoch"], run[column], color=look.colour, linewidth=0.5, alpha=0.3)
             by_epoch = runs.groupby("epoch")[column]
@@ -172,7 +174,7 @@ def learning_curves(epochs: pd.DataFrame) -> Figure:
         axes.set_ylabel("accuracy")
         accuracy_axis(axes)
     panels[-1].set_xlabel("epoch")
-    add_legend(figure, {method: METHODS[method] for method, _ in _by_method(epochs)})
+    add_legend(figure, {method: METHODS[method] for method in methods_of(epochs)})
     figure.set_label("Accuracy against epoch. Mean at the last test evaluation: " + ", ".join(ends) + ".")
     return figure
 
@@ -187,7 +189,8 @@ def keep_ratio_path(decisions: pd.DataFrame, steps_per_epoch: "int | pd.Series[i
         by: the column that has a panel for each of its values.
     """
     frame = decisions.assign(epoch=decisions["step"] / steps_per_epoch)
-    groups = list(pd.concat([rows for _, rows in _by_method(frame)]).groupby(by, sort=False))
+    ordered = pd.concat([frame[frame["method"] == method] for method in methods_of(frame)])
+    groups = list(ordered.groupby(by, sort=False))
     figure = Figure(figsize=(WIDTH, 0.8 + 1.4 * len(groups)))
     panels = figure.subplots(len(groups), 1, sharex=True, sharey=True, squeeze=False)[:, 0]
     told = []
@@ -286,8 +289,9 @@ def _by_budget(rows: pd.DataFrame, measure: str, budgets: Sequence[float]) -> tu
     axes = figure.subplots()
     columns = [f"{measure}_at_{float(budget)}" for budget in budgets]
     sentences = []
-    for method, group in _by_method(rows):
-        look = METHODS[method]
+    methods = methods_of(rows)
+    for method in methods:
+        look, group = METHODS[method], rows[rows["method"] == method]
         mean = group[columns].mean().to_numpy()
         axes.plot(budgets, mean, look.line, color=look.colour, marker=look.marker, markersize=6)
         for values in group[columns].to_numpy():
@@ -295,7 +299,7 @@ def _by_budget(rows: pd.DataFrame, measure: str, budgets: Sequence[float]) -> tu
         sentences.append(f"{method} {mean[0]:.2f} at {budgets[0]:g} and {mean[-1]:.2f} at {budgets[-1]:g}")
     log_axis(axes.xaxis, axes.set_xscale, budgets)
     axes.set_xlim(1.15 * max(budgets), min(budgets) / 1.15)
-    add_legend(figure, {method: METHODS[method] for method, _ in _by_method(rows)})
+    add_legend(figure, {method: METHODS[method] for method in methods})
     return figure, axes, "; ".join(sentences)
 
 
@@ -380,9 +384,9 @@ def resets_of(run: pd.DataFrame) -> NDArray[np.bool_]:
     return np.asarray(run["reset"] & below, dtype=bool)
 
 
-def _by_method(frame: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
-    """Groups in the book's order of methods."""
-    return [(method, frame[frame["method"] == method]) for method in METHODS if (frame["method"] == method).any()]
+def methods_of(frame: pd.DataFrame) -> list[str]:
+    """The methods of a frame in the book's order."""
+    return [method for method in METHODS if (frame["method"] == method).any()]
 
 
 def add_legend(figure: Figure, looks: Mapping[str, Look]) -> None:

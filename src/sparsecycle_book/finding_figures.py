@@ -14,9 +14,10 @@ from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from sparsecycle.analysis.verdicts import PAPER_EFFECT
 from sparsecycle.runs.metrics import ACTIVE
-from sparsecycle_book.figures import METHODS, WIDTH, accuracy_axis, add_legend, styled, with_found
+from sparsecycle_book.figures import METHODS, PALETTE, WIDTH, accuracy_axis, add_legend, methods_of, styled, with_found
 
 BIN = 0.05  # width of a bar, in powers of ten
+BEFORE, AFTER = 10, 20  # decisions that are shown around a reset
 DEEP = 0.2  # below it, a reset ends a cycle that went deep
 KINDS = {  # of `Condition`: what a panel is called, and its axis
     "pruning": ("the smallest weights set to zero", "share of the weights"),
@@ -39,10 +40,10 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
     found = found[found["reset"]]
     figure = Figure(figsize=(WIDTH, 3.2))
     axes = figure.subplots()
-    methods, palette = _palette(found)
+    methods = methods_of(found)
     least = math.floor(math.log10(found["found"].min()) / BIN) * BIN
     sns.histplot(
-        found, x="found", hue="method", hue_order=methods, palette=palette, multiple="stack", log_scale=True,
+        found, x="found", hue="method", hue_order=methods, palette=PALETTE, multiple="stack", log_scale=True,
         binwidth=BIN, binrange=(least, 0.0), legend=False, ax=axes,
     )  # fmt: skip
     axes.axvspan(ACTIVE, 1.0, color=mpl.rcParams["text.color"], alpha=0.08, linewidth=0)
@@ -65,14 +66,13 @@ def reset_places(decisions: pd.DataFrame) -> Figure:
     return figure
 
 
-def around_resets(decisions: pd.DataFrame, before: int = 10, after: int = 20) -> pd.DataFrame:
+def around_resets(decisions: pd.DataFrame) -> pd.DataFrame:
     """The average that the rule follows around each reset: reset, its step, kind, decision (0 at the reset), accuracy.
 
     Kinds: "idle"; "first" and "later" of a run's resets from a keep-ratio below `DEEP`; "between".
 
     Args:
         decisions: rows of `load_decisions` of rules with feedback.
-        before, after: decisions on either side of a reset.
     """
     rows = []
     for name, averages in with_found(decisions).groupby("run"):
@@ -81,10 +81,10 @@ def around_resets(decisions: pd.DataFrame, before: int = 10, after: int = 20) ->
             found, step = averages["found"].iloc[place], averages["step"].iloc[place]
             kind = "idle" if found >= ACTIVE else deep if found < DEEP else "between"
             deep = "later" if found < DEEP else deep
-            around = averages["average"].iloc[max(0, place - before) : place + after + 1]
+            around = averages["average"].iloc[max(0, place - BEFORE) : place + AFTER + 1]
             rows += [
                 {"reset": f"{name} {place}", "step": step, "kind": kind, "decision": number, "accuracy": accuracy}
-                for number, accuracy in enumerate(around, start=-min(place, before))
+                for number, accuracy in enumerate(around, start=-min(place, BEFORE))
             ]
     return pd.DataFrame(rows, columns=["reset", "step", "kind", "decision", "accuracy"])
 
@@ -135,15 +135,15 @@ def best_by_looks(table: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(WIDTH, 3.2))
     axes = figure.subplots()
     points = table.assign(points=100 * table["above_clean"])
-    methods, palette = _palette(points)
+    methods = methods_of(points)
     sns.lineplot(
         points, x="looks", y="points", hue="method", hue_order=methods, style="method", style_order=methods,
-        palette=palette, markers=[METHODS[name].marker for name in methods], dashes=False, errorbar=None,
+        palette=PALETTE, markers=[METHODS[name].marker for name in methods], dashes=False, errorbar=None,
         legend=False, ax=axes,
     )  # fmt: skip
     for name in methods:
         own = points[points["method"] == name]
-        axes.plot(own["looks"], own["points"], ".", color=palette[name], markersize=4, alpha=0.5)
+        axes.plot(own["looks"], own["points"], ".", color=PALETTE[name], markersize=4, alpha=0.5)
     axes.axhline(0, color=mpl.rcParams["text.color"], linewidth=1, linestyle=":")
     axes.set_xscale("log", base=2)
     counts = sorted(points["looks"].unique())
@@ -198,7 +198,7 @@ def your_runs(own: pd.DataFrame, recorded: pd.DataFrame) -> Figure:
         own: rows of `load_epochs` of your runs, of one preset.
         recorded: rows of `load_epochs`.
     """
-    methods, palette = _palette(own)
+    methods = methods_of(own)
     figure = Figure(figsize=(WIDTH, 0.6 + 2.0 * len(methods)))
     told = []
     for axes, method in zip(figure.subplots(len(methods), 1, sharex=True, squeeze=False)[:, 0], methods, strict=True):
@@ -207,7 +207,7 @@ def your_runs(own: pd.DataFrame, recorded: pd.DataFrame) -> Figure:
             axes.plot(run["epoch"], run["test_accuracy"], color=mpl.rcParams["text.color"], linewidth=0.8, alpha=0.45)
         mine = own[own["method"] == method]
         for _, run in mine.groupby("run"):
-            axes.plot(run["epoch"], run["test_accuracy"], color=palette[method], linewidth=2.2)
+            axes.plot(run["epoch"], run["test_accuracy"], color=PALETTE[method], linewidth=2.2)
         axes.set_title(f"{method} (grey: {others['run'].nunique()} recorded)", loc="left")
         axes.set_ylabel("test accuracy")
         accuracy_axis(axes)
@@ -227,13 +227,13 @@ def conditions(measures: pd.DataFrame, kinds: Sequence[str]) -> Figure:
         kinds: keys of `KINDS`.
     """
     figure = Figure(figsize=(WIDTH, 0.6 + 2.2 * len(kinds)))
-    methods, palette = _palette(measures)
+    methods = methods_of(measures)
     told = []
     for axes, kind in zip(figure.subplots(len(kinds), 1, squeeze=False)[:, 0], kinds, strict=True):
         own = measures[measures["kind"] == kind]
         sns.lineplot(
             own, x="strength", y="accuracy", hue="method", hue_order=methods, style="method", style_order=methods,
-            palette=palette, markers=[METHODS[name].marker for name in methods],
+            palette=PALETTE, markers=[METHODS[name].marker for name in methods],
             dashes=[DASHES[METHODS[name].line] for name in methods], errorbar="sd", legend=False, ax=axes,
         )  # fmt: skip
         title, strength = KINDS[kind]
@@ -248,9 +248,3 @@ def conditions(measures: pd.DataFrame, kinds: Sequence[str]) -> Figure:
     add_legend(figure, {method: METHODS[method] for method in methods})
     figure.set_label("Test accuracy of the final networks, means at the strongest: " + "; ".join(told) + ".")
     return figure
-
-
-def _palette(frame: pd.DataFrame) -> tuple[list[str], dict[str, str]]:
-    """The methods of a frame in the book's order, and their colours."""
-    methods = [name for name in METHODS if (frame["method"] == name).any()]
-    return methods, {name: METHODS[name].colour for name in methods}

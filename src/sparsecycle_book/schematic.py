@@ -21,17 +21,6 @@ def block_schematic() -> Figure:
     axes.set_axis_off()
     axes.set_xlim(0, 11.2)
     axes.set_ylim(0, 9.2)
-    _draw_path(axes)
-    _draw_controller(axes)
-    figure.set_label(
-        "A block: the input x passes RMSNorm, ReLU with top-k and a 3x3 convolution, twice, and is added to the "
-        "shortcut, which takes the raw input, by a 1x1 convolution where the shape changes. The controller takes the "
-        "training accuracy of each step and sets the keep-ratio r of every top-k."
-    )
-    return figure
-
-
-def _draw_path(axes: Axes) -> None:
     for line, bottom in enumerate((6.2, 4.2)):
         for place, name in enumerate(("RMSNorm\ngain, bias", "ReLU,\ntop-k", "conv\n3 x 3")):
             left = 1.5 + 2.9 * place
@@ -50,12 +39,15 @@ def _draw_path(axes: Axes) -> None:
     axes.plot([0.4, 0.4, 10.55], [7.1, 8.3, 8.3], color=INK, linewidth=1.2)
     _arrow(axes, (10.55, 8.3), (10.55, 5.1))
     axes.text(5.4, 8.5, "shortcut of the raw x (1 x 1 conv where the shape changes)", ha="center", fontsize=10.5)
-
-
-def _draw_controller(axes: Axes) -> None:
     _box(axes, (1.5, 0.6), 7.9, "controller: sets the keep-ratio r from\nthe training accuracy of each step")
     _arrow(axes, (5.45, 1.8), (5.45, 4.2), ACCENT)
     axes.text(5.7, 2.9, "keep-ratio r, one for all top-k", color=ACCENT, fontsize=10.5)
+    figure.set_label(
+        "A block: the input x passes RMSNorm, ReLU with top-k and a 3x3 convolution, twice, and is added to the "
+        "shortcut, which takes the raw input, by a 1x1 convolution where the shape changes. The controller takes the "
+        "training accuracy of each step and sets the keep-ratio r of every top-k."
+    )
+    return figure
 
 
 def _box(

@@ -43,13 +43,13 @@ def main(repeats: int = 11) -> int:
     parts: dict[str, Callable[[], list[Measurement]]] = {
         "a training step": lambda: measure_steps(step, device, 2 * repeats, left_out),
         "other sizes": lambda: measure_scaling(sizes, device, 5),
-        "the paper's network": lambda: measure_paper(device),
-        "float32 and bfloat16": lambda: measure_precision(PRECISION_SIZES, 5) if device == "cpu" else [],
-        "runs at once": lambda: measure_at_once(device),
         "limits": lambda: measure_limits(step, device, repeats),
         "memory": lambda: [one for each in dict.fromkeys((step, half)) for one in measure_memory(each, device)],
-        "one layer": lambda: measure_layer(device, repeats),
     }
+    if device == "cpu":
+        parts |= {"the paper's network": measure_paper, "runs at once": measure_at_once}
+        parts["float32 and bfloat16"] = lambda: measure_precision(PRECISION_SIZES, 5)
+    parts["one layer"] = lambda: measure_layer(device, repeats)
     for name, part in parts.items():
         print(f"measuring {name} ({time.perf_counter() - begin:.0f} s)", file=sys.stderr)
         measurements += part()
@@ -72,15 +72,13 @@ def has_amx() -> bool:
     return False
 
 
-def measure_paper(device: str) -> list[Measurement]:
+def measure_paper() -> list[Measurement]:
     """A few steps of the paper's network, which take seconds each on a CPU; a GPU measures it in every manner."""
-    return [] if device == "cuda" else measure_scaling([Step.of_preset("paper")], device, 2)
+    return measure_scaling([Step.of_preset("paper")], "cpu", 2)
 
 
-def measure_at_once(device: str) -> list[Measurement]:
+def measure_at_once() -> list[Measurement]:
     """Images a second of one and of two runs of `classroom`, one thread each; a rented GPU is looked at by a rental."""
-    if device == "cuda":
-        return []
     _, rates = best_at_once(RunConfig(preset="classroom", method="dense"), 2)
     case = Step.of_preset("classroom").case
     return [

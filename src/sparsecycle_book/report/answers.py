@@ -52,10 +52,9 @@ def question() -> str:
 
 
 def short_answer(runs: pd.DataFrame, further: Sequence[str] = ()) -> str:
-    """The verdicts on the paper's two claims at the largest preset that judges; larger ones with few runs after it.
+    """The verdicts on the paper's two claims at the largest preset that judges, and further findings.
 
-    Args:
-        further: findings that follow the verdicts, where there are any.
+    Runs of larger presets that are too few to judge are described after it.
     """
     preset = shown_tier(runs)
     table = verdict_table(runs, preset)
@@ -87,11 +86,16 @@ def described(runs: pd.DataFrame, preset: str) -> str:
     ]
     for _, rows in table[(table["rule"] == "gain") & (table["pairs"] > 0)].groupby("claim", sort=False):
         first = rows.iloc[0]
-        gains = [f"{100 * row['mean']:+z.2f} points in {MEASURES[row['measure']]}" for row in rows.to_dict("records")]
         treatment, baseline = (ARMS_IN_WORDS[first[side]] for side in ARM_SIDES)
         pairs = counted(first["pairs"], "pair")
-        told.append(f"In these runs {treatment} gains {' and '.join(gains)} over {baseline} ({pairs}).")
+        gains = gains_listed(rows.to_dict("records"))
+        told.append(f"In these runs {treatment} gains {gains} over {baseline} ({pairs}).")
     return " ".join(told)
+
+
+def gains_listed(rows: Iterable[Mapping[Any, Any]]) -> str:
+    """Gains by their measures: "+1.00 points in clean test accuracy and ..."."""
+    return listed_words([f"{_points(row)} in {MEASURES[row['measure']]}" for row in rows])
 
 
 def scale(preset: str) -> str:
@@ -105,19 +109,17 @@ def our_accuracies(runs: pd.DataFrame) -> str:
     own = tier(runs, "paper")
     if own.empty:
         return "We have no run of the published configuration yet."
-    told = [
-        f"{group['best_accuracy'].mean():.4f} with {ARMS_IN_WORDS[str(method)]} ({counted(len(group), 'run')})"
-        for method, group in own.groupby("method", sort=False)
-    ]
+    told = []
+    for method, group in own.groupby("method", sort=False):
+        arm = ARMS_IN_WORDS.get(str(method), str(method))
+        told.append(f"{group['best_accuracy'].mean():.4f} with {arm} ({counted(len(group), 'run')})")
     return f"Our own runs of the published configuration reach, as reported, {listed_words(told)}."
 
 
 def _claim(rows: pd.DataFrame, said: set[str]) -> str:
     """The verdict on one claim with the effects of its co-primary measures; nothing where it was not measured.
 
-    Args:
-        rows: of `verdict_table`.
-        said: what was said of the claims before, which is not said twice.
+    What was said of the claims before is not said twice.
     """
     first = rows.iloc[0]
     if first["verdict"] == NOT_MEASURED:
@@ -146,9 +148,7 @@ def _claim(rows: pd.DataFrame, said: set[str]) -> str:
 def amount(row: Mapping[Any, Any], level: int = 95) -> str:
     """A gain in points with its interval and pairs, such as "+0.30 points (95 % interval -0.10 to +0.70, 15 pairs)".
 
-    Args:
-        row: of `verdict_table` or `compare_arms`.
-        level: of the interval, 95 or 90 percent.
+    The level of the interval is 95 or 90 percent.
     """
     bounds = row if level == 95 else {"low": row["low_90"], "high": row["high_90"]}
     interval = f"{level} % interval {_interval(bounds)}, " if row["low"] == row["low"] else ""
@@ -158,12 +158,7 @@ def amount(row: Mapping[Any, Any], level: int = 95) -> str:
 def gains_told(
     runs: pd.DataFrame, preset: str, treatments: Mapping[str, str], measures: Mapping[str, str]
 ) -> pd.DataFrame:
-    """A row for each treatment that has a pair: its words, pairs, and its gain in each measure as text, in points.
-
-    Args:
-        treatments: baselines by treatment, as for `compare_arms`.
-        measures: columns of `runs` by their headings.
-    """
+    """A row for each treatment that has a pair: its words, pairs, and its gain in each measure as text, in points."""
     rows: dict[str, dict[str, Any]] = {}
     for word, measure in measures.items():
         for row in compare_arms(runs, preset, treatments, measure).to_dict("records"):
@@ -295,11 +290,7 @@ def different_processors(runs: pd.DataFrame, preset: str) -> str:
 
 
 def on_shared_seeds(runs: pd.DataFrame, preset: str, names: Iterable[str]) -> pd.DataFrame:
-    """The runs of the seeds that all these arms have; arms without a run do not count.
-
-    Args:
-        names: of arms, as for `compare_arms`.
-    """
+    """The runs of the seeds that all these arms have; arms without a run do not count."""
     found = arms(runs, preset)
     seeds = [set(found.loc[found["arm"] == ARMS.get(name, name), "seed"]) for name in names]
     return runs[runs["seed"].isin(set.intersection(*filter(None, seeds)))]

@@ -46,9 +46,6 @@ def small_budgets_sentence(runs: pd.DataFrame, preset: str) -> str:
 def dropout_area_sentence(runs: pd.DataFrame, preset: str, *, brief: bool = False) -> str:
     """Whether dense training with dropout has the higher mean accuracy over all keep-ratios, and whether that is more
     than its accuracy at keep-ratio 1; nothing where it has not.
-
-    Args:
-        brief: whether numbers are left out.
     """
     every = arms(runs, preset)
     every = every.assign(beyond=every["budget_area"] - every["last_accuracy"])
@@ -73,11 +70,7 @@ def dropout_area_sentence(runs: pd.DataFrame, preset: str, *, brief: bool = Fals
 def wrong_labels_sentence(
     runs: pd.DataFrame, epochs: pd.DataFrame, correct: Mapping[str, NDArray[np.bool_]], preset: str
 ) -> str:
-    """What clean accuracy leaves out where labels are wrong: memorized labels, which only the last epoch shows.
-
-    Args:
-        correct: by run, bool (looks, n), which test images were right at each look.
-    """
+    """What clean accuracy leaves out where labels are wrong: memorized labels, which only the last epoch shows."""
     treatment, baseline = "accuracy_gated, 20 % wrong labels", "dense, 20 % wrong labels"
     last = compare_arms(runs, preset, {treatment: baseline}, "last_accuracy")
     if last.empty:
@@ -131,11 +124,7 @@ def gap_sentence(runs: pd.DataFrame) -> str:
 def last_layer_similarity(layers: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
     """Linear CKA of the last constrained layer with itself at keep-ratio 1, a row for each measured run of `runs`.
 
-    Args:
-        layers: of `load_layers`, in the order of the network.
-
-    Returns:
-        Columns method, seed, similarity_at_<keep-ratio>, and similarity, the mean over keep-ratios as `budget_area`.
+    Columns: method, seed, similarity_at_<keep-ratio>, and similarity, the mean over keep-ratios as `budget_area`.
     """
     own = layers_of(layers, runs)
     if own.empty:

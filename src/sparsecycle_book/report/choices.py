@@ -69,11 +69,7 @@ def on_tolerance_seeds(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
 
 
 def tolerance_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
-    """A row for each tolerance that has a pair: its gains as text in points, and how training ended.
-
-    Args:
-        runs: of `on_tolerance_seeds`.
-    """
+    """A row for each tolerance that has a pair, of `on_tolerance_seeds`: its gains as text, and how training ended."""
     table = gains_told(runs, preset, TOLERANCES, {"clean": CLEAN, "last": "last_accuracy"})
     beside = dict.fromkeys([name for name in TOLERANCES if name != PUBLISHED], PUBLISHED)
     over = gains_told(runs, preset, beside, {"told": CLEAN})
@@ -83,11 +79,7 @@ def tolerance_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
 
 
 def tolerance_sentence(runs: pd.DataFrame, preset: str) -> str:
-    """What becomes of training without resets, and what other tolerances change against the published one.
-
-    Args:
-        runs: of `on_tolerance_seeds`.
-    """
+    """What becomes of training without resets, and what other tolerances change; of `on_tolerance_seeds`."""
     last = compare_arms(runs, preset, {NEVER: "dense"}, "last_accuracy")
     told = []
     if len(last) and last["pairs"][0] >= FEWEST_PAIRS and last["high"][0] < 0:
@@ -128,10 +120,6 @@ def early_best_sentence(runs: pd.DataFrame, epochs: pd.DataFrame, preset: str) -
 def gains_table(compared: pd.DataFrame, heading: str, words: Mapping[str, str], runs: pd.DataFrame) -> pd.DataFrame:
     """Rows of `compare_arms` for a page: the treatment in words, under a heading, its gain with interval and pairs, and
     what the published rule, unchanged, gains on the same seeds.
-
-    Args:
-        heading: of the first column.
-        words: by treatment.
     """
     rows = compared.to_dict("records")
     names = [words.get(row["treatment"], row["treatment"]) for row in rows]
@@ -143,11 +131,7 @@ def gains_table(compared: pd.DataFrame, heading: str, words: Mapping[str, str], 
 
 
 def dropout_sentence(compared: pd.DataFrame) -> str:
-    """What dropout alone gains; nothing where there is no pair.
-
-    Args:
-        compared: of `compare_arms` with `REGULARIZED`.
-    """
+    """What dropout alone gains in `compare_arms` with `REGULARIZED`; nothing where there is no pair."""
     found = [row for row in compared.to_dict("records") if row["baseline"] == "dense"]
     return "".join(f"Dropout alone gains {amount(row)} over dense training without it." for row in found)
 

@@ -24,11 +24,7 @@ def close_sentence(table: pd.DataFrame) -> str:
 
 
 def single_pair_sentence(pairs: pd.DataFrame) -> str:
-    """What one pair alone, as in the paper, could have shown.
-
-    Args:
-        pairs: of `first_pairs`.
-    """
+    """What one pair alone, as in the paper, could have shown."""
     gains = pairs["difference"]
     return (
         f"**As reported, a single pair shows anything from {100 * gains.min():+z.2f} to {100 * gains.max():+z.2f} "
@@ -39,11 +35,7 @@ def single_pair_sentence(pairs: pd.DataFrame) -> str:
 
 
 def first_pairs_sentence(pairs: pd.DataFrame) -> str:
-    """The verdict that the fewest pairs that are judged would have given, and what became of it.
-
-    Args:
-        pairs: of `first_pairs`.
-    """
+    """The verdict that the fewest pairs that are judged would have given, and what became of it."""
     verdicts = pairs.loc[pairs["verdict"] != NOT_JUDGED, "verdict"].tolist()
     told = f"With the first {counted(FEWEST_PAIRS, 'pair')}, the verdict would have been *{verdicts[0]}*."
     changes = [later for earlier, later in pairwise(verdicts) if later != earlier]

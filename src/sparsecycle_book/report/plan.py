@@ -1,5 +1,6 @@
 """The plan of the study as tables: claims and rules for verdicts, read from the code that judges."""
 
+import re
 from collections.abc import Callable
 from functools import cache
 
@@ -11,11 +12,7 @@ from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.studies import Studies
 from sparsecycle_book.figures import MEASURES
 
-RULES: dict[str, Callable[..., str]] = {
-    "C1 and C2": gain_verdict,
-    "C3 to C6": property_verdict,
-    "C8": control_verdict,
-}
+RULES: dict[str, Callable[..., str]] = {"C1 and C2": gain_verdict, "C3 to C6": property_verdict, "C8": control_verdict}
 
 
 @cache
@@ -44,9 +41,7 @@ def _listed(texts: "pd.Series[str]") -> str:
 
 def _code(arm: str) -> str:
     """An arm with its method in code font: "`dense`, tuned"."""
-    method, *rest = arm.split(maxsplit=1)
-    name = method.rstrip(",")
-    return f"`{name}`{method[len(name) :]}" + "".join(f" {one}" for one in rest)
+    return re.sub(r"^\w+", r"`\g<0>`", arm)
 
 
 def rule_table(claims: str) -> str:

@@ -33,12 +33,7 @@ def run_list(runs: pd.DataFrame, configurations: Mapping[str, RunConfig]) -> pd.
 
 
 def listed(runs: pd.DataFrame, commands: list[str], accuracies: dict[str, str] | None = None) -> pd.DataFrame:
-    """A row a run, by its folder: accuracies as shares, wall seconds, the command that repeats it.
-
-    Args:
-        commands: one a run.
-        accuracies: columns of `runs` by the words that head them.
-    """
+    """A row a run, by its folder: accuracies (columns by their headings) as shares, wall seconds, its command."""
 
     def told(column: str, digits: int) -> list[str]:
         return [f"{value:.{digits}f}" if value == value else "none" for value in runs[column].astype(float)]

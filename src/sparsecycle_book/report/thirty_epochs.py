@@ -5,8 +5,7 @@ import pandas as pd
 from sparsecycle.analysis.selection import arms
 from sparsecycle.analysis.verdicts import CLEAN, FEWEST_PAIRS, REPORTED, compare_arms
 from sparsecycle.runs.records import variant_of
-from sparsecycle_book.figures import MEASURES
-from sparsecycle_book.report.answers import counted
+from sparsecycle_book.report.answers import counted, gains_listed
 from sparsecycle_book.report.plan import studies
 
 PRESET = "paper100"
@@ -14,18 +13,14 @@ BEHIND = 0.10  # how far training accuracy may end below that of dense training,
 
 
 def passes(pilot: pd.DataFrame) -> bool:
-    """Whether the rule that decides as often as in 500 epochs meets the plan's criterion.
-
-    Args:
-        pilot: of `pilot_runs` with `PRESET`, one run of each method.
-    """
+    """Whether the rule that decides as often as in 500 epochs meets the plan's criterion; of `pilot_runs`."""
     by_method = pilot.set_index("method")
     gated, dense = by_method.loc["accuracy_gated"], by_method.loc["dense"]
     return bool(gated["cycles"] >= 1 and dense["train_accuracy"] - gated["train_accuracy"] <= BEHIND)
 
 
 def choice_sentence(pilot: pd.DataFrame) -> str:
-    """How often the rule decides in 30 epochs, and why; `pilot` as for `passes`."""
+    """How often the rule decides in 30 epochs, and why; of `pilot_runs`."""
     by_method = pilot.set_index("method")
     gated, dense = by_method.loc["accuracy_gated"], by_method.loc["dense"]
     met, steps = ("meets", 8) if passes(pilot) else ("does not meet", 26)
@@ -52,13 +47,9 @@ def thirty_runs(runs: pd.DataFrame) -> pd.DataFrame:
 
 def gain_sentence(runs: pd.DataFrame) -> str:
     """What the published rule gains over dense training in 30 epochs, if there is a pair."""
-    found = {measure: compare_arms(runs, PRESET, compared_arms(), measure) for measure in (REPORTED, CLEAN)}
-    if any(one.empty for one in found.values()):
+    found = pd.concat([compare_arms(runs, PRESET, compared_arms(), measure) for measure in (REPORTED, CLEAN)])
+    if found.empty:
         return ""
-    gains = [f"{100 * one['mean'][0]:+z.2f} points in {MEASURES[measure]}" for measure, one in found.items()]
-    pairs = int(found[CLEAN]["pairs"][0])
+    gains, pairs = gains_listed(found.to_dict("records")), int(found["pairs"].min())
     few = " So few pairs are described, not judged." if pairs < FEWEST_PAIRS else ""
-    return (
-        f"**In 30 epochs, the published rule gains {' and '.join(gains)} over dense training "
-        f"({counted(pairs, 'pair')}).**{few}"
-    )
+    return f"**In 30 epochs, the published rule gains {gains} over dense training ({counted(pairs, 'pair')}).**{few}"
