@@ -109,14 +109,10 @@ def inline_svg(figure: Figure, ink: str = "currentColor") -> str:
     prefix = hashlib.sha256(drawing.encode()).hexdigest()[:8]
     drawing = re.sub(r'( id="|href="#|url\(#)', rf"\g<1>f{prefix}-", drawing)
     width = figure.get_figwidth()
+    names = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
     attributes = f'role="img" aria-label="{html.escape(alternative_text(figure))}"'
     style = f'style="width: 100%; max-width: {width:.1f}in; height: auto"'
-    return re.sub(
-        r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg {attributes} {style} \1 {_NAMESPACES}>", drawing, count=1
-    )
-
-
-_NAMESPACES = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+    return re.sub(r'<svg [^>]*?(viewBox="[^"]*")[^>]*>', rf"<svg {attributes} {style} \1 {names}>", drawing, count=1)
 
 
 def png(figure: Figure) -> bytes:

@@ -713,9 +713,9 @@ def test_the_best_of_the_search_is_the_one_that_held_out_images_say(monkeypatch:
         ignore_index=True,
     )
     monkeypatch.setattr("sparsecycle_book.report.choices.load_runs", lambda folder: searched)
-    assert tuning_table(ROOT)["setting"].tolist() == ["dropout 0.2", "none"]
-    assert tuning_sentence(ROOT).startswith("The best of 2 settings is *dropout 0.2*, with an accuracy of 0.5450")
-    assert tuning_sentence(ROOT).endswith("It is the most dropout that was tried, so still more may be better.")
+    assert tuning_table()["setting"].tolist() == ["dropout 0.2", "none"]
+    assert tuning_sentence().startswith("The best of 2 settings is *dropout 0.2*, with an accuracy of 0.5450")
+    assert tuning_sentence().endswith("It is the most dropout that was tried, so still more may be better.")
 
 
 def test_what_dropout_alone_gains_is_told_beside_the_verdicts(

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 
@@ -56,11 +55,9 @@ def changed_arms(study: str) -> dict[str, str]:
 
 def others_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     """A row for each of `OTHERS` with a recorded pair: what is changed, and the gain with its interval and pairs."""
-    found = []
-    for study, change in OTHERS.items():
-        compared = compare_arms(runs, preset, changed_arms(study))
-        found.append(gains_table(compared, "changed", {}, runs).assign(changed=change))
-    return pd.concat(found, ignore_index=True)
+    treatments = {arm: baseline for study in OTHERS for arm, baseline in changed_arms(study).items()}
+    words = {arm: change for study, change in OTHERS.items() for arm in changed_arms(study)}
+    return gains_table(compare_arms(runs, preset, treatments), words, runs)
 
 
 def on_tolerance_seeds(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
@@ -117,17 +114,15 @@ def early_best_sentence(runs: pd.DataFrame, epochs: pd.DataFrame, preset: str) -
     )
 
 
-def gains_table(compared: pd.DataFrame, heading: str, words: Mapping[str, str], runs: pd.DataFrame) -> pd.DataFrame:
-    """Rows of `compare_arms` for a page: the treatment in words, under a heading, its gain with interval and pairs, and
-    what the published rule, unchanged, gains on the same seeds.
-    """
+def gains_table(compared: pd.DataFrame, words: Mapping[str, str], runs: pd.DataFrame) -> pd.DataFrame:
+    """A row for each treatment, in words, with what it gains, and what the unchanged rule gains on the same seeds."""
     rows = compared.to_dict("records")
-    names = [words.get(row["treatment"], row["treatment"]) for row in rows]
+    names = [words[row["treatment"]] for row in rows]
     unchanged = []
     for row in rows:
         same = compare_arms(runs[runs["seed"].isin(row["seeds"])], row["preset"], {PUBLISHED: "dense"})
         unchanged += [amount(one) for one in same.to_dict("records")] or [""]
-    return pd.DataFrame({heading: names, "gain": [amount(row) for row in rows], "unchanged, same seeds": unchanged})
+    return pd.DataFrame({"changed": names, "gain": [amount(row) for row in rows], "unchanged, same seeds": unchanged})
 
 
 def dropout_sentence(compared: pd.DataFrame) -> str:
@@ -136,24 +131,22 @@ def dropout_sentence(compared: pd.DataFrame) -> str:
     return "".join(f"Dropout alone gains {amount(row)} over dense training without it." for row in found)
 
 
-def tuning_table(folder: Path = TUNING) -> pd.DataFrame:
+def tuning_table() -> pd.DataFrame:
     """A row for each setting of dense training that was searched, the best first: accuracies as text."""
-    runs = load_runs(folder)
-    changes = (
-        runs["variant"]
-        .map(varied)
-        .map(lambda given: ", ".join(f"{name} {given[name]}" for name in SEARCHED if name in given) or "none")
-        .str.replace("_", " ")
-    )
-    means = runs.assign(setting=changes).groupby("setting")[["clean_accuracy", "last_accuracy", "train_accuracy"]]
+    runs = load_runs(TUNING)
+    settings = []
+    for given in runs["variant"].map(varied):
+        changes = ", ".join(f"{name} {given[name]}" for name in SEARCHED if name in given)
+        settings.append(changes.replace("_", " ") or "none")
+    means = runs.assign(setting=settings).groupby("setting")[["clean_accuracy", "last_accuracy", "train_accuracy"]]
     table = means.mean().assign(seeds=means.size()).sort_values("clean_accuracy", ascending=False).reset_index()
     words = {"clean_accuracy": "clean, held out", "last_accuracy": "last, held out", "train_accuracy": "training"}
     return table.assign(**{name: table[name].map("{:.4f}".format) for name in words}).rename(columns=words)
 
 
-def tuning_sentence(folder: Path = TUNING) -> str:
+def tuning_sentence() -> str:
     """Which setting is best on the held-out images."""
-    table = tuning_table(folder)
+    table = tuning_table()
     best = table.iloc[0]
     most = max(table["setting"][table["setting"].str.startswith("dropout ")], default="")
     end = " It is the most dropout that was tried, so still more may be better." if best["setting"] == most else ""

@@ -213,8 +213,7 @@ def response_sentence(decisions: pd.DataFrame, config: RunConfig) -> str:
     frame = around_resets(decisions)
     after = frame[frame["decision"].between(1, SOON)].groupby(["kind", "reset"])["accuracy"].min()
     at = frame[frame["decision"] == 0].set_index(["kind", "reset"])["accuracy"]
-    kinds = frame["kind"].unique()
-    if not {"first", "later"} <= set(kinds):
+    if not {"first", "later"} <= set(after.index.unique("kind")):  # a run may end with a reset
         return "No run has yet been reset twice from a small keep-ratio."
     falls = {kind: at[kind].reindex(after[kind].index) - after[kind] for kind in ("first", "later")}
     fell = {kind: int((fall > config.tolerance).sum()) for kind, fall in falls.items()}

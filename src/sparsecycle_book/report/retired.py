@@ -1,7 +1,6 @@
 """What became of the guesses of November 2026: one paragraph, with its numbers from one file."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from sparsecycle.runs.provenance import CHECKOUT
@@ -9,9 +8,9 @@ from sparsecycle.runs.provenance import CHECKOUT
 FILE = CHECKOUT / "data" / "retired" / "november-2026.json"
 
 
-def retired_paragraph(path: Path = FILE) -> str:
+def retired_paragraph() -> str:
     """What the two guessed strategies gained at their scale, and against which dense training they did not."""
-    found = json.loads(path.read_text(encoding="utf-8"))
+    found = json.loads(FILE.read_text(encoding="utf-8"))
     classroom = found["classroom"]
     names = ("loss_gated", "plateau")
     plain, dropout, half = (
