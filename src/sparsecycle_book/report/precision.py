@@ -10,7 +10,7 @@ from sparsecycle.analysis.statistics import paired_difference
 from sparsecycle.analysis.verdicts import MARGIN, control_verdict
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import load_runs
-from sparsecycle_book.report.answers import pairs_counted
+from sparsecycle_book.report.answers import counted
 
 FOLDER = CHECKOUT / "data" / "precision"
 NOT_COMPARED = "Whether training in it is as accurate is not measured yet."
@@ -50,6 +50,6 @@ def accuracy_sentences(runs: pd.DataFrame) -> str:
         interval = f", 90 % interval {low:+z.2f} to {high:+z.2f}" if np.isfinite(low) else ""
         told.append(
             f"{words} in bfloat16 {verdict.format(margin=100 * MARGIN)} ({mean:+z.2f} points{interval}, "
-            f"{pairs_counted(len(one.pairs))})."
+            f"{counted(len(one.pairs), 'pair')})."
         )
     return " ".join(told)
