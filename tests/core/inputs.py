@@ -3,12 +3,16 @@
 import math
 from collections.abc import Iterator
 
+import pytest
 import torch
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sparsecycle import kernels
 from sparsecycle.kernels.operators import relu_topk, topk_mask
 
+needs_numba = pytest.mark.skipif(kernels.load("numba") is None, reason="numba is not installed")
+BACKENDS = ["reference", pytest.param("numba", marks=needs_numba)]
 DTYPES = (torch.float32, torch.bfloat16)
 FORMATS = (torch.contiguous_format, torch.channels_last)
 

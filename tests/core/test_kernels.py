@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from conftest import ROOT
-from core.inputs import FORMATS, activations, rows_of_kinds, same_as_reference
+from core.inputs import BACKENDS, FORMATS, activations, needs_numba, rows_of_kinds, same_as_reference
 from sparsecycle import GlobalTopK, global_topk, kernels
 from sparsecycle.errors import InputError
 from sparsecycle.kernels import fused
@@ -22,7 +22,6 @@ from sparsecycle.kernels.operators import relu_topk, rms_norm_topk, rms_norm_top
 from sparsecycle.network import RMSNorm2d, normed_topk
 from sparsecycle.topk import SCOPES
 
-needs_numba = pytest.mark.skipif(kernels.load("numba") is None, reason="numba is not installed")
 BUDGET = {ratio: torch.tensor(ratio, dtype=torch.float64) for ratio in (0.02, 0.3, 1.0)}
 
 
@@ -138,7 +137,7 @@ def test_triton_kernels_compile_for_a_gpu_without_spilling() -> None:
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-@pytest.mark.parametrize("backend", ["reference", pytest.param("numba", marks=needs_numba)])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("memory_format", FORMATS)
 def test_operators_pass_the_checks_of_torch(scope: str, backend: str, memory_format: torch.memory_format) -> None:
     x = torch.randn(3, 4, 5, 6).contiguous(memory_format=memory_format).requires_grad_()

@@ -15,14 +15,10 @@ from torch.autograd import forward_ad
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.checkpoint import checkpoint
 
-from core.inputs import FORMATS, activations
-from sparsecycle import GlobalTopK, WideResNet, global_topk, kernels, set_keep_ratio
+from core.inputs import BACKENDS, FORMATS, activations
+from sparsecycle import GlobalTopK, WideResNet, global_topk, set_keep_ratio
 from sparsecycle.topk import SCOPES
 
-BACKENDS = [
-    "reference",
-    pytest.param("numba", marks=pytest.mark.skipif(kernels.load("numba") is None, reason="numba is not installed")),
-]
 RATIOS = (1.0, 0.3)  # dense and constrained
 
 
@@ -32,16 +28,12 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 @settings(max_examples=100, deadline=None)
 @given(x=activations(), keep_ratio=st.floats(0.001, 1.0), scope=st.sampled_from(SCOPES))
-def test_layer_is_the_constraint_after_relu(x: Tensor, keep_ratio: float, scope: str) -> None:
-    layer = GlobalTopK(keep_ratio, scope)
-    assert torch.equal(layer(x), global_topk(x.relu(), keep_ratio, scope=scope))
-
-
-@settings(max_examples=50, deadline=None)
-@given(x=activations(), keep_ratio=st.floats(0.001, 1.0), scope=st.sampled_from(SCOPES))
-def test_gradient_passes_where_the_output_is_positive(x: Tensor, keep_ratio: float, scope: str) -> None:
+def test_layer_is_the_constraint_after_relu_and_its_gradient_passes_where_the_output_is_positive(
+    x: Tensor, keep_ratio: float, scope: str
+) -> None:
     x.requires_grad_()
     out = GlobalTopK(keep_ratio, scope)(x)
+    assert torch.equal(out, global_topk(x.relu(), keep_ratio, scope=scope))
     upstream = torch.arange(1, x.numel() + 1).reshape(x.shape).to(x.dtype)
     (grad,) = torch.autograd.grad(out, x, upstream)
     assert torch.equal(grad, torch.where(out > 0, upstream, 0.0))

@@ -1,8 +1,7 @@
 """The network's size, sites and normalization; that whoever changes a module gets the changed module; derivatives."""
 
 import copy
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,10 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.modules import module as nn_module
 
 from core.inputs import FORMATS
-from sparsecycle import GlobalTopK, WideResNet, kernels, set_keep_ratio
+from sparsecycle import GlobalTopK, WideResNet, set_keep_ratio
 from sparsecycle.network import RMSNorm2d, normed_topk
-
-needs_numba = pytest.mark.skipif(kernels.load("numba") is None, reason="numba is not installed")
 
 
 def images(n: int = 2) -> Tensor:
@@ -64,41 +61,6 @@ def test_it_is_initialized_as_the_script_does() -> None:
         assert parameter.std().item() == pytest.approx(variance**0.5, rel=error), name
 
 
-def test_the_shortcut_is_of_the_raw_input_and_only_where_the_shape_changes() -> None:
-    model = small_network(0.1)
-    assert [block.shortcut is not None for block in model.blocks] == [False, True, True]
-    block = model.blocks[1]
-    x = torch.randn(2, 16, 8, 8)
-    nn.init.zeros_(block.conv2.weight)
-    assert torch.equal(block(x), block.shortcut(x))
-
-
-def test_changing_the_keep_ratio_needs_no_rebuild() -> None:
-    model = small_network(1.0).eval()
-    x = images()
-    shares = {}
-    layer = model.blocks[0].topk2
-    layer.register_forward_hook(lambda _module, _inputs, output: shares.update(now=(output != 0).float().mean().item()))
-    with torch.no_grad():
-        dense = model(x)
-        assert set_keep_ratio(model, 0.1) == 7
-        sparse = model(x)
-        assert shares["now"] <= 0.1
-        set_keep_ratio(model, 1.0)
-        assert torch.equal(model(x), dense)
-    assert not torch.equal(sparse, dense)
-
-
-@pytest.mark.parametrize("scope", ["sample", "batch", "channel", "position"])
-def test_every_parameter_is_trained_whatever_the_scope(scope: str) -> None:
-    torch.manual_seed(0)
-    model = WideResNet(10, 1, constraint=lambda: GlobalTopK(scope=scope))
-    set_keep_ratio(model, 0.3)
-    model(torch.randn(4, 3, 32, 32)).logsumexp(1).sum().backward()
-    for name, parameter in model.named_parameters():
-        assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -121,24 +83,14 @@ def test_bad_arguments_are_refused_by_name(arguments: dict[str, Any], message: s
 def test_rmsnorm_equals_its_formula(memory_format: torch.memory_format) -> None:
     torch.manual_seed(0)
     x = torch.randn(2, 5, 3, 4).contiguous(memory_format=memory_format)
+    x[1, :, 2, 3] = 0
     norm = RMSNorm2d(5, eps=1e-3)
     nn.init.uniform_(norm.weight)
     nn.init.normal_(norm.bias)
     root = (x.double().square().mean(1, keepdim=True) + 1e-3).sqrt()
     expected = x.double() / root * norm.weight.double()[:, None, None] + norm.bias.double()[:, None, None]
     torch.testing.assert_close(norm(x).double(), expected, rtol=1e-5, atol=1e-6)  # float32 arithmetic
-
-
-def test_rmsnorm_ignores_the_scale_of_its_input() -> None:
-    x = torch.randn(1, 8, 2, 2, generator=torch.Generator().manual_seed(0))
-    norm = RMSNorm2d(8, eps=1e-12)
-    torch.testing.assert_close(norm(1000 * x), norm(x))
-
-
-def test_rmsnorm_gives_its_bias_where_there_is_nothing() -> None:
-    norm = RMSNorm2d(4)
-    nn.init.normal_(norm.bias)
-    assert torch.equal(norm(torch.zeros(1, 4, 1, 1)).flatten(), norm.bias)
+    assert torch.equal(norm(x)[1, :, 2, 3], norm.bias), "where there is nothing"
 
 
 def test_rmsnorm_serves_other_dtypes_and_empty_batches() -> None:
@@ -152,14 +104,6 @@ def test_rmsnorm_serves_other_dtypes_and_empty_batches() -> None:
 
 
 # A changed module is honoured, and an unchanged one is fast.
-
-
-@contextmanager
-def hooked(handle: Any) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        handle.remove()
 
 
 class Doubled(RMSNorm2d):
@@ -223,33 +167,25 @@ def test_a_compiled_module_and_torchs_own_eps_are_honoured() -> None:
 
 def test_hooks_of_every_kind_see_their_module() -> None:
     norm, topk, x, plain = sites()
-    for module in (norm, topk):
-        with hooked(module.register_forward_hook(doubling)):
+    for register, hook in (
+        (norm.register_forward_hook, doubling),
+        (topk.register_forward_hook, doubling),
+        (topk.register_forward_pre_hook, lambda _module, inputs: (2 * inputs[0],)),
+        (nn_module.register_module_forward_hook, doubling_norms),
+    ):
+        with register(hook):
             torch.testing.assert_close(normed_topk(norm, topk, x), 2 * plain)
-    with hooked(topk.register_forward_pre_hook(lambda _module, inputs: (2 * inputs[0],))):
-        torch.testing.assert_close(normed_topk(norm, topk, x), 2 * plain)
-    with hooked(nn_module.register_module_forward_hook(doubling_norms)):
-        torch.testing.assert_close(normed_topk(norm, topk, x), 2 * plain)
-    seen: list[type] = []
-    with hooked(nn_module.register_module_forward_pre_hook(lambda module, _: seen.append(type(module)))):
-        normed_topk(norm, topk, x)
-    assert seen == [RMSNorm2d, GlobalTopK]
-    for register in (
-        norm.register_full_backward_hook,
-        nn_module.register_module_full_backward_hook,
+    for register, kinds in (
+        (nn_module.register_module_forward_pre_hook, {RMSNorm2d, GlobalTopK}),
+        (norm.register_full_backward_hook, {RMSNorm2d}),
+        (nn_module.register_module_full_backward_hook, {RMSNorm2d}),
+        (topk.register_full_backward_pre_hook, {GlobalTopK}),
+        (nn_module.register_module_full_backward_pre_hook, {GlobalTopK}),
     ):
-        seen.clear()
-        with hooked(register(lambda module, *_: seen.append(type(module)))):
+        seen: list[type] = []
+        with register(lambda module, *_, seen=seen: seen.append(type(module))):
             normed_topk(norm, topk, x.clone().requires_grad_()).sum().backward()
-        assert RMSNorm2d in seen
-    for register in (
-        topk.register_full_backward_pre_hook,
-        nn_module.register_module_full_backward_pre_hook,
-    ):
-        seen.clear()
-        with hooked(register(lambda module, *_: seen.append(type(module)))):
-            normed_topk(norm, topk, x.clone().requires_grad_()).sum().backward()
-        assert GlobalTopK in seen
+        assert kinds <= set(seen)
 
 
 def test_a_parametrized_or_replaced_norm_is_honoured_by_the_network() -> None:
@@ -269,12 +205,6 @@ def test_a_parametrized_or_replaced_norm_is_honoured_by_the_network() -> None:
 class Twice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return 2 * x
-
-
-@needs_numba
-def test_untouched_modules_take_the_fused_operator() -> None:
-    norm, topk, x, _ = sites()
-    assert "rms_norm_topk" in type(normed_topk(norm, topk, x.requires_grad_()).grad_fn).__name__
 
 
 # Derivatives through a whole network, on the fused path and beside it.
@@ -363,29 +293,3 @@ def test_compiled_keep_ratios_below_one_share_a_graph() -> None:
         set_keep_ratio(model, keep_ratio)
         torch.testing.assert_close(compiled(x), model(x), rtol=1e-3, atol=1e-4)  # rounding in another order
     assert len(graphs) == 2
-
-
-@needs_numba
-def test_fast_and_reference_steps_train_alike(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ten steps: losses within a thousandth of each other, the effect of rounding alone.
-
-    The same activations have the same mask, bit for bit; a difference by rounding in the normalization can swap two
-    values of nearly equal size, and grows from step to step.
-    """
-
-    def losses(backend: str) -> list[float]:
-        monkeypatch.setenv("SPARSECYCLE_BACKEND", backend)
-        model = small_network(0.1)
-        optimizer = torch.optim.SGD(model.parameters(), 0.02, momentum=0.9)
-        torch.manual_seed(1)
-        batches, labels = torch.randn(10, 32, 3, 32, 32), torch.randint(0, 10, (10, 32))
-        trace = []
-        for x, y in zip(batches, labels, strict=True):
-            loss = F.cross_entropy(model(x.contiguous(memory_format=torch.channels_last)), y)
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            trace.append(loss.item())
-        return trace
-
-    torch.testing.assert_close(losses("numba"), losses("reference"), rtol=1e-3, atol=1e-3)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from core.inputs import FORMATS, activations, brute_force_mask, groups_of
+from core.inputs import FORMATS, activations, brute_force_mask
 from sparsecycle import GlobalTopK, global_topk
 from sparsecycle.topk import SCOPES, kept_values, reference_mask
 
@@ -20,7 +20,7 @@ def test_equals_brute_force_and_gradient_is_the_mask(x: Tensor, keep_ratio: floa
     x.requires_grad_()
     y = global_topk(x, keep_ratio, scope=scope)
     expected = torch.where(mask, x.detach(), 0.0)
-    assert y.dtype == x.dtype
+    assert y.dtype == x.dtype and y.stride() == torch.empty_like(x).stride()
     assert torch.equal(y.detach(), expected)
     upstream = torch.arange(1, x.numel() + 1).reshape(x.shape).to(x.dtype)
     y.backward(upstream)
@@ -28,47 +28,11 @@ def test_equals_brute_force_and_gradient_is_the_mask(x: Tensor, keep_ratio: floa
     assert torch.equal(x.grad, torch.where(mask, upstream, 0.0))
 
 
-@settings(max_examples=100, deadline=None)
-@given(x=activations(), keep_ratio=st.floats(0.001, 1.0), scope=st.sampled_from(SCOPES))
-def test_exactly_k_of_each_group_pass_gradient(x: Tensor, keep_ratio: float, scope: str) -> None:
-    x.requires_grad_()
-    global_topk(x, keep_ratio, scope=scope).sum().backward()
-    assert x.grad is not None
-    for group in groups_of(x, scope):
-        kept = sum(x.grad[index].item() for index in group)
-        assert kept == max(1, math.floor(keep_ratio * len(group)))
-
-
-@settings(max_examples=50, deadline=None)
-@given(x=activations(), keep_ratio=st.floats(0.001, 1.0), scope=st.sampled_from(["sample", "channel", "position"]))
-def test_samples_do_not_influence_each_other(x: Tensor, keep_ratio: float, scope: str) -> None:
-    together = global_topk(x, keep_ratio, scope=scope)
-    alone = torch.cat([global_topk(sample[None], keep_ratio, scope=scope) for sample in x])
-    assert torch.equal(together, alone)
-
-
-@settings(max_examples=50, deadline=None)
-@given(x=activations(), keep_ratio=st.floats(0.001, 0.999))
-def test_memory_format_does_not_matter_and_is_kept(x: Tensor, keep_ratio: float) -> None:
-    last = x.contiguous(memory_format=torch.channels_last)
-    first = x.contiguous(memory_format=torch.contiguous_format)
-    assert torch.equal(global_topk(last, keep_ratio), global_topk(first, keep_ratio))
-    assert global_topk(last, keep_ratio).is_contiguous(memory_format=torch.channels_last)
-
-
 def test_hand_worked_example() -> None:
     """One sample, two channels of 2 x 2: 8 values, keep_ratio 0.5 keeps 4; the fourth place is a tie between 2s."""
     x = torch.tensor([[[[5.0, 2.0], [-1.0, 2.0]], [[2.0, 7.0], [6.0, 0.0]]]])
     expected = torch.tensor([[[[5.0, 2.0], [0.0, 0.0]], [[0.0, 7.0], [6.0, 0.0]]]])
     assert torch.equal(global_topk(x, 0.5), expected)
-
-
-@pytest.mark.parametrize("fill", [0.0, -1.0])
-def test_flat_input_keeps_the_first_k_places(fill: float) -> None:
-    x = torch.full((1, 2, 2, 2), fill, requires_grad=True)
-    global_topk(x, 3 / 8).sum().backward()
-    assert x.grad is not None
-    assert x.grad.flatten().tolist() == [1, 1, 1, 0, 0, 0, 0, 0]
 
 
 @pytest.mark.parametrize(

@@ -15,16 +15,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.inputs import FORMATS
-from sparsecycle import GlobalTopK, RunConfig, WideResNet, global_topk, kernels, make_controller, set_keep_ratio
+from core.inputs import BACKENDS, FORMATS
+from sparsecycle import GlobalTopK, RunConfig, WideResNet, global_topk, make_controller, set_keep_ratio
 from sparsecycle.network import RMSNorm2d
 from sparsecycle.trainer import Trainer, learning_rate
 
 VECTORS = Path(__file__).parent / "vectors"
-BACKENDS = [
-    "reference",
-    pytest.param("numba", marks=pytest.mark.skipif(kernels.load("numba") is None, reason="numba is not installed")),
-]
 
 
 @cache
