@@ -1,6 +1,8 @@
 """What all tests share: one thread of torch, nothing of the user's own settings, and a run of about a second."""
 
+import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +43,13 @@ def same_run(first: Path, second: Path) -> None:
     pd.testing.assert_frame_equal(*epochs, check_exact=True)
     for name in EXACT:
         assert (first / name).read_bytes() == (second / name).read_bytes(), name
+
+
+def alter(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a file of JSON: `change` is given its content."""
+    content = json.loads(path.read_text(encoding="utf-8"))
+    change(content)
+    path.write_text(json.dumps(content), encoding="utf-8")
 
 
 @pytest.fixture

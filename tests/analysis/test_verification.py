@@ -1,6 +1,5 @@
 """What runs recorded is recomputed from the files beside their records; whatever was altered or damaged is named."""
 
-import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from conftest import alter
 from sparsecycle import RunConfig, train
 from sparsecycle.analysis.verification import VerifiedRun, verify_claims, verify_runs
 from sparsecycle.errors import InputError
@@ -61,12 +61,6 @@ def problems_of(folder: Path) -> str:
     return "; ".join(run.problems)
 
 
-def alter(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
-    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    change(record)
-    (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
-
-
 def test_every_number_of_a_run_and_of_the_tables_follows_from_its_files(verified: list[VerifiedRun]) -> None:
     assert len(verified) == len(CONFIGURATIONS)
     assert {run.name: run.problems for run in verified} == {run.name: () for run in verified}
@@ -95,7 +89,7 @@ def test_every_number_of_a_run_and_of_the_tables_follows_from_its_files(verified
 def test_what_was_altered_in_a_record_is_told(
     copied: Path, change: Callable[[dict[str, Any]], object], told: str
 ) -> None:
-    alter(copied / GATED, change)
+    alter(copied / GATED / "record.json", change)
     assert told in problems_of(copied)
 
 
@@ -137,7 +131,7 @@ def test_a_forged_file_is_told_also_where_its_checksum_was_forged_with_it(
     forge(folder)
     assert "is not the file that record.json was written with" in problems_of(copied)
     names = [path.name for path in folder.iterdir() if path.suffix in (".parquet", ".npz")]
-    alter(folder, lambda record: record["files"].update(file_digests(folder, names)))
+    alter(folder / "record.json", lambda record: record["files"].update(file_digests(folder, names)))
     assert told in problems_of(copied)
 
 
@@ -168,7 +162,7 @@ def test_two_runs_of_one_name_cannot_stand_in_one_table(verified: list[VerifiedR
 
 def test_a_copy_of_a_run_is_verified_too_but_counts_once(copied: Path) -> None:
     shutil.copytree(copied / GATED, copied / "again")
-    alter(copied / "again", lambda record: record["metrics"].update(clean_accuracy=0.9))
+    alter(copied / "again" / "record.json", lambda record: record["metrics"].update(clean_accuracy=0.9))
     altered, run = verify_runs(copied, copied)
     assert (altered.name, run.name) == ("again", GATED)
     assert run.problems == () and "clean_accuracy is recorded as 0.9" in altered.problems[0]

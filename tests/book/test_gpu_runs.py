@@ -1,16 +1,15 @@
 """Runs of a rented GPU appear in the book without an edit: made-up records at the paper's scale, from file to page."""
 
-import hashlib
-import json
 import re
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
 
-from conftest import ROOT
+from conftest import ROOT, alter
 from sparsecycle import RunConfig, load_runs
 from sparsecycle.runs import folders
 from sparsecycle.runs.folders import run_folder
@@ -35,13 +34,14 @@ def recorded(data: Path, preset: str, pairs: int) -> Path:
             config = RunConfig(preset=preset, method=method, seed=seed)
             folder = run_folder(config, data / "runs")
             shutil.copytree(quick / f"{method}-seed{seed % 3}", folder)
-            record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-            record["config"], record["overrides"] = config.model_dump(mode="json"), {}
-            record["identity"] = hashlib.sha256(folder.as_posix().encode()).hexdigest()
-            record["provenance"] |= {"device": GPU, "git_clean": None, "images_per_second": 30_000.0}
-            record["metrics"] |= {"best_accuracy": 0.86 + (method != "dense") * 0.01 + 0.001 * (seed % 2)}
-            (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+            alter(folder / "record.json", partial(as_on_a_gpu, config=config))
     return data
+
+
+def as_on_a_gpu(record: dict[str, Any], config: RunConfig) -> None:
+    record |= {"config": config.model_dump(mode="json"), "overrides": {}, "identity": config.digest()}
+    record["provenance"] |= {"device": GPU, "git_clean": None, "images_per_second": 30_000.0}
+    record["metrics"] |= {"best_accuracy": 0.86 + (config.method != "dense") * 0.01 + 0.001 * (config.seed % 2)}
 
 
 def executed(page: str) -> tuple[str, list[Any]]:

@@ -18,7 +18,7 @@ import pytest
 import torch
 import yaml
 
-from conftest import ROOT, same_run
+from conftest import ROOT, alter, same_run
 from processes import Command, call
 from sparsecycle import RunConfig, train
 from sparsecycle.cli import main
@@ -273,13 +273,12 @@ def test_damaged_record(copy: Path, damage: Callable[[Path], None], name: str) -
 
 @pytest.mark.parametrize("version", [1, 3, "2", None])
 def test_other_schema_version(copy: Path, version: Any) -> None:
-    raw = json.loads((copy / "record.json").read_text(encoding="utf-8"))
-    content = json.dumps(raw | {"schema_version": version})
-    (copy / "record.json").write_text(content, encoding="utf-8")
+    alter(copy / "record.json", lambda record: record.update(schema_version=version))
+    content = (copy / "record.json").read_bytes()
     done = run(copy.parents[1])
     assert done.returncode == 2
     told_in_one_sentence(done, f"schema version {version!r}, but this library reads 2")
-    assert (copy / "record.json").read_text(encoding="utf-8") == content
+    assert (copy / "record.json").read_bytes() == content
 
 
 @DAMAGES

@@ -2,7 +2,6 @@
 
 import hashlib
 import io
-import json
 import pickle
 import re
 import shutil
@@ -17,8 +16,8 @@ import safetensors.torch
 import torch
 import yaml
 
-from conftest import ROOT
-from sparsecycle import RunConfig, load_runs, train
+from conftest import ROOT, alter
+from sparsecycle import load_runs, train
 from sparsecycle.config import configure, parse_setting
 from sparsecycle.errors import InputError
 from sparsecycle.runs.checkpoints import Checkpoint, CheckpointWriter, checkpoint_files, load_newest, remove_checkpoints
@@ -45,52 +44,11 @@ def finished(tiny: Any, tmp_path: Path) -> Path:
     return run_folder(tiny(), tmp_path / "runs")
 
 
-@pytest.mark.parametrize("name", ["../../etc", "dense/../../x", "/tmp/x", "dense\0", "", "a" * 10_000])
-def test_names_that_would_lead_elsewhere_are_refused(name: str) -> None:
-    for preset, method in ((name, "dense"), ("smoke", name)):
-        with pytest.raises(InputError):
-            configure(preset, method, 0, {})
-
-
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        {"dataset": "../../x"},
-        {"scope": "/etc/passwd"},
-        {"epochs": 10**400},
-        {"seed": 1},
-        {"train_images": -10},
-        {"learning_rate": float("inf")},
-        {"learning_rate": 10**400},
-        {"learning_rate": 10**5000},
-        {"width": "__import__('os')"},
-        {"budgets": [[1.0]]},
-        {"self": 1},
-        {"scope": [["x" * 1000] * 200] * 200},
-    ],
-)
-def test_overrides_that_make_no_sense_are_refused(overrides: dict[str, Any]) -> None:
-    with pytest.raises(InputError) as caught:
-        configure("smoke", "dense", 0, overrides)
-    assert len(str(caught.value)) < 1000
-
-
-def test_a_run_s_folder_lies_below_the_folder_of_runs(tmp_path: Path) -> None:
-    for config in (
-        RunConfig(preset="smoke", method="dense", budgets=(1.0, 0.5)),
-        RunConfig(preset="smoke", method="dense"),
-    ):
-        assert run_folder(config, tmp_path).resolve().is_relative_to(tmp_path.resolve())
-        assert ".." not in run_name(config)
-
-
 @pytest.mark.parametrize(
     "text",
     [
         "epochs=!!python/object/apply:os.system [touch made]",
         "epochs=&a [*a, *a",
-        "=1",
-        "x",
         "epochs=2024-13-45",
         f"epochs={'9' * 5000}",
         f"epochs={'[' * 5000}",
@@ -236,14 +194,10 @@ def test_safetensors_that_are_no_checkpoint_are_refused_or_skipped(
     ],
 )
 def test_a_record_with_other_content_is_refused_or_harmless(finished: Path, change: dict[str, Any]) -> None:
-    raw = json.loads((finished / "record.json").read_text(encoding="utf-8")) | change
-    (finished / "record.json").write_text(json.dumps(raw), encoding="utf-8")
-    if "files" in change:  # names in a record are looked up, never followed
-        with pytest.raises(InputError, match="not the file that"):
-            read_epochs(finished)
-    else:
-        with pytest.raises(InputError):
-            RunRecord.read(finished)
+    alter(finished / "record.json", lambda record: record.update(change))
+    read = read_epochs if "files" in change else RunRecord.read  # names in a record are looked up, never followed
+    with pytest.raises(InputError, match="not the file that" if "files" in change else None):
+        read(finished)
 
 
 def test_bits_and_weights_are_never_unpickled(finished: Path, tiny: Any, tmp_path: Path) -> None:
@@ -277,18 +231,16 @@ def test_merging_follows_no_link(finished: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "into").exists()
 
 
-def test_merged_records_are_never_overwritten(finished: Path, tmp_path: Path, caplog: Any) -> None:
+def test_merged_records_are_never_overwritten(finished: Path, tiny: Any, tmp_path: Path, caplog: Any) -> None:
     source, into = finished.parents[1], tmp_path / "into"
     assert merge([source / "smoke"], into).copied == [finished.name], "its place follows from its configuration"
     assert len(merge([source], into).same) == 1
     (copy,) = into.rglob("record.json")
     assert copy.parent.relative_to(into) == finished.relative_to(source)
-    raw = json.loads(copy.read_text(encoding="utf-8"))
-    raw["metrics"]["last_accuracy"] = 0.999
-    copy.write_text(json.dumps(raw), encoding="utf-8")
+    alter(copy, lambda record: record["metrics"].update(last_accuracy=0.999))
     before = copy.read_bytes()
     outcome = merge([source], into)
-    assert list(outcome.left) == [run_name(RunConfig(**raw["config"]))] and copy.read_bytes() == before
+    assert list(outcome.left) == [run_name(tiny())] and copy.read_bytes() == before
     assert len(load_runs(source, into)) == 1 and "has other numbers" in caplog.text
     shutil.rmtree(copy.parent)
     (copy.parent / "half").mkdir(parents=True)  # a run under way there

@@ -2,7 +2,6 @@
 
 import errno
 import io
-import json
 import os
 import shutil
 import stat
@@ -15,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT
+from conftest import ROOT, alter
 from sparsecycle import RunConfig, load_runs, train
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
@@ -318,14 +317,10 @@ def test_a_record_that_lacks_something_is_refused_by_every_command(
     runs: Path, change: Callable[[dict[str, Any]], object], told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = run_folder(GATED, runs)
-    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
-    change(record)
-    (folder / "record.json").write_text(json.dumps(record), encoding="utf-8")
+    alter(folder / "record.json", change)
     for command in ("compare", "measure", "merge", "verify"):
-        assert main([command, str(runs), *(["--into", str(runs.parent / "all")] if command == "merge" else [])]) in (
-            1,
-            2,
-        )
+        more = ["--into", str(runs.parent / "all")] if command == "merge" else []
+        assert main([command, str(runs), *more]) in (1, 2)
         printed = "".join(capsys.readouterr())
         assert f"is damaged ({told}" in printed and "restore it, or delete the folder and run again" in printed
 
