@@ -1,11 +1,15 @@
 """A stand-in for CIFAR-10 with random pixels, for tests that store, fetch and read."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import pytest
 
 from sparsecycle.data import storage
 from sparsecycle.data.sheets import LabelledImages
 from sparsecycle.data.storage import Splits
+from sparsecycle.errors import InputError
 
 
 def random_images(count: int, seed: int = 0) -> LabelledImages:
@@ -40,9 +44,11 @@ def same(splits: Splits, others: Splits) -> bool:
     )
 
 
-def one_sentence(error: BaseException) -> str:
-    """The message, after checking that a user can read it as one sentence."""
-    message = str(error)
-    assert "\n" not in message
-    assert ". " not in message
-    return message
+@contextmanager
+def refused(match: str, *named: object) -> Iterator[None]:
+    """Expect an error that a user can read as one sentence, and in which these are named."""
+    with pytest.raises(InputError, match=match) as caught:
+        yield
+    message = str(caught.value)
+    assert "\n" not in message and ". " not in message
+    assert all(str(one) in message for one in named), message

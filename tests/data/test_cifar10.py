@@ -11,7 +11,7 @@ from sparsecycle.data import storage
 from sparsecycle.data.cifar10 import Cifar10, load_cifar10, load_images
 from sparsecycle.data.sheets import LabelledImages, write_sheets
 from sparsecycle.errors import InputError
-from tiny_cifar import one_sentence, pin, same, tiny_splits
+from tiny_cifar import pin, refused, same, tiny_splits
 
 # SHA-256 of data_batch_1.bin ... test_batch.bin of the official binary version, as public loaders pin them.
 PUBLISHED_SUMS = [
@@ -53,9 +53,8 @@ def test_the_embedded_set_is_found_from_a_data_folder_that_lacks_it(mini, tmp_pa
 
 def test_the_embedded_set_in_the_data_folder_goes_before(tmp_path):
     (tmp_path / "cifar10-mini").mkdir()
-    with pytest.raises(InputError, match="restore it from the project's repository") as caught:
+    with refused("restore it from the project's repository", tmp_path / "cifar10-mini" / "labels.json"):
         load_cifar10("cifar10-mini", tmp_path)
-    assert str(tmp_path / "cifar10-mini" / "labels.json") in one_sentence(caught.value)
 
 
 def test_an_embedded_set_with_swapped_labels_is_refused(mini, tmp_path, monkeypatch):
@@ -66,16 +65,13 @@ def test_an_embedded_set_with_swapped_labels_is_refused(mini, tmp_path, monkeypa
     load_cifar10("cifar10-mini", tmp_path)
     labels = (tmp_path / "cifar10-mini" / "labels.json").read_text()
     (tmp_path / "cifar10-mini" / "labels.json").write_text(labels.replace("[6,9,", "[9,6,"))
-    with pytest.raises(InputError, match=r"the train labels in .* are not those of cifar10-mini") as caught:
+    with refused(r"the train labels in .* are not those of cifar10-mini", tmp_path / "cifar10-mini"):
         load_cifar10("cifar10-mini", tmp_path)
-    assert str(tmp_path / "cifar10-mini") in one_sentence(caught.value)
 
 
-def test_an_unknown_set_and_a_missing_folder_are_refused(tmp_path):
+def test_an_unknown_set_is_refused():
     with pytest.raises(InputError, match="name is 'web', but must be cifar10-mini or cifar10"):
         load_cifar10("web")
-    with pytest.raises(InputError, match=r"data_dir is .*which is not a folder"):
-        load_cifar10("cifar10-mini", tmp_path / "missing")
 
 
 def cifar(train_labels, test_labels):
@@ -155,13 +151,6 @@ def test_sizes_that_are_not_there_are_refused(mini, size):
         mini.hold_out(size)
 
 
-def test_no_test_images_are_a_choice(mini):
-    none = mini.take(train=10, test=0)
-    assert none.test_images.shape == (0, 3, 32, 32)
-    assert none.test_labels.shape == (0,)
-    assert len(none.digest) == 64
-
-
 def test_a_part_has_another_digest_and_the_whole_has_the_same(mini):
     digests = [mini.take(100).digest, mini.take(test=100).digest, mini.hold_out(100).digest, mini.digest]
     assert len(set(digests)) == 4
@@ -205,12 +194,6 @@ def test_held_out_images_keep_their_labels_when_those_of_the_fitted_ones_are_mad
     found = load_images(config)
     assert torch.equal(found.test_labels, held.test_labels)
     assert int((found.train_labels != held.train_labels).sum()) == 400
-
-
-def test_a_configuration_for_more_images_than_there_are_is_refused():
-    config = RunConfig(preset="smoke", method="dense", dataset="cifar10-mini", train_images=6000)
-    with pytest.raises(InputError, match="train is 6000, but it must be a multiple of 10 from 10 to 5000"):
-        load_images(config)
 
 
 def test_all_of_cifar10_is_read_as_stored(monkeypatch, tmp_path):

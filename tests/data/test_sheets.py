@@ -11,7 +11,7 @@ from PIL import Image
 
 from sparsecycle.data import sheets
 from sparsecycle.errors import InputError
-from tiny_cifar import one_sentence, random_images, same
+from tiny_cifar import random_images, refused, same
 
 
 @settings(max_examples=25, deadline=None)
@@ -52,36 +52,25 @@ def truncate(path):
 @pytest.mark.parametrize("name", ["train-00.webp", "test-00.webp"])
 def test_a_damaged_sheet_is_named(folder, damage, name):
     damage(folder / name)
-    with pytest.raises(InputError, match=r"is missing|is truncated or altered") as caught:
+    with refused(r"is missing|is truncated or altered", folder / name):
         sheets.read_sheets(folder)
-    assert str(folder / name) in one_sentence(caught.value)
 
 
 @pytest.mark.parametrize(
     "content",
-    [
-        b"",
-        b"\xff\xfe",
-        b"[1, 2]",
-        b'{"train": 3}',
-        b'{"train": [true]}',
-        b'{"train": [-1]}',
-        b'{"train": [256]}',
-    ],
+    [b"", b"\xff\xfe", b"[1, 2]", b'{"train": 3}', b'{"train": [true]}', b'{"train": [-1]}', b'{"train": [256]}'],
 )
 def test_labels_that_are_no_labels_are_told(folder, content):
     (folder / "labels.json").write_bytes(content)
-    with pytest.raises(InputError, match="is damaged") as caught:
+    with refused("is damaged", folder / "labels.json"):
         sheets.read_sheets(folder)
-    assert str(folder / "labels.json") in one_sentence(caught.value)
 
 
 @pytest.mark.parametrize("name", ["labels.json", "SHA256SUMS"])
 def test_a_missing_index_is_named(folder, name):
     (folder / name).unlink()
-    with pytest.raises(InputError, match="is missing") as caught:
+    with refused("is missing", folder / name):
         sheets.read_sheets(folder)
-    assert str(folder / name) in one_sentence(caught.value)
 
 
 def test_a_sheet_without_a_sum_is_not_trusted(folder):

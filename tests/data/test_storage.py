@@ -16,9 +16,9 @@ import pytest
 
 from sparsecycle.data import official, storage
 from sparsecycle.data.sheets import LabelledImages, write_sheets
-from sparsecycle.data.storage import FULL, MINI, data_folder, download, fetch_cifar10, find_cifar10, read_set
+from sparsecycle.data.storage import FULL, MINI, data_folder, fetch_cifar10, find_cifar10, read_set
 from sparsecycle.errors import InputError
-from tiny_cifar import one_sentence, pin, same, tiny_batches, tiny_splits
+from tiny_cifar import pin, refused, same, tiny_batches, tiny_splits
 
 
 def python2_pickle(images):
@@ -164,10 +164,8 @@ def test_a_damaged_batch_is_named_before_it_is_opened(batches, monkeypatch, dama
         (batches / "data_batch_4").write_bytes(b"")  # not reached
     else:
         monkeypatch.setattr(official, "TRAIN", ("data_batch_1",))
-    with pytest.raises(InputError, match=r"is missing|is truncated or altered") as caught:
+    with refused(r"is missing|is truncated or altered", path, "delete it"):
         read_set(FULL, batches.parent)
-    assert str(path) in one_sentence(caught.value)
-    assert "delete it" in str(caught.value)
 
 
 class Harmful:
@@ -189,9 +187,8 @@ class Harmful:
 def test_a_batch_that_would_run_code_is_refused_even_with_the_right_sum(batches, monkeypatch, tmp_path, content):
     monkeypatch.chdir(tmp_path)
     change(monkeypatch, batches / "data_batch_1", content)
-    with pytest.raises(InputError, match=r"data_batch_1 is not opened \(it asks for \w+") as caught:
+    with refused(r"data_batch_1 is not opened \(it asks for \w+"):
         read_set(FULL, batches)
-    one_sentence(caught.value)
     assert not (tmp_path / "harmed").exists()
 
 
@@ -199,9 +196,8 @@ def test_other_images_are_refused_and_named(splits, batches, monkeypatch):
     images = splits["test"]
     other = LabelledImages(images.pixels ^ 1, images.labels)
     change(monkeypatch, batches / "test_batch", python2_pickle(other))
-    with pytest.raises(InputError, match=r"the test pixels in .* are not those of cifar10") as caught:
+    with refused(r"the test pixels in .* are not those of cifar10", batches):
         read_set(FULL, batches)
-    assert str(batches) in one_sentence(caught.value)
 
 
 def test_sheets_of_something_else_are_refused(splits, tmp_path):
@@ -217,9 +213,8 @@ def test_a_damaged_archive_is_named(archive, damage):
     if damage == "another archive":
         with tarfile.open(archive, "w:gz") as tar:
             tar.add(__file__, arcname="cifar-10-batches-py/../../data_batch_1")
-    with pytest.raises(InputError, match="is damaged or cannot be read") as caught:
+    with refused("is damaged or cannot be read", archive):
         read_set(FULL, archive.parent)
-    assert str(archive) in one_sentence(caught.value)
 
 
 def test_the_official_archive_is_asked_for_over_tls_and_pinned():
@@ -237,11 +232,6 @@ def test_what_is_missing_is_fetched_once_and_then_read(splits, asked, tmp_path, 
     assert left_in(folder) == [official.ARCHIVE, "cifar10"]
 
 
-def test_reading_fetches_what_is_missing(splits, asked, tmp_path):
-    (tmp_path / "data").mkdir()
-    assert same(read_set(FULL, tmp_path / "data"), splits)
-
-
 def test_a_fetch_without_standard_error_works(asked, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "stderr", None)
     assert fetch_cifar10(tmp_path / "data").exists()
@@ -249,10 +239,9 @@ def test_a_fetch_without_standard_error_works(asked, monkeypatch, tmp_path):
 
 def test_without_a_network_the_message_names_the_other_ways(asked, monkeypatch, tmp_path):
     monkeypatch.setattr(official, "ADDRESS", "http://127.0.0.1:9/nothing")
-    with pytest.raises(InputError, match="could not be downloaded") as caught:
+    ways = (official.ARCHIVE, official.FOLDER, "cifar10_from_npm.py", "cifar10-mini")
+    with refused("could not be downloaded", *ways):
         fetch_cifar10(tmp_path / "data")
-    message = one_sentence(caught.value)
-    assert all(way in message for way in (official.ARCHIVE, official.FOLDER, "cifar10_from_npm.py", "cifar10-mini"))
 
 
 @pytest.mark.parametrize("fault", ["broken line", "another file", "no such page"])
@@ -261,9 +250,8 @@ def test_a_faulty_download_leaves_nothing_and_the_next_one_works(splits, asked, 
     page = {"broken line": "broken", "another file": "sign-in.html", "no such page": "missing"}[fault]
     with monkeypatch.context() as patch:
         patch.setattr(official, "ADDRESS", official.ADDRESS.replace(archive.name, page))
-        with pytest.raises(InputError, match="could not be downloaded") as caught:
+        with refused("could not be downloaded"):
             fetch_cifar10(tmp_path / "data")
-    one_sentence(caught.value)
     assert left_in(tmp_path / "data") == ["cifar10"]
     assert same(read_set(FULL, tmp_path / "data"), splits)
 
@@ -277,10 +265,9 @@ def test_an_interrupt_or_a_full_disk_leaves_nothing(splits, asked, monkeypatch, 
             raise stop
 
         patch.setattr("pooch.core.shutil.move", half_written)
-        with pytest.raises((KeyboardInterrupt, InputError)) as caught:
+        told = "No space left on device"
+        with refused(told) if isinstance(stop, OSError) else pytest.raises(KeyboardInterrupt):
             fetch_cifar10(tmp_path / "data")
-    if isinstance(stop, OSError):
-        assert "No space left on device" in one_sentence(caught.value)
     assert left_in(tmp_path / "data") == ["cifar10"]
     assert same(read_set(FULL, tmp_path / "data"), splits)
 
@@ -302,7 +289,6 @@ storage.fetch_cifar10(sys.argv[1])
 def test_a_kill_while_fetching_leaves_no_set_and_the_next_fetch_clears_up(splits, asked, tmp_path):
     command = [sys.executable, "-c", SLOW_FETCH, str(tmp_path / "data")]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
         assert process.stdout.readline() == b"written\n"
         process.send_signal(signal.SIGKILL)
     assert find_cifar10(tmp_path / "data") is None
@@ -323,15 +309,8 @@ def test_several_fetches_at_once_share_one_download(splits, asked, tmp_path):
 
 def test_a_folder_that_cannot_be_made_is_told(asked, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(InputError, match="could not be downloaded to") as caught:
+    with refused("could not be downloaded to", tmp_path / "file" / "data"):
         fetch_cifar10(tmp_path / "file" / "data")
-    assert str(tmp_path / "file" / "data") in one_sentence(caught.value)
-
-
-def test_a_file_that_is_there_is_not_downloaded(tmp_path):
-    (tmp_path / "data.mat").write_bytes(b"there")
-    download("http://127.0.0.1:9/nothing", tmp_path / "data.mat", "0" * 64)
-    assert (tmp_path / "data.mat").read_bytes() == b"there"
 
 
 def test_the_data_folder_is_the_argument_else_the_variable_else_the_checkout_else_here(monkeypatch, tmp_path):
@@ -351,9 +330,8 @@ def test_the_data_folder_is_the_argument_else_the_variable_else_the_checkout_els
 
 
 def test_a_named_folder_that_is_missing_or_no_path_is_told(monkeypatch, tmp_path):
-    with pytest.raises(InputError, match=r"^data_dir is .*missing', which is not a folder") as caught:
+    with refused(r"^data_dir is .*missing', which is not a folder"):
         data_folder(tmp_path / "missing")
-    one_sentence(caught.value)
     with pytest.raises(InputError, match="data_dir is 7, but must be the path of a folder"):
         data_folder(7)
     monkeypatch.setenv("SPARSECYCLE_DATA_DIR", str(tmp_path / "absent"))
