@@ -1,6 +1,8 @@
 """Activations for the tests of the core, and what it means to keep the largest of them, written out one by one."""
 
+import itertools
 import math
+from collections import defaultdict
 from collections.abc import Iterator
 
 import pytest
@@ -17,30 +19,17 @@ DTYPES = (torch.float32, torch.bfloat16)
 FORMATS = (torch.contiguous_format, torch.channels_last)
 
 
-def groups_of(x: Tensor, scope: str) -> list[list[tuple[int, ...]]]:
-    """Return the indices of each group in (N, C, H, W) order."""
-    n, c, h, w = x.shape
-    every = [(a, b, i, j) for a in range(n) for b in range(c) for i in range(h) for j in range(w)]
-    key = {
-        "sample": lambda index: index[0],
-        "batch": lambda index: 0,
-        "channel": lambda index: index[:2],
-        "position": lambda index: (index[0], *index[2:]),
-    }[scope]
-    grouped: dict[object, list[tuple[int, ...]]] = {}
-    for index in every:
-        grouped.setdefault(key(index), []).append(index)
-    return list(grouped.values())
-
-
 def brute_force_mask(x: Tensor, keep_ratio: float, scope: str) -> Tensor:
     """Sort each group by (value descending, index ascending) and keep the first k."""
+    apart = {"sample": (0,), "batch": (), "channel": (0, 1), "position": (0, 2, 3)}[scope]
+    groups = defaultdict(list)
+    for index in itertools.product(*map(range, x.shape)):  # in (N, C, H, W) order
+        groups[tuple(index[dim] for dim in apart)].append(index)
     mask = torch.zeros(x.shape, dtype=torch.bool)
-    for group in groups_of(x, scope):
+    for group in groups.values():
         k = max(1, math.floor(keep_ratio * len(group)))
-        ranked = sorted(range(len(group)), key=lambda place: (-x[group[place]].item(), place))
-        for place in ranked[:k]:
-            mask[group[place]] = True
+        for index in sorted(group, key=lambda index: -x[index].item())[:k]:  # stable, so ties stay in their order
+            mask[index] = True
     return mask
 
 
@@ -48,17 +37,9 @@ def brute_force_mask(x: Tensor, keep_ratio: float, scope: str) -> Tensor:
 def activations(draw: st.DrawFn) -> Tensor:
     """Draw small maps, full of ties, zeros, negative values and infinities, in either dtype and memory format."""
     shape = tuple(draw(st.integers(1, size)) for size in (3, 4, 4, 4))
-    value = draw(
-        st.sampled_from(
-            [
-                st.integers(-2, 2).map(float),
-                st.floats(-3, 3, width=16),
-                st.just(0.0),
-                st.floats(-5, -1, width=16),
-                st.sampled_from([-0.0, 0.0, 1.0, math.inf, -math.inf]),
-            ]
-        )
-    )
+    kinds = [st.integers(-2, 2).map(float), st.floats(-3, 3, width=16), st.just(0.0), st.floats(-5, -1, width=16)]
+    kinds += [st.sampled_from([-0.0, 0.0, 1.0, math.inf, -math.inf])]
+    value = draw(st.sampled_from(kinds))
     values = draw(st.lists(value, min_size=math.prod(shape), max_size=math.prod(shape)))
     x = torch.tensor(values, dtype=draw(st.sampled_from(DTYPES))).reshape(shape)
     return x.contiguous(memory_format=draw(st.sampled_from(FORMATS)))

@@ -1,12 +1,11 @@
 """Recorded steps: on a CPU, where nothing is recorded, the same work from fixed places gives the same bits."""
 
-import json
 from typing import Any
 
 import pytest
 import torch
 
-from core.test_trainer import data, same_numbers, small_config, steps_later
+from core.test_trainer import carried, data, same_numbers, small_config, steps_later
 from sparsecycle.captured import CapturedTrainer, can_capture, make_trainer
 from sparsecycle.runs.execute import must_record
 from sparsecycle.trainer import Trainer
@@ -36,10 +35,7 @@ def test_a_state_is_carried_between_both_trainers() -> None:
     trainer: Trainer = CapturedTrainer(config, *data(config))
     for kind in (Trainer, CapturedTrainer, CapturedTrainer):
         assert trainer.train(12, after_step=steps_later(trainer, 2)) is None
-        tensors, rest = trainer.state()
-        kept = {name: value.clone() for name, value in tensors.items()}
-        trainer = kind(config, *data(config))
-        trainer.restore(kept, json.loads(json.dumps(rest)))
+        trainer = carried(trainer, kind=kind)
     assert repr([trainer.train(12)]) == repr(parts)
     assert same_numbers(trainer, whole)
 

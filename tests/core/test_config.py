@@ -40,13 +40,8 @@ def test_the_paper_preset_is_the_published_configuration() -> None:
     """But for bfloat16 in the place of float16."""
     config = RunConfig(preset="paper", method="accuracy_gated", precision="float16")
     assert (config.dataset, config.train_images, config.test_images) == ("cifar10", 50_000, 10_000)
-    assert (config.depth, config.width, config.norm_eps, config.scope, config.rounding) == (
-        28,
-        4,
-        1e-8,
-        "sample",
-        "down",
-    )
+    assert (config.depth, config.width, config.norm_eps) == (28, 4, 1e-8)
+    assert (config.scope, config.rounding) == ("sample", "down")
     assert (config.epochs, config.batch_size, config.learning_rate, config.momentum) == (500, 128, 0.1, 0.9)
     assert (config.weight_decay, config.clip_norm, config.dropout) == (0.0, None, 0.0)
     assert config.controller_parameters() == dict(controller_parameters("accuracy_gated"))
@@ -178,6 +173,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"train_images": 55}, "train_images is 55, but must be a multiple of 10"),
     ({"train_images": 10**40}, "train_images is 1000.*, but should be less than or equal to"),
     ({"train_images": -10}, "train_images is -10"),
+    *(({"method": "epoch_gated", "train_images": images}, "train_images is") for images in (-(10**9), 10**400)),
     ({"epochs": 10**400}, "epochs is 1000"),
     ({"learning_rate": math.inf}, "learning_rate is inf"),
     ({"learning_rate": 10**400}, "learning_rate is 1000"),
@@ -192,7 +188,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("fields", "message"), BAD, ids=[f"{field}-{i}" for i, (field, _) in enumerate(BAD)])
+@pytest.mark.parametrize(("fields", "message"), BAD, ids=["-".join(field) for field, _ in BAD])
 def test_a_mistake_gets_one_sentence(fields: dict[str, Any], message: str) -> None:
     given = {"preset": "quick", "method": "accuracy_gated"} | fields
     with pytest.raises(InputError, match=message) as caught:
@@ -207,15 +203,9 @@ def test_a_seed_may_be_the_text_of_a_number() -> None:
     """papermill's `-r seed 3` gives one."""
     assert configure("smoke", "dense", "3", {}) == configure("smoke", "dense", 3, {})
     assert configure_set("digits", "set", "tuned", "3", {}) == configure_set("digits", "set", "tuned", 3, {})
-    for seed in ("three", "3.5", "true", ""):
+    for seed in ("three", "3.5", "true", "", ["0"]):
         with pytest.raises(InputError, match="seed is"):
             configure("smoke", "dense", seed, {})
-
-
-@pytest.mark.parametrize("arguments", [(["smoke"], "dense", 0), ("smoke", ["dense"], 0), ("smoke", "dense", ["0"])])
-def test_a_parameter_of_the_wrong_type_gets_one_sentence(arguments: tuple[Any, Any, Any]) -> None:
-    with pytest.raises(InputError, match="is \\['"):
-        configure(*arguments, {})
 
 
 @pytest.mark.parametrize(
@@ -241,13 +231,8 @@ def test_a_parameter_of_the_wrong_type_gets_one_sentence(arguments: tuple[Any, A
 def test_settings_are_read_as_people_mean_them(text: str, value: Any) -> None:
     name, read = parse_setting(text)
     assert (name, read, type(read)) == (text.partition("=")[0], value, type(value))
-    assert configure_value(name, text.partition("=")[2]) == (value, type(value))  # in the notebook's overrides too
-
-
-def configure_value(name: str, text: str) -> tuple[Any, type]:
-    """Return what the notebook makes of a text in its overrides, and its type."""
-    (read,) = read_overrides({name: text}).values()
-    return read, type(read)
+    overrides = read_overrides({name: text.partition("=")[2]})  # of the notebook
+    assert overrides == {name: value} and type(overrides[name]) is type(value)
 
 
 @pytest.mark.parametrize("text", ["1:30", "0x10", "0o17", "ten", "1e1", "10.0", "[10]", "true", "null"])
@@ -286,9 +271,3 @@ def test_a_misspelled_notebook_parameter_is_found_and_nothing_else() -> None:
     check_notebook_parameters(["", *run, *run], ["preset", "seed"])
     with pytest.raises(InputError, match="unknown parameter 'prest': the notebook takes preset"):
         check_notebook_parameters(["", '# Parameters\nprest = "paper"'], ["preset"])
-
-
-@pytest.mark.parametrize("images", [-(10**9), 10**400])
-def test_a_number_of_images_beyond_all_use_is_refused_for_the_rule_by_epochs_too(images: int) -> None:
-    with pytest.raises(InputError, match="train_images is"):
-        RunConfig(preset="paper", method="epoch_gated", train_images=images)

@@ -94,10 +94,8 @@ def test_a_decision_comes_when_it_was_foretold_and_holds_from_the_next_step(
         assert new or controller.keep_ratio == before
         decisions += new
     assert in_force == keep_ratio_path(made_from(made), sequence)
-    every = made[1].get("decision_steps")
-    assert [decision.step for decision in decisions] == (
-        [] if every is None else list(range(every, len(sequence) + 1, every))
-    )
+    every = made[1].get("decision_steps", len(sequence) + 1)  # else never
+    assert [decision.step for decision in decisions] == list(range(every, len(sequence) + 1, every))
     for decision in decisions:
         assert in_force[decision.step : decision.step + 1] in ([], [decision.keep_ratio])
 

@@ -304,7 +304,6 @@ ILL = {
         for name in ("topk_mask", "relu_topk", "rms_norm_topk", "rms_norm_topk_backward")
     },
 }
-ASKED_FOR = BREAK.format("topk_mask") + "global_topk(torch.ones(1, 4), 0.5, backend='numba')"
 CACHED = "os.environ['NUMBA_CACHE_DIR'] = folder\nassert GlobalTopK(0.5)(torch.ones(1, 4)).tolist() == [[1, 1, 0, 0]]"
 DAMAGE = "for path in pathlib.Path(folder).rglob('*.nb[ic]'): path.write_bytes(b''); print(end='.')\nprint()"
 FORK = """
@@ -318,16 +317,15 @@ assert torch.equal(next(iter(loader)), before)
 assert torch.equal(layer(x), before)
 print("the child and its parent served")
 """
-THREADS = "print(torch.get_num_threads()); global_topk(torch.ones(9, 9), 0.5); print(torch.get_num_threads())"
 CASES = {
     **ILL,
-    "asked for": ASKED_FOR,
+    "asked for": BREAK.format("topk_mask") + "global_topk(torch.ones(1, 4), 0.5, backend='numba')",
     "empty cache": CACHED,
     "full cache": CACHED,
     "damage": DAMAGE,
     "damaged cache": CACHED,
     "fork": FORK,
-    "threads": THREADS,
+    "threads": "print(torch.get_num_threads()); global_topk(torch.ones(9, 9), 0.5); print(torch.get_num_threads())",
 }
 # A process for each case, forked where torch is imported and numba is not: importing torch takes longer than the rest.
 CHILDREN = """

@@ -24,7 +24,7 @@ def images(n: int = 2) -> Tensor:
 def small_network(keep_ratio: float = 0.3) -> WideResNet:
     """Return WRN-10-1 in channels_last, which the fused operator serves, with biases that are not 0."""
     torch.manual_seed(0)
-    model = WideResNet(10, 1).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model = WideResNet(10, 1).to(memory_format=torch.channels_last)
     for module in model.modules():
         if isinstance(module, RMSNorm2d):
             nn.init.normal_(module.bias, 0.0, 0.3)
@@ -140,10 +140,10 @@ def test_a_subclass_of_norm_or_constraint_does_what_it_says() -> None:
 def test_a_forward_set_on_a_module_or_its_class_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
     norm, topk, x, plain = sites()
     original, constrain = norm.forward, topk.forward
-    norm.forward = lambda x: 2 * original(x)  # type: ignore[method-assign]
+    norm.forward = lambda x: 2 * original(x)
     torch.testing.assert_close(normed_topk(norm, topk, x), 2 * plain)
     del norm.forward
-    topk.forward = lambda x: 2 * constrain(x)  # type: ignore[method-assign]
+    topk.forward = lambda x: 2 * constrain(x)
     torch.testing.assert_close(normed_topk(norm, topk, x), 2 * plain)
     del topk.forward
     written = RMSNorm2d.forward
@@ -156,7 +156,7 @@ def test_a_forward_set_on_a_module_or_its_class_is_called(monkeypatch: pytest.Mo
 
 def test_a_compiled_module_and_torchs_own_eps_are_honoured() -> None:
     norm, topk, x, _ = sites()
-    norm.eps = None  # type: ignore[assignment]
+    norm.eps = None
     torch.testing.assert_close(normed_topk(norm, topk, x), topk(norm(x)))
     norm.eps = 1e-8
     graphs: list[int] = []

@@ -133,7 +133,7 @@ def test_a_part_has_the_means_of_its_steps() -> None:
         losses.append(loss.item())
         return loss, accuracy
 
-    trainer.train_step = noted  # type: ignore[method-assign]
+    trainer.train_step = noted
     parts = [trainer.train(until) for until in (3, 4, 9)]
     for part, (start, end) in zip(parts, ((0, 3), (3, 4), (4, 9)), strict=True):
         assert part is not None and part.steps == end - start
@@ -167,12 +167,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
-def carried(trainer: Trainer, path: list[float] | None = None) -> Trainer:
+def carried(trainer: Trainer, path: list[float] | None = None, kind: type[Trainer] = Trainer) -> Trainer:
     """Return a new trainer that has the state of another, as a file would keep it."""
     tensors, rest = trainer.state()
     kept = {name: value.clone() for name, value in tensors.items()}
     torch.manual_seed(99)  # another process
-    again = Trainer(trainer.config, *data(trainer.config), path=path)
+    again = kind(trainer.config, *data(trainer.config), path=path)
     again.restore(kept, json.loads(json.dumps(rest)))
     return again
 

@@ -124,7 +124,7 @@ def test_network_has_the_script_s_logits_loss_and_gradients(
     monkeypatch.setenv("SPARSECYCLE_BACKEND", backend)
     model = WideResNet(10, 1)
     load_parameters(model, "network", "wrn10_1.")
-    model.to(memory_format=memory_format)  # type: ignore[call-overload]
+    model.to(memory_format=memory_format)
     set_keep_ratio(model, vectors("network")["keep_ratios"][place].item())
     logits = model(tensor("network", "wrn10_1.images").contiguous(memory_format=memory_format))
     loss = F.cross_entropy(logits, tensor("network", "wrn10_1.labels"))
