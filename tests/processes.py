@@ -7,11 +7,13 @@ import multiprocessing
 import os
 import resource
 import signal
+import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from sparsecycle.errors import InputError
 
@@ -48,7 +50,6 @@ class Command:
         return self.returncode
 
     def send_signal(self, number: int) -> None:
-        assert self._process.pid
         os.kill(self._process.pid, number)
 
     def kill(self) -> None:
@@ -58,6 +59,25 @@ class Command:
         self._process.join(timeout)
         assert self.returncode is not None, "the process did not end in time"
         return self.returncode
+
+
+def program(*arguments: str) -> list[str]:
+    """The command line as a new process of Python."""
+    return [sys.executable, "-m", "sparsecycle.cli", *arguments]
+
+
+def python(code: str, *arguments: str, **more: Any) -> subprocess.CompletedProcess[str]:
+    """What code says in a new process of Python."""
+    return subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, **more)
+
+
+def wait_for(condition: Callable[[], bool], process: "Command | subprocess.Popen[Any]", pause: float = 0.005) -> None:
+    """Until it holds; the process must not have ended before."""
+    end = time.monotonic() + 120
+    while not condition():
+        assert process.poll() is None, "the process ended before it could be disturbed"
+        assert time.monotonic() < end
+        time.sleep(pause)
 
 
 def call(arguments: Sequence[str], *, largest_file: int | None = None) -> Command:

@@ -1,12 +1,12 @@
 """The command line as a user meets it: what it prints, its exit status, and one sentence for each mistake."""
 
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from conftest import ROOT
+from processes import program, python
 from sparsecycle.cli import main
 from sparsecycle.set_mlp.records import load_set_runs
 
@@ -80,20 +80,16 @@ def test_verify_and_compare_need_no_optional_package(finished: Path) -> None:
     code = "import sys\nfor name in ('numba', 'sklearn', 'joblib', 'snakemake', 'sparsecycle_book'): "
     code += "sys.modules[name] = None\nfrom sparsecycle.cli import main\nsys.exit(main(sys.argv[1:]))"
     for command in ("verify", "compare"):
-        given = [sys.executable, "-c", code, command, str(finished)]
-        done = subprocess.run(given, capture_output=True, text=True, check=False)
+        done = python(code, command, str(finished))
         assert done.returncode == 0, done.stderr
-    done = subprocess.run(
-        [*given[:3], "set", "run", "--dataset", "digits", "--method", "set"], capture_output=True, text=True
-    )
+    done = python(code, "set", "run", "--dataset", "digits", "--method", "set")
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "is not installed" in done.stderr, done.stderr
 
 
 def test_a_reader_that_goes_away_is_no_error(finished: Path) -> None:
     """As `sparsecycle compare runs | head -1`."""
-    command = [sys.executable, "-m", "sparsecycle.cli", "compare", str(finished)]
+    command = program("compare", str(finished))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stderr
         process.stdout.close()
         assert process.stderr.read() == ""
 
@@ -155,5 +151,5 @@ def test_a_mistake_gets_one_sentence_and_status_2(
 def test_help_answers_without_loading_torch() -> None:
     code = "import sys\nfrom sparsecycle.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "sys.exit('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = python(code)
     assert done.returncode == 0 and "evaluate" in done.stdout

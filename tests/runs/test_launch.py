@@ -3,7 +3,6 @@
 import re
 import signal
 import subprocess
-import sys
 import time
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
-from processes import die, fall, refuse, write
+from processes import die, fall, program, refuse, wait_for, write
 from sparsecycle.errors import InputError
 from sparsecycle.runs.launch import Job, launch
 from sparsecycle.runs.records import find_records
@@ -62,8 +61,8 @@ pair:
 
 def study(folder: Path) -> list[str]:
     (folder / "studies.yaml").write_text(STUDY, encoding="utf-8")
-    command = [sys.executable, "-m", "sparsecycle.cli", "study", "pair", "--jobs", "2"]
-    return [*command, "--file", str(folder / "studies.yaml"), "--output-dir", str(folder / "runs")]
+    places = ["--file", str(folder / "studies.yaml"), "--output-dir", str(folder / "runs")]
+    return program("study", "pair", "--jobs", "2", *places)
 
 
 def at_work(folder: Path) -> int:
@@ -77,15 +76,15 @@ def test_the_end_of_the_launcher_is_the_end_of_its_jobs(tmp_path: Path, number: 
     bar = tmp_path / "bar"
     with bar.open("w") as stderr:
         process = subprocess.Popen(study(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr, text=True)
-    end = time.monotonic() + 120
-    while not (re.search(r"[1-9]\d*%", bar.read_text(encoding="utf-8")) and at_work(tmp_path) == 2):
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.1)
+    wait_for(
+        lambda: bool(re.search(r"[1-9]\d*%", bar.read_text("utf-8"))) and at_work(tmp_path) == 2, process, pause=0.1
+    )
     process.send_signal(number)
     told = process.communicate(timeout=60)[0]
     assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
     if number != signal.SIGKILL:
         assert told.splitlines()[-1] == "pair: 2 runs, 0 made, 2 left: the same command goes on"
+    end = time.monotonic() + 60
     while at_work(tmp_path):
         assert time.monotonic() < end, "a job outlives its launcher"
         time.sleep(0.1)

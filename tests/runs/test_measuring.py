@@ -54,11 +54,9 @@ def test_measuring_shows_how_far_it_is_and_counts_at_the_end(copied: Path, capsy
 
 def test_measures_are_those_of_the_network_and_of_their_own_bits(measured: Path) -> None:
     measures = Measures.read(measured / NAME)
-    assert measures is not None
     correct = read_correct(measured / NAME, measures.files["measures.npz"])
-    assert {one.name: one.accuracy for one in measures.conditions} == pytest.approx(
-        {name: bits.mean() for name, bits in correct.items()}
-    )
+    shares = {name: bits.mean() for name, bits in correct.items()}
+    assert {one.name: one.accuracy for one in measures.conditions} == pytest.approx(shares)
     assert len(correct) == CONDITIONS
     data, model = load_images(CONFIG), load_model(measured / NAME, CONFIG)
     by_hand = evaluate(pruned(model, 0.8), data.test_images, data.test_labels, 1.0)

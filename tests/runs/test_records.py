@@ -45,10 +45,6 @@ def folder_of(output: Path, method: str) -> Path:
     return next((output / "smoke").glob(f"{method}-seed0*"))
 
 
-def copy_of(finished: Path, tmp_path: Path, method: str = "accuracy_gated") -> Path:
-    return Path(shutil.copytree(folder_of(finished, method), tmp_path / "copy" / "run"))
-
-
 def test_a_record_survives_the_round_trip_and_so_do_numbers_that_are_not_finite(finished: Path, tmp_path: Path) -> None:
     record = RunRecord.read(folder_of(finished, "accuracy_gated"))
     record.write(tmp_path)
@@ -85,7 +81,7 @@ def test_load_runs_has_a_row_a_run_with_the_documented_columns(finished: Path) -
 
 def test_a_record_made_anew_is_read_anew(finished: Path, tmp_path: Path) -> None:
     """Records are read once a process, for as long as their files stay as they are."""
-    folder = copy_of(finished, tmp_path)
+    folder = shutil.copytree(folder_of(finished, "accuracy_gated"), tmp_path / "copy" / "run")
     assert load_runs(tmp_path)["status"].tolist() == ["complete"]
     alter(folder / "record.json", lambda record: record.update(status="diverged"))
     assert load_runs(tmp_path)["status"].tolist() == ["diverged"]

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from conftest import ROOT
+from processes import wait_for
 from sparsecycle import RunConfig, train
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
@@ -21,7 +22,7 @@ from sparsecycle.runs.records import RunRecord
 from sparsecycle.runs.studies import Studies, jobs, progress
 from sparsecycle.runs.writing import is_being_written
 
-STUDY = """
+STUDIES = """
 tiny:
   about: three runs of a second each
   runs:
@@ -29,10 +30,7 @@ tiny:
       methods: [accuracy_gated]
       seeds: 3
       variants: [&small {train_images: 40, test_images: 20, batch_size: 20, epochs: 3}]
-    - presets: [smoke]
-      methods: [fixed]
-      seeds: [0]
-      variants: [{<<: *small, keep_ratio: 0.5}]
+    - {presets: [smoke], methods: [fixed], seeds: [0], variants: [{<<: *small, keep_ratio: 0.5}]}
     - presets: [smoke]
       methods: [replay]
       seeds: [3]
@@ -40,15 +38,9 @@ tiny:
         - <<: *small
           path_from: "accuracy_gated-seed{other}-batch_size=20-epochs=3-test_images=20-train_images=40"
           shuffled: true
-"""
-SINGLE = """
 one:
   about: one run, as the workflow makes it
-  runs:
-    - presets: [smoke]
-      methods: [dense]
-      seeds: 0
-      variants: [{train_images: 40, test_images: 20, batch_size: 20, epochs: 3}]
+  runs: [{presets: [smoke], methods: [dense], seeds: 0, variants: [*small]}]
 """
 BIN = Path(sys.executable).parent
 PLANNED = Studies.read(ROOT / "workflow" / "studies.yaml")
@@ -57,7 +49,7 @@ PLANNED = Studies.read(ROOT / "workflow" / "studies.yaml")
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "studies.yaml"
-    path.write_text(STUDY + SINGLE, encoding="utf-8")
+    path.write_text(STUDIES, encoding="utf-8")
     return path
 
 
@@ -145,10 +137,7 @@ def test_the_workflow_goes_on_after_snakemake_was_killed(file: Path, tmp_path: P
     command += [f"studies={file}", f"output_dir={output}", "study=one", "device=cpu"]
     environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}
     process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
-    end = time.monotonic() + 120
-    while not any(output.rglob(".lock")):
-        assert process.poll() is None and time.monotonic() < end
-        time.sleep(0.05)
+    wait_for(lambda: any(output.rglob(".lock")), process)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     while any(is_being_written(path.parent) for path in output.rglob(".lock")):  # kernels outlive papermill by a moment

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from conftest import ROOT, alter
+from processes import program, python
 from sparsecycle import RunConfig, load_runs, train
 from sparsecycle.cli import main
 from sparsecycle.errors import InputError
@@ -94,13 +95,12 @@ def test_every_bar_is_that_one() -> None:
 def test_a_command_whose_standard_error_breaks_does_its_work(reader: str, tmp_path: Path) -> None:
     words = ["run", "--preset", "smoke", "--method", "dense", "--device", "cpu", "--output-dir", str(tmp_path)]
     words += [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
-    command = [sys.executable, "-m", "sparsecycle.cli", *words]
+    command = program(*words)
     if reader == "full":
         with Path("/dev/full").open("w", encoding="utf-8") as full:
             status = subprocess.run(command, stderr=full, stdout=subprocess.DEVNULL).returncode
     else:
         with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
-            assert process.stderr
             process.stderr.read(100)
             process.stderr.close()
             status = process.wait()
@@ -109,7 +109,7 @@ def test_a_command_whose_standard_error_breaks_does_its_work(reader: str, tmp_pa
 
 def test_a_table_on_a_full_disk_is_one_sentence(made: Path) -> None:
     with Path("/dev/full").open("w", encoding="utf-8") as full:
-        command = [sys.executable, "-m", "sparsecycle.cli", "compare", str(made), "--no-claims"]
+        command = program("compare", str(made), "--no-claims")
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
 
@@ -160,29 +160,25 @@ def test_the_repository_of_a_hook_is_not_taken_for_the_checkout(
 def test_a_numba_that_compiles_nothing_is_not_used() -> None:
     """NUMBA_DISABLE_JIT, which people set to debug their own code, would make a run hours long."""
     code = "import torch, sparsecycle.kernels as k; print(k.choose(torch.ones(1, 4), 'sample', 'auto'))"
-    variables = os.environ | {"NUMBA_DISABLE_JIT": "1"}
-    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
+    done = python(code, env=os.environ | {"NUMBA_DISABLE_JIT": "1"})
     assert done.stdout == "None\n" and "NUMBA_DISABLE_JIT is set" in done.stderr
 
 
 def test_the_cpu_kernels_need_no_folder_that_can_be_written(tmp_path: Path) -> None:
     """Neither the package's nor the user's; what is compiled then goes with the process."""
     pytest.importorskip("numba")
-    package = shutil.copytree(ROOT / "src" / "sparsecycle", tmp_path / "src" / "sparsecycle", ignore=_compiled)
+    compiled = shutil.ignore_patterns("__pycache__")
+    package = shutil.copytree(ROOT / "src" / "sparsecycle", tmp_path / "src" / "sparsecycle", ignore=compiled)
     (package / "kernels" / "__pycache__").touch()  # in the place of a folder
     (tmp_path / "home").touch()
     (tmp_path / "temporary").mkdir()
     code = "import torch, sparsecycle.kernels as k; print(k.choose(torch.ones(1, 4), 'sample', 'auto').__name__)"
-    places = {"PYTHONPATH": package.parent, "HOME": tmp_path / "home"}
     variables = {name: value for name, value in os.environ.items() if name != "XDG_CACHE_HOME"}
-    variables |= {name: str(place) for name, place in places.items()}
-    variables |= {"TMPDIR": str(tmp_path / "temporary"), "NUMBA_CACHE_DIR": ""}
-    done = subprocess.run([sys.executable, "-c", code], env=variables, capture_output=True, text=True)
+    variables |= {"PYTHONPATH": str(package.parent), "HOME": str(tmp_path / "home"), "NUMBA_CACHE_DIR": ""}
+    variables |= {"TMPDIR": str(tmp_path / "temporary")}
+    done = python(code, env=variables)
     assert done.stdout == "sparsecycle.kernels.cpu\n" and "not available" not in done.stderr, done.stderr
     assert not any((tmp_path / "temporary").iterdir())
-
-
-_compiled = shutil.ignore_patterns("__pycache__")
 
 
 @pytest.mark.parametrize(("module", "package"), [("PIL", "pillow"), ("sklearn.svm", "'sparsecycle[companion]'")])

@@ -1,8 +1,6 @@
 """The layers against plain matrices: outputs, the step of SGD, what is passed on, and rewiring."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from processes import python
 from sparsecycle.errors import InputError
 from sparsecycle.set_mlp.evolution import erdos_renyi, evolve
 from sparsecycle.set_mlp.layer import DenseLayer, Layer, SparseLayer
@@ -129,13 +128,10 @@ print(erdos_renyi(6, 5, 2.0, np.random.default_rng(0)).forward(np.ones((6, 3), n
 
 
 def test_a_damaged_cache_changes_nothing(tmp_path: Path) -> None:
-    def use() -> subprocess.CompletedProcess[str]:
-        places = {"NUMBA_CACHE_DIR": str(tmp_path)}
-        return subprocess.run([sys.executable, "-c", USE], env=os.environ | places, capture_output=True, text=True)
-
-    whole = use()
+    places = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    whole = python(USE, env=places)
     for path in tmp_path.rglob("kernels.*.nbi"):
         path.write_bytes(b"")
-    damaged = use()
+    damaged = python(USE, env=places)
     assert damaged.stdout == whole.stdout and not whole.stderr
     assert "numba's cache cannot be used (Ran out of input): product is compiled anew" in damaged.stderr
