@@ -49,11 +49,8 @@ def test_a_comparison_of_three_seeds_worked_by_hand() -> None:
     result = paired_difference(study({"gated": [0.88, 0.89, 0.9], "dense": [0.87] * 3}), "gated", "dense", "accuracy")
     assert result.pairs == (0, 1, 2)
     assert result.differences == pytest.approx((0.01, 0.02, 0.03), abs=ROUNDING)
-    error = 0.01 / math.sqrt(3)
-    assert (result.low, result.high) == pytest.approx((0.02 - 4.302653 * error, 0.02 + 4.302653 * error), abs=1e-8)
-    assert (result.low_90, result.high_90) == pytest.approx(
-        (0.02 - 2.919986 * error, 0.02 + 2.919986 * error), abs=1e-8
-    )
+    for low, high, t in ((result.low, result.high, 4.302653), (result.low_90, result.high_90, 2.919986)):
+        assert (low, high) == pytest.approx((0.02 - t * 0.01 / math.sqrt(3), 0.02 + t * 0.01 / math.sqrt(3)), abs=1e-8)
     assert result.p_value == pytest.approx(0.0741799, abs=1e-7)
 
 

@@ -152,10 +152,8 @@ def study(arms: Mapping[str, Sequence[float]], preset: str = "classroom", **colu
             rows.append({"method": method, "variant": variant, "seed": seed, "clean_accuracy": value})
     runs = pd.DataFrame(rows).assign(preset=preset, status="complete", evaluated_on="test", git_clean=True)
     accuracy = runs["clean_accuracy"]
-    runs = runs.assign(
-        best_accuracy=accuracy + 0.004, last_accuracy=accuracy, budget_area=accuracy - 0.2, gap=1 - accuracy
-    ).assign(drop_from_best=0.004, training_seconds=100.0)
-    return runs.assign(**columns)
+    runs = runs.assign(best_accuracy=accuracy + 0.004, last_accuracy=accuracy, budget_area=accuracy - 0.2)
+    return runs.assign(**({"gap": 1 - accuracy, "drop_from_best": 0.004, "training_seconds": 100.0} | columns))
 
 
 def full_study(seeds: int = 10) -> pd.DataFrame:
@@ -165,12 +163,7 @@ def full_study(seeds: int = 10) -> pd.DataFrame:
 
 
 def row(table: pd.DataFrame, claim: str, measure: str, baseline: str = "dense") -> "pd.Series[object]":
-    [found] = (
-        one
-        for _, one in table.iterrows()
-        if (one["claim"], one["measure"], one["baseline"]) == (claim, measure, baseline)
-    )
-    return found
+    return table.set_index(["claim", "measure", "baseline"]).loc[(claim, measure, baseline)]
 
 
 def test_a_synthetic_study_gets_the_verdicts_built_into_it() -> None:
@@ -253,7 +246,7 @@ def test_a_diverged_run_counts_with_what_it_scores_and_with_chance_where_nothing
     fallen = (runs["method"] == "accuracy_gated") & (runs["seed"] == 0)
     runs.loc[fallen, ["status", "clean_accuracy", "best_accuracy", "gap"]] = ["diverged", math.nan, 0.5, math.nan]
     table = verdict_table(runs)
-    assert row(table, "C1", "clean_accuracy")["differences"][0] == pytest.approx(  # type: ignore[index]
+    assert row(table, "C1", "clean_accuracy")["differences"][0] == pytest.approx(
         0.1 - runs.loc[(runs["method"] == "dense") & (runs["seed"] == 0), "clean_accuracy"].item()
     )
     assert row(table, "C1", "best_accuracy")["pairs"] == row(table, "C1", "clean_accuracy")["pairs"] == 10

@@ -149,9 +149,8 @@ def test_a_run_whose_files_say_otherwise_changes_the_tables(verified: list[Verif
     [place] = [i for i, run in enumerate(verified) if run.name == GATED]
     wrong = replace(verified[place], recomputed=verified[place].recomputed | {"clean_accuracy": 0.9})
     _, problems = verify_claims([*verified[:place], wrong, *verified[place + 1 :]])
-    assert any(
-        problem.startswith("claims of smoke, C1 by clean_accuracy against dense: mean is") for problem in problems
-    )
+    told = "claims of smoke, C1 by clean_accuracy against dense: mean is"
+    assert any(problem.startswith(told) for problem in problems)
 
 
 def test_two_runs_of_one_name_cannot_stand_in_one_table(verified: list[VerifiedRun]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 
 from sparsecycle.errors import InputError
 from sparsecycle.runs.provenance import environment
@@ -26,27 +25,22 @@ SELECTION = "64 x 65536 float32"
 
 def made_up_record(started: str = "2026-01-01T00:00:00+00:00", factor: float = 1.0) -> BenchmarkRecord:
     """Three repeats of everything; the layer's kernel takes 2 ms, ReLU 1, torch.topk 20; a dense step 50, at 0.1 55."""
-    spread = np.array([0.9, 1.0, 1.2])
     found = []
+
+    def timed(suite: str, case: str, side: str, times: dict[float, float]) -> None:
+        for keep_ratio, time in times.items():
+            made = {"suite": suite, "case": case, "side": side, "keep_ratio": keep_ratio}
+            found.append(Measurement(**made, milliseconds=[time * share for share in (0.9, 1.0, 1.2)]))
+
     milliseconds = {"kernel": 2.0, "relu": 1.0, "copy": 0.8, "topk": 20.0, "kthvalue": 30.0, "sort": 90.0}
     for case in ("128 x 16384 float32", SELECTION):
-        for keep_ratio in selection.BUDGETS:
-            for side, time in milliseconds.items():
-                times = (factor * time * spread).tolist()
-                found.append(
-                    Measurement(suite="selection", case=case, side=side, keep_ratio=keep_ratio, milliseconds=times)
-                )
-    for manner, times in {"plain": (200.0, 300.0), "torch": (90.0, 140.0), "kernels": (50.0, 55.0)}.items():
-        for keep_ratio, time in zip((1.0, 0.1), times, strict=True):
-            step = {"case": targets.CLASSROOM, "side": manner, "keep_ratio": keep_ratio}
-            found.append(Measurement(suite="step", milliseconds=(time * spread).tolist(), **step))  # type: ignore[arg-type]
-    for keep_ratio, time in ((1.0, 100.0), (0.1, 111.0)):
-        other = {"case": Step(10, 2, 128).case, "side": "kernels", "keep_ratio": keep_ratio}
-        found.append(Measurement(suite="scaling", milliseconds=(time * spread).tolist(), **other))  # type: ignore[arg-type]
+        for side, time in milliseconds.items():
+            timed("selection", case, side, dict.fromkeys(selection.BUDGETS, factor * time))
+    for manner, dense, sparse in (("plain", 200.0, 300.0), ("torch", 90.0, 140.0), ("kernels", 50.0, 55.0)):
+        timed("step", targets.CLASSROOM, manner, {1.0: dense, 0.1: sparse})
+    timed("scaling", Step(10, 2, 128).case, "kernels", {1.0: 100.0, 0.1: 111.0})
     for precision, time in (("float32", 90.0), ("bfloat16", 30.0)):
-        for keep_ratio, more in ((1.0, 1.0), (0.1, 1.1)):
-            side = {"case": "WRN-10-2 batch 128", "side": precision, "keep_ratio": keep_ratio}
-            found.append(Measurement(suite="precision", milliseconds=(more * time * spread).tolist(), **side))  # type: ignore[arg-type]
+        timed("precision", "WRN-10-2 batch 128", precision, {1.0: time, 0.1: 1.1 * time})
     for name, value in (("matrix product", 190.0), ("work", 7.4)):
         found.append(Measurement(suite="limit", case=targets.CLASSROOM, side=name, value=value, unit="GFLOP"))
     for runs, images in (("1", 2500.0), ("2", 1.8 * 1000 * 128 / 50)):
@@ -139,23 +133,19 @@ def test_every_way_of_selecting_agrees_where_nothing_is_tied() -> None:
     x = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0))
     results = [side() for side in selection._sides(x, 0.1).values()]
     assert len(results) >= 4
-    assert all(torch.equal(one, other) for one, other in pairwise(results))  # type: ignore[arg-type]
+    assert all(torch.equal(one, other) for one, other in pairwise(results))
 
 
 def test_every_manner_of_a_step_runs_and_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch, "compile", _no_compiler)
+    def no_compiler(*_: object) -> None:
+        raise RuntimeError("no C++ compiler here")
+
+    monkeypatch.setattr(torch, "compile", lambda model: no_compiler)
     left_out: list[str] = []
     found = measure_steps(SMALL, "cpu", repeats=1, left_out=left_out)
     assert left_out == ["compiled step: no C++ compiler here"]
     assert {(one.side, one.keep_ratio) for one in found} >= {(m, k) for m in ("plain", "torch") for k in (1.0, 0.1)}
     assert len(found) == 10
-
-
-def _no_compiler(model: object) -> object:
-    def fail(images: object) -> object:
-        raise RuntimeError("no C++ compiler here")
-
-    return fail
 
 
 def test_the_constraint_is_at_work_in_the_constrained_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,7 +161,7 @@ def test_the_constraint_is_at_work_in_the_constrained_step(monkeypatch: pytest.M
 
     monkeypatch.setattr(network, "normed_topk", watched)
     for arguments in ({"plain": True}, {}):
-        training_step(SMALL, "cpu", 0.1, **arguments)()  # type: ignore[arg-type]
+        training_step(SMALL, "cpu", 0.1, **arguments)()
     assert len(seen) == 14 and max(seen) <= 0.1001
 
 
@@ -186,22 +176,16 @@ def test_peak_memory_grows_with_the_batch_and_hardly_with_the_constraint() -> No
     assert memory[256] > 2 * memory[64] > 20  # at least seven outputs of 4 MiB
 
 
-def drawn() -> dict[str, Figure]:
+def test_figures_state_their_numbers_and_label_their_axes() -> None:
     record = made_up_record()
-    return {
-        "layer_cost": figures.layer_cost(record, SELECTION, ["128 x 16384 float32", SELECTION], 0.1),
-        "step_cost": figures.step_cost(record),
-        "relative_cost": figures.relative_cost(record),
-    }
-
-
-@pytest.mark.parametrize("name", ["layer_cost", "step_cost", "relative_cost"])
-def test_figures_state_their_numbers_and_label_their_axes(name: str) -> None:
-    figure = drawn()[name]
-    said = {"layer_cost": "this library 2 ms", "step_cost": "this library dense 50 ms", "relative_cost": "1.10 at 0.1"}
-    assert said[name] in alternative_text(figure)
-    assert all(axes.get_xlabel() for axes in figure.axes)
-    assert "currentColor" in inline_svg(figure)
+    for figure, said in (
+        (figures.layer_cost(record, SELECTION, ["128 x 16384 float32", SELECTION], 0.1), "this library 2 ms"),
+        (figures.step_cost(record), "this library dense 50 ms"),
+        (figures.relative_cost(record), "1.10 at 0.1"),
+    ):
+        assert said in alternative_text(figure)
+        assert all(axes.get_xlabel() for axes in figure.axes)
+        assert "currentColor" in inline_svg(figure)
 
 
 def test_the_command_writes_a_record_and_says_where(
@@ -210,23 +194,16 @@ def test_the_command_writes_a_record_and_says_where(
     monkeypatch.setattr(command, "FOLDER", tmp_path)
     monkeypatch.setattr(command, "CPU_SIZES", [(10, 1, 2)])
     monkeypatch.setattr(command, "measure_selection", lambda *_: made_up_record().measurements)
-    monkeypatch.setattr(command, "measure_steps", lambda *_: [])
-    monkeypatch.setattr(command, "measure_memory", lambda *_: [])
-    monkeypatch.setattr(command, "measure_paper", lambda *_: [])
+    for name in ("measure_steps", "measure_memory", "measure_paper"):
+        monkeypatch.setattr(command, name, lambda *_: [])
     monkeypatch.setattr(command, "PRECISION_SIZES", [Step(10, 1, 2)])
     monkeypatch.setattr(command, "best_at_once", lambda config, most: (most, {1: 300.0, 2: 540.0}))
     assert command.main(repeats=1) == 0
     (path,) = tmp_path.iterdir()
     assert path.name in capsys.readouterr().out
     (record,) = load_benchmarks(tmp_path)
-    assert {one.suite for one in record.measurements} == {
-        "selection",
-        "step",
-        "scaling",
-        "precision",
-        "limit",
-        "at once",
-    }
+    suites = {"selection", "step", "scaling", "precision", "limit", "at once"}
+    assert {one.suite for one in record.measurements} == suites
     halves = {(one.side, one.keep_ratio) for one in record.measurements if one.suite == "precision"}
     assert halves == {(precision, keep) for precision in ("float32", "bfloat16") for keep in (1.0, 0.1)}
     assert str(Path.cwd()) not in path.read_text()

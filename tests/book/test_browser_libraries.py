@@ -3,7 +3,6 @@
 import base64
 import gzip
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from conftest import ROOT
+import browser_libraries
 
 FILES = {"package/src/one.js": b"export const one = 1;", "package/README.md": b"not needed"}
 
@@ -22,11 +21,6 @@ FILES = {"package/src/one.js": b"export const one = 1;", "package/README.md": b"
 @pytest.fixture
 def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The script, with an npm that has one package."""
-    spec = importlib.util.spec_from_file_location("browser_libraries", ROOT / "book/browser_libraries.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    monkeypatch.setitem(__import__("sys").modules, "browser_libraries", module)
-    spec.loader.exec_module(module)
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as archive:
         for name, content in FILES.items():
@@ -43,15 +37,14 @@ def libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     digest = base64.b64encode(hashlib.sha512(buffer.getvalue()).digest()).decode()
     small = {"NAME": "small", "VERSION": "1.0.0", "INTEGRITY": digest, "FILES": r"package/src/\w+\.js"}
     for name, value in (small | {"TARBALLS": tmp_path / "tarballs", "TARGET": tmp_path / "made"}).items():
-        monkeypatch.setattr(module, name, value)
-    return module
+        monkeypatch.setattr(browser_libraries, name, value)
+    return browser_libraries
 
 
 def made(libraries: Any) -> dict[str, bytes]:
     """The files in the script that was made."""
     text = (libraries.TARGET / "small.js").read_text()
     found = re.search(r'\["small"\] = (\{.*\});', text)
-    assert found
     return {name: gzip.decompress(base64.b64decode(packed)) for name, packed in json.loads(found[1]).items()}
 
 
@@ -67,14 +60,6 @@ def test_what_was_brought_is_kept(libraries: Any, monkeypatch: pytest.MonkeyPatc
     assert list(made(libraries)) == ["one.js"]
 
 
-def test_another_content_than_the_pinned_one_is_not_used(libraries: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    libraries.INTEGRITY = "else"
-    libraries.main()
-    assert "the playground does without small 1.0.0" in (told := capsys.readouterr().out)
-    assert "has another SHA-512 than the pinned one" in told
-    assert made(libraries) == {}
-
-
 def test_a_kept_archive_that_was_damaged_is_brought_again(libraries: Any) -> None:
     libraries.main()
     (libraries.TARBALLS / "small-1.0.0.tgz").write_bytes(b"damaged")
@@ -82,17 +67,24 @@ def test_a_kept_archive_that_was_damaged_is_brought_again(libraries: Any) -> Non
     assert list(made(libraries)) == ["one.js"]
 
 
-def test_without_npm_the_book_is_built_without_it(
-    libraries: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("no npm", "(the npm client"),
+        ("npm fails", "npm pack small@1.0.0 failed with status 1: npm error code E404"),
+        ("another content", "has another SHA-512 than the pinned one"),
+    ],
+)
+def test_the_book_is_built_without_what_npm_does_not_bring_and_says_why(
+    fault: str, told: str, libraries: Any, monkeypatch: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
+    if fault == "no npm":
+        monkeypatch.setenv("PATH", "/nowhere")
+    elif fault == "npm fails":
+        (tmp_path / "bin" / "npm").write_text("#!/bin/sh\necho 'npm error code E404' >&2\nexit 1\n")
+    else:
+        monkeypatch.setattr(libraries, "INTEGRITY", "else")
     libraries.main()
-    assert "the playground does without small 1.0.0 (the npm client" in capsys.readouterr().out
-    assert made(libraries) == {}
-
-
-def test_where_npm_fails_its_reason_is_told(libraries: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    (tmp_path / "bin" / "npm").write_text("#!/bin/sh\necho 'npm error code E404' >&2\nexit 1\n")
-    libraries.main()
-    assert "npm pack small@1.0.0 failed with status 1: npm error code E404" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "the playground does without small 1.0.0" in said and told in said
     assert made(libraries) == {}

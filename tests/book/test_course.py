@@ -16,7 +16,7 @@ import nbformat
 import pytest
 
 from conftest import ROOT
-from exercises import ASKED, box
+from exercises import ASKED
 from sparsecycle_book.course.checks import IN_THE_BOOK, OPEN, RIGHT, judge
 
 sys.path.insert(0, str(ROOT / "course"))
@@ -89,14 +89,6 @@ def test_a_solution_is_right_and_a_stub_is_open_in_a_notebook_and_in_a_page(exer
         assert (one.told_of_solution, one.told_of_stub) == (right, still_open)
         # In a page nothing is there but Python's own library and what the exercise gives.
         assert (judge(one.solution, one.asked), judge(one.stub, one.asked)) == (right, still_open)
-
-
-def test_a_box_of_the_page_says_nothing_before_the_reader_has_tried(exercises: list[Exercise]) -> None:
-    for number, one in enumerate(exercises, 1):
-        made = box(number, one.stub, one.solution, one.asked)
-        shown = re.sub(r'<div class="exercise-solved.*', "", made, flags=re.DOTALL)
-        assert RIGHT not in made and "Solution</button>" in shown and one.solution not in shown
-        assert re.search(r'class="exercise-solved highlight" hidden>', made)
 
 
 @each_lesson

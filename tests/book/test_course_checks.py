@@ -146,7 +146,7 @@ def unsaved(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]) 
 
 
 def by_attribute(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]) -> float:
-    return keep_ratio * memory["best"]  # type: ignore[no-any-return]
+    return keep_ratio * memory["best"]
 
 
 def published(keep_ratio: float, accuracies: list[float], memory: dict[str, Any]) -> float:
@@ -232,9 +232,7 @@ def test_the_answers_are_those_of_the_library() -> None:
     [network] = data.made_up_study({"wavering": 0.05}, seeds=1, looks=9, images=100)["wavering"]
     assert answers.clean(network) == pytest.approx(clean_accuracy(np.array(network, dtype=bool)))
     differences = [0.5, 0.1, -0.2, 0.4]
-    assert answers.interval(differences, 3.1824463) == pytest.approx(
-        list(float(end) for end in student_interval(differences)), rel=1e-6
-    )
+    assert answers.interval(differences, 3.1824463) == pytest.approx(list(student_interval(differences)), rel=1e-6)
 
 
 def test_in_the_made_up_study_the_best_look_flatters_and_the_clean_measure_does_not() -> None:

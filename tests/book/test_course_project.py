@@ -73,18 +73,7 @@ def test_a_rule_trains_is_kept_beside_its_runs_and_is_scored(
     file: Path, tmp_path: Path, tiny: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     ours = tmp_path / "ours"
-    run = [
-        "run",
-        "--preset",
-        "smoke",
-        "--method",
-        "mine",
-        "--no-progress",
-        "--device",
-        "cpu",
-        "--output-dir",
-        str(ours),
-    ]
+    run = ["run", "--preset=smoke", "--method=mine", "--no-progress", "--device=cpu", "--output-dir", str(ours)]
     for name in ("train_images", "test_images", "batch_size", "epochs"):
         run += ["--set", f"{name}={getattr(tiny(), name)}"]
     # As the page says, in a process of its own.
@@ -130,9 +119,8 @@ def test_the_score_is_the_mean_difference_of_equal_seeds_over_the_published_rule
     assert row["gain"] == pytest.approx(gains.mean())
     assert (row["method"], row["variant"], row["seeds"], row["remark"]) == ("epoch_gated", "", 2, "")
     line, *each = sentences(score([own], [recorded]))
-    assert line.startswith(
-        f"smoke epoch_gated: {100 * gains.mean():+.1f} points of clean accuracy over accuracy_gated (2"
-    )
+    gain = f"{100 * gains.mean():+.1f} points of clean accuracy"
+    assert line.startswith(f"smoke epoch_gated: {gain} over accuracy_gated (2")
     assert [one.rpartition(" = ")[2] for one in each] == [f"{100 * gain:+.1f}" for gain in gains]
     assert "(1 seed of three)" in sentences(score([folder("one", "epoch_gated-seed0")], [recorded]))[0]
     with pytest.raises(InputError, match=r"2 of your 2 runs and 0 recorded ones of method 'accuracy_gated'"):

@@ -19,6 +19,7 @@ from sparsecycle import RunConfig, load_runs
 from sparsecycle_book.display import alternative_text
 from sparsecycle_book.ledger import GROUPS, ledger_sentence, ledger_table, read_ledger
 from sparsecycle_book.readme import FIGURE, answer_figure, current_readme, with_part
+from table_of_contents import with_own_runs
 
 LEDGER = ROOT / "book" / "ledger.yaml"
 
@@ -38,18 +39,16 @@ def test_the_readme_s_figure_is_the_one_that_its_words_describe() -> None:
 
 
 def test_the_readme_is_short() -> None:
+    """Of what a reader sees, without the figure's alternative text."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    words = re.sub(
-        r"<!--.*?-->|!\[.*?\]|[|]", " ", text
-    ).split()  # what a reader sees, and not the figure's alternative
-    assert len(words) <= 900
+    assert len(re.sub(r"<!--.*?-->|!\[.*?\]|[|]", " ", text).split()) <= 900
 
 
 def test_the_readme_s_code_runs() -> None:
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, object] = {}
     exec(code, names)
-    assert "25 of them" in code and names["controller"].keep_ratio == 1.0  # type: ignore[attr-defined]
+    assert "25 of them" in code and names["controller"].keep_ratio == 1.0
 
 
 def test_ledger_rows_are_whole() -> None:
@@ -117,10 +116,9 @@ def _is_page(path: Path) -> bool:
 
 
 def test_own_runs_are_added_to_the_contents() -> None:
-    code = "import table_of_contents as t, yaml; c = yaml.safe_load(open('../_toc.yml'));"
-    code += "print(yaml.safe_dump(t.with_own_runs(c, ['dense'])))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT / "book", capture_output=True, text=True, check=True)
-    assert "book/your-runs/dense" in done.stdout and "Yours: dense, seed 0" in done.stdout
+    contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
+    found = yaml.safe_dump(with_own_runs(contents, ["dense"]))
+    assert "book/your-runs/dense" in found and "Yours: dense, seed 0" in found
 
 
 def test_a_failing_notebook_fails_the_book(tmp_path: Path) -> None:

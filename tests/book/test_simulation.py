@@ -80,4 +80,4 @@ def test_the_browser_is_answered_in_json() -> None:
 )
 def test_what_makes_no_sense_is_refused(given: dict[str, object], told: str) -> None:
     with pytest.raises(ValueError, match=told):
-        simulate({}, **({"accuracies": [0.5]} | given))  # type: ignore[arg-type]
+        simulate({}, **({"accuracies": [0.5]} | given))

@@ -17,7 +17,7 @@ from sparsecycle.evaluation.similarity import budget_similarity, linear_cka
 @pytest.fixture(scope="module")
 def network() -> WideResNet:
     torch.manual_seed(0)
-    return WideResNet(10, 1).to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+    return WideResNet(10, 1).to(memory_format=torch.channels_last)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_int8_weights_are_whole_multiples_of_their_channels_step(network: WideRe
                 assert levels.abs().max() == pytest.approx(float(channel.abs().max()), rel=1e-6)
     silent = nn.Linear(3, 2)
     nn.init.zeros_(silent.weight)
-    assert torch.equal(with_int8_weights(silent).weight, silent.weight)  # type: ignore[arg-type]
+    assert torch.equal(with_int8_weights(silent).weight, silent.weight)
 
 
 def test_noise_has_its_strength_and_is_the_same_for_every_network(images: Tensor) -> None:

@@ -20,29 +20,14 @@ def made_up(method: str, arm: str = "authors", **more: Any) -> pd.DataFrame:
     noise = 0.002 * rng.normal(size=len(names))
     accuracy = 0.8 + more.pop("gain", 0.0) + noise
     changed = f"-{more['variant']}" if "variant" in more else ""
-    columns: dict[str, Any] = {
-        "run": [f"set/{name}/{arm}-{method}-seed{i % 2}{changed}" for i, name in enumerate(names)],
-        "dataset": names,
-        "arm": arm,
-        "method": method,
-        "seed": [0, 1] * len(study_datasets()),
-        "variant": "",
-        "status": "complete",
-        "git_clean": True,
-        "learning_rate": 0.01,
-        "dropout": 0.3,
-        "batch_size": 2,
-        "inner_runs": 30 if arm == "tuned" else 0,
-        "inner_diverged": 1 if arm == "tuned" else 0,
-        "last_accuracy": accuracy,
-        "best_accuracy": accuracy + 0.01,
-        "train_accuracy": 1.0,
-        "gap": 1 - accuracy,
-        "majority_accuracy": 0.5,
-        "majority_train_accuracy": 0.6,
-        "neurons_left": 0.5 if method == "set_pruned" else 1.0,
-        "parameters": 1000.0,
-    }
+    run = [f"set/{name}/{arm}-{method}-seed{i % 2}{changed}" for i, name in enumerate(names)]
+    columns = {"run": run, "dataset": names, "arm": arm, "method": method, "seed": [0, 1] * len(study_datasets())}
+    columns |= {"variant": "", "status": "complete", "git_clean": True, "batch_size": 2}
+    columns |= {"inner_runs": 30 if arm == "tuned" else 0, "inner_diverged": 1 if arm == "tuned" else 0}
+    columns |= {"learning_rate": 0.01, "dropout": 0.3, "parameters": 1000.0}
+    columns |= {"last_accuracy": accuracy, "best_accuracy": accuracy + 0.01, "train_accuracy": 1.0}
+    columns |= {"gap": 1 - accuracy, "majority_accuracy": 0.5, "majority_train_accuracy": 0.6}
+    columns |= {"neurons_left": 0.5 if method == "set_pruned" else 1.0}
     return pd.DataFrame(columns | more)
 
 

@@ -132,7 +132,5 @@ def test_the_projects_records_are_small_and_right() -> None:
     assert checked > 100 and problems == ()
     first = next(i for i, run in enumerate(runs) if run.recorded["method"] == "set")
     runs[first] = replace(runs[first], recomputed=runs[first].recomputed | {"last_accuracy": 0.0})
-    assert any(
-        one.startswith("claims of SET, scoring 'majority', D2 by last_accuracy against set: mean is")
-        for one in verify_set_claims(runs)[1]
-    )
+    told = "claims of SET, scoring 'majority', D2 by last_accuracy against set: mean is"
+    assert any(one.startswith(told) for one in verify_set_claims(runs)[1])

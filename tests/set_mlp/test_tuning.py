@@ -31,7 +31,7 @@ def test_the_rule_chooses_fifteen_datasets() -> None:
     usable = Entry("", "gene expression", 100, 10, 2, 10)
     assert is_in_study(usable)
     for change in ({"kind": "artificial"}, {"smallest_class": 9}, {"same_samples_as": "colon"}):
-        assert not is_in_study(replace(usable, **change))  # type: ignore[arg-type]
+        assert not is_in_study(replace(usable, **change))
 
 
 def test_a_split_is_stratified_and_standardized_by_its_training_part() -> None:
