@@ -52,9 +52,6 @@ def gpu_record() -> BenchmarkRecord:
     return made.model_copy(update={"environment": made.environment | {"device": "Benched GPU"}})
 
 
-# A CPU.
-
-
 def test_bfloat16_is_compared_with_float32_where_a_record_does_so() -> None:
     record = made_up_record()
     said = "A step is 3.0 to 3.0 times as fast as in float32 with one thread (" + record.environment["cpu"] + ")."
@@ -81,9 +78,6 @@ def test_a_study_takes_its_steps_one_after_the_other_or_as_many_at_once_as_was_m
     table = costs_table({"one": [DENSE], "many": [DENSE] * 180}, NONE, [], [record]).set_index("what")
     assert table["two at once"].tolist() == ["", f"{180 * DENSE.steps * 50 / 3.6e6 / 1.8:,.0f}"]
     assert "1.80 times as many images a second" in cost.study_sentence("s", [DENSE, GATED], record)
-
-
-# A GPU: the surest source that there is.
 
 
 def test_without_a_gpu_its_minutes_are_expected_and_the_page_says_so() -> None:
@@ -163,9 +157,6 @@ def test_the_report_of_a_rental_has_every_target_every_way_to_train_and_shares_o
     monkeypatch.setattr("sparsecycle.runs.rental_report.progress", lambda *_: [*runs, Progress("b", config, "missing")])
     assert run_minutes([config], tmp_path, "Made-up GPU") == pytest.approx((2.5 + 2.0) / 2)
     assert run_minutes([config], tmp_path, "cpu") is None
-
-
-# The page.
 
 
 def test_the_cost_of_a_step_is_the_range_of_the_medians() -> None:

@@ -53,9 +53,6 @@ def after_each_decision(controller: Controller, sequence: list[float]) -> list[f
     return [decision.keep_ratio for decision in controller.update(sequence)]
 
 
-# Every controller.
-
-
 @given(made=controllers(), sequence=accuracies)
 def test_the_keep_ratio_stays_between_floor_and_one(made: tuple[str, dict[str, Any]], sequence: list[float]) -> None:
     parameters = made[1]
@@ -116,9 +113,6 @@ def test_the_keep_ratio_grows_only_at_resets(made: tuple[str, dict[str, Any]], s
     for decision in made_from(made).update(sequence):
         assert decision.keep_ratio <= before or decision.reset
         before = decision.keep_ratio
-
-
-# The published rule.
 
 
 def test_the_defaults_are_the_published_values() -> None:
@@ -190,9 +184,6 @@ def test_the_script_s_counts_of_decisions_come_out() -> None:
         assert sum(one > keep_ratio for one in path) + 1 == decisions
 
 
-# The controls.
-
-
 def test_geometric_by_hand() -> None:
     rule = make_controller("geometric", decision_steps=1, tighten=0.5, floor=0.2)
     decisions = rule.update([0.0] * 6)
@@ -243,8 +234,6 @@ def test_a_shuffled_replay_takes_the_same_values_in_an_order_of_its_seed(path: l
     if len(set(path)) > 10:
         assert any(taken(shuffled=True, seed=other) != path for other in range(3))
 
-
-# Mistakes.
 
 NUMBERS = ("decision_steps", "tighten", "tolerance", "smoothing", "relax", "cooldown", "floor")
 

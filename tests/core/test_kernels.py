@@ -38,9 +38,6 @@ def run_python(code: str, given: str = "", **environment: str) -> subprocess.Com
     )
 
 
-# Numba.
-
-
 @needs_numba
 @settings(max_examples=120, deadline=None)
 @given(
@@ -100,8 +97,6 @@ def test_a_compiled_function_calls_only_functions_of_its_own_file(name: str) -> 
     assert {function.py_func.__module__ for function in compiled.values()} == {name}
 
 
-# Triton.
-
 # Of a thread, at most: what Triton 3.9 gives each kernel, and eight more where a chip has more. A program of 32 warps,
 # which selects, has no more than 64, and beyond them values leave the registers.
 REGISTERS = {"select": 64, "forward": 64, "scales": 32 + 8, "backward": 104 + 8}
@@ -133,9 +128,6 @@ def test_triton_kernels_compile_for_a_gpu_without_spilling() -> None:
     assert len(done.stdout.splitlines()) == 2 + 3 * 3
 
 
-# What torch sees.
-
-
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("memory_format", FORMATS)
@@ -144,9 +136,6 @@ def test_operators_pass_the_checks_of_torch(scope: str, backend: str, memory_for
     torch.library.opcheck(relu_topk, (x, BUDGET[0.3], scope, torch.float32, backend))
     torch.library.opcheck(topk_mask, (x, BUDGET[0.3], scope, backend))
     torch.library.opcheck(relu_topk, (x, BUDGET[0.3], scope, torch.bfloat16, backend), test_utils="test_faketensor")
-
-
-# Normalization and selection at once.
 
 
 @needs_numba
@@ -245,9 +234,6 @@ def test_the_fused_operator_serves_only_what_it_is_made_for() -> None:
         out = normed_topk(module, constraint, values.clone().requires_grad_())
         assert "rms_norm_topk" not in type(out.grad_fn).__name__
         assert torch.equal(out, constraint(module(values)))
-
-
-# Which backend serves, and what happens where one cannot.
 
 
 @pytest.mark.parametrize("variable", [None, "", "reference"])

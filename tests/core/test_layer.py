@@ -103,8 +103,6 @@ def test_an_unknown_scope_is_refused_when_it_is_set() -> None:
 
 
 # Whoever averages, swaps or stacks the buffers of a model, and then copies it, gets what the buffers hold.
-
-
 @pytest.mark.parametrize("ratios", [(1.0, 0.1), (0.1, 1.0), (0.5, 0.1)])
 def test_stacked_layers_keep_their_own_ratios(ratios: tuple[float, ...]) -> None:
     x, layers = normal(3, 40), [GlobalTopK(keep_ratio) for keep_ratio in ratios]
@@ -142,8 +140,6 @@ def test_a_model_made_without_memory_takes_weights_that_are_assigned(
 
 
 # Derivatives of all kinds: the constraint is linear where the kept values stay the same ones.
-
-
 @pytest.mark.filterwarnings("ignore::UserWarning", "ignore::DeprecationWarning")  # of torch.func.linearize
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("keep_ratio", RATIOS)
@@ -191,9 +187,6 @@ def test_vmap_over_samples_is_the_batch(keep_ratio: float) -> None:
     layer = GlobalTopK(keep_ratio)
     together = torch.stack([layer(part) for part in x])
     assert torch.equal(torch.func.vmap(layer)(x), together)
-
-
-# NaN, autocast, checkpointing, memory.
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

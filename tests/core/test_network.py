@@ -32,9 +32,6 @@ def small_network(keep_ratio: float = 0.3) -> WideResNet:
     return model
 
 
-# The author's network.
-
-
 def test_wrn_28_4_has_the_script_s_parameters_sites_and_activations() -> None:
     model = WideResNet(28, 4)
     seen: list[int] = []
@@ -76,9 +73,6 @@ def test_bad_arguments_are_refused_by_name(arguments: dict[str, Any], message: s
         WideResNet(**arguments)
 
 
-# The norm.
-
-
 @pytest.mark.parametrize("memory_format", FORMATS)
 def test_rmsnorm_equals_its_formula(memory_format: torch.memory_format) -> None:
     torch.manual_seed(0)
@@ -101,9 +95,6 @@ def test_rmsnorm_serves_other_dtypes_and_empty_batches() -> None:
     short = norm.bfloat16()(x.bfloat16())
     assert short.dtype == torch.bfloat16
     torch.testing.assert_close(short, RMSNorm2d(4)(x).bfloat16(), rtol=0.02, atol=0.02)  # eight bits of precision
-
-
-# A changed module is honoured, and an unchanged one is fast.
 
 
 class Doubled(RMSNorm2d):
@@ -205,9 +196,6 @@ def test_a_parametrized_or_replaced_norm_is_honoured_by_the_network() -> None:
 class Twice(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return 2 * x
-
-
-# Derivatives through a whole network, on the fused path and beside it.
 
 
 def in_float64(model: WideResNet) -> WideResNet:

@@ -60,9 +60,6 @@ def same_numbers(one: Trainer, other: Trainer) -> bool:
     return mine[1] == theirs[1] and all(torch.equal(mine[0][name], theirs[0][name]) for name in mine[0])
 
 
-# Images, order and rate.
-
-
 def test_images_are_normalized_by_the_script_s_constants() -> None:
     grey = torch.full((1, 3, 1, 1), 128, dtype=torch.uint8)
     wanted = [
@@ -118,9 +115,6 @@ def test_gains_and_biases_are_not_decayed() -> None:
     make_optimizer(model, small_config(weight_decay=0.1, learning_rate=0.5)).step()
     for parameter in model.parameters():
         assert (parameter == 1).all() if parameter.dim() == 1 else (parameter < 1).all()
-
-
-# Parts, pauses and states.
 
 
 def test_a_part_has_the_means_of_its_steps() -> None:
@@ -249,9 +243,6 @@ def test_a_state_of_another_network_is_refused() -> None:
     tensors, rest = Trainer(small_config(width=2), *data(config)).state()
     with pytest.raises((KeyError, TypeError, ValueError, RuntimeError)):
         Trainer(config, *data(config)).restore(tensors, rest)
-
-
-# The controller in the loop.
 
 
 @pytest.mark.parametrize("method", ["accuracy_gated", "geometric", "random"])

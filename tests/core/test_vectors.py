@@ -42,9 +42,6 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-# The constraint and the norm.
-
-
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("case", vectors("topk")["cases"])
@@ -84,9 +81,6 @@ def test_norm_is_the_script_s_where_the_epsilon_shows(
     for found, key in zip((out, *grads), ("out", "grad_x", "grad_gain", "grad_bias"), strict=True):
         wanted = tensor("norm", f"{key}{scale}{suffix}").to(dtype)
         torch.testing.assert_close(found, wanted, rtol=0, atol=tolerance * max(1.0, wanted.abs().max().item()))
-
-
-# The network.
 
 
 def library_name(name: str) -> str:
@@ -150,8 +144,6 @@ def test_network_in_float64_is_the_script_s_in_float64(place: int) -> None:
     wanted = tensor("network", f"wrn10_1.grad{place}.stem.weight_float64")
     torch.testing.assert_close(model.stem.weight.grad, wanted, rtol=0, atol=1e-12 * wanted.abs().max().item())
 
-
-# The controller.
 
 CONTROLLERS = json.loads((VECTORS / "controllers.json").read_text(encoding="utf-8"))
 TRACES = CONTROLLERS["traces"]
@@ -227,9 +219,6 @@ def test_controller_decides_as_the_script_bit_for_bit(trace: dict[str, Any], how
     state = controller.state_dict()
     assert (state["average"], state["best"]) == (final["ema"], final["best_ema"])
     assert state["cooldown_left"] == final["cooldown_left"]
-
-
-# Training.
 
 
 def trainer_of_trace(trace: str) -> Trainer:

@@ -38,8 +38,6 @@ from sparsecycle.runs.studies import Studies
 from sparsecycle.trainer import Trainer
 from tiny_cifar import tiny_splits
 
-# Several networks in one process.
-
 
 def test_networks_trained_together_have_the_numbers_of_those_trained_alone(tiny: Any, tmp_path: Path) -> None:
     configs = [tiny("dense"), tiny("accuracy_gated", seed=1)]
@@ -69,9 +67,6 @@ def test_networks_trained_together_tell_how_far_they_are(
 def test_what_draws_at_random_while_it_trains_is_trained_alone(tiny: Any, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"dense-seed0-.*dropout=0.1.* draws at random while it trains"):
         train_together([tiny("dense", dropout=0.1)], StopRequest(), output_dir=tmp_path, device="cpu")
-
-
-# The ladder.
 
 
 def test_a_rung_that_selects_wrongly_is_found(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -177,9 +172,6 @@ def test_a_rung_whose_process_dies_is_told_and_the_next_is_taken(
 
 def right(name: str, *_: Any) -> ladder.Rung:
     return ladder.Rung(name=name, loss_difference=0.0, dense_ms=3.0, sparse_ms=4.0, pair_ms=9.0)
-
-
-# A rental.
 
 
 def unpacked(into: Path, folder: Path) -> Path:
@@ -330,9 +322,6 @@ def test_a_size_or_a_time_that_cannot_be_is_refused(
     assert main([*gpu, f"{option}={value}"]) == 2
     name = option[2:].replace("-", "_")
     assert capsys.readouterr().err == f"sparsecycle: {name} is {value}, but must be above 0\n"
-
-
-# What is carried there.
 
 
 @pytest.fixture

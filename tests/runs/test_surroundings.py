@@ -46,9 +46,6 @@ def runs(made: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made, tmp_path / "runs"))
 
 
-# Standard error.
-
-
 class Odd(io.StringIO):
     """As of terminals in a window, which have no file."""
 
@@ -112,9 +109,6 @@ def test_a_table_on_a_full_disk_is_one_sentence(made: Path) -> None:
         command = program("compare", str(made), "--no-claims")
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
-
-
-# Variables and packages.
 
 
 def test_a_backend_that_does_not_exist_is_named_by_every_command(
@@ -216,9 +210,6 @@ def test_float16_on_a_cpu_says_that_it_is_slow(
     assert caplog.text.count("float16 is slow on a CPU") == 1
 
 
-# Folders.
-
-
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
 def test_a_file_system_without_locks_loses_no_run(
     number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
@@ -296,9 +287,6 @@ def test_a_finished_replay_outlives_the_run_that_it_followed(runs: Path) -> None
     shutil.rmtree(run_folder(config, runs))
     with pytest.raises(InputError, match="holds no finished run: make that run first"):
         train(config, output_dir=runs, device="cpu", progress=False)
-
-
-# Damage, and what helps.
 
 
 @pytest.mark.parametrize(
