@@ -40,13 +40,12 @@ def built(name: str) -> BeautifulSoup:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_every_internal_link_and_source_leads_somewhere(name: str) -> None:
+def test_links_lead_somewhere_pictures_have_words_outputs_are_whole_and_nothing_is_fetched(name: str) -> None:
+    page = built(name)
     assert dead_links(BUILT / f"{name}.html") == []
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_every_picture_has_alternative_text_that_says_what_it_shows(name: str) -> None:
-    assert pictures_without_words(built(name)) == []
+    assert pictures_without_words(page) == []
+    assert failed_outputs(page.select_one("article")) == []
+    assert sources_outside(page) == []
 
 
 @pytest.mark.parametrize("name", [name.removeprefix("course/") for name in LESSONS])
@@ -59,17 +58,6 @@ def test_every_picture_of_a_deck_says_what_it_shows(name: str) -> None:
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_chapters_show_figures(name: str) -> None:
     assert built(name).select("article figure.drawn svg")
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_no_output_is_empty_or_failed(name: str) -> None:
-    article = built(name).select_one("article")
-    assert article and failed_outputs(article) == []
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_nothing_is_fetched_from_the_network(name: str) -> None:
-    assert sources_outside(built(name)) == []
 
 
 def test_a_page_that_is_broken_on_purpose_is_found_out(tmp_path: Path) -> None:

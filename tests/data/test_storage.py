@@ -109,16 +109,13 @@ def left_in(folder):
     return sorted(path.name for path in folder.rglob("*") if path.suffix != ".lock")
 
 
-@pytest.mark.parametrize("given", ["the folder around it", "the folder itself", "cifar10 around it", "cifar10 itself"])
-def test_torchvision_s_folder_is_read_as_it_lies(splits, batches, tmp_path, given):
-    place = {
-        "the folder around it": batches.parent,
-        "the folder itself": batches,
-        "cifar10 around it": tmp_path / "data",
-        "cifar10 itself": tmp_path / "data",
-    }[given]
-    if "cifar10" in given:
-        shutil.move(batches.parent if "around" in given else batches, tmp_path / "data" / "cifar10")
+@pytest.mark.parametrize("as_cifar10", [False, True])
+@pytest.mark.parametrize("folder", ["torchvision", "torchvision/cifar-10-batches-py"])
+def test_torchvision_s_folder_is_read_as_it_lies(splits, batches, tmp_path, folder, as_cifar10):
+    place = tmp_path / folder
+    if as_cifar10:
+        place = tmp_path / "data"
+        shutil.move(tmp_path / folder, place / "cifar10")
     assert same(read_set(FULL, place), splits)
 
 

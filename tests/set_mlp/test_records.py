@@ -122,12 +122,12 @@ def test_a_run_on_a_file_of_the_users_own_is_verified_without_it(record: SetReco
     assert problems == ("its identity is not that of its configuration, source and images",)
 
 
-def test_the_projects_records_are_small_and_right() -> None:
+def test_a_run_whose_record_says_otherwise_changes_the_claims() -> None:
+    """Of the project's records, each of which is sound by `test_the_shipped_runs_are_what_they_were_recorded_as`."""
     folder = ROOT / "data" / "runs"
     files = list((folder / "set").rglob("*.*"))
     assert sum(path.stat().st_size for path in files) < 8e6 and {path.name for path in files} <= {FILE, ".lock"}
     runs = list(verify_set_runs(folder))
-    assert [run.problems for run in runs if run.problems] == []
     checked, problems = verify_set_claims(runs)
     assert checked > 100 and problems == ()
     first = next(i for i, run in enumerate(runs) if run.recorded["method"] == "set")
