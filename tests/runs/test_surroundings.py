@@ -269,11 +269,8 @@ def test_links_are_followed_and_backups_count_once(runs: Path, tmp_path: Path) -
 
 
 def test_a_diverged_run_is_merged_once(tmp_path: Path) -> None:
-    train(
-        RunConfig(preset="smoke", method="dense", learning_rate=1e30, **SMALL),
-        output_dir=tmp_path / "a",
-        progress=False,
-    )
+    config = RunConfig(preset="smoke", method="dense", learning_rate=1e30, **SMALL)
+    train(config, output_dir=tmp_path / "a", progress=False)
     assert len(merge([tmp_path / "a"], tmp_path / "b").copied) == 1
     assert len(merge([tmp_path / "a"], tmp_path / "b").same) == 1
 

@@ -29,15 +29,11 @@ def test_it_trains_as_autograd_says(kind: str, loss: Any, size: int) -> None:
     """Thirty steps of three layers in float64, with masks in place of the missing connections."""
     rng = np.random.default_rng(1)
     sizes = ((10, 8), (8, 8), (8, 3))
-    network = Network(
-        [
-            erdos_renyi(*pair, 1.5, rng, dtype=np.float64)
-            if kind == "sparse"
-            else DenseLayer(rng.normal(size=pair[::-1]) / 3)
-            for pair in sizes
-        ],
-        loss=loss,
-    )
+    if kind == "sparse":
+        layers = [erdos_renyi(*pair, 1.5, rng, dtype=np.float64) for pair in sizes]
+    else:
+        layers = [DenseLayer(rng.normal(size=pair[::-1]) / 3) for pair in sizes]
+    network = Network(layers, loss=loss)
     weights, masks = [], []
     for layer in network.layers:
         full = layer.matrix() if isinstance(layer, SparseLayer) else layer.weight.copy()

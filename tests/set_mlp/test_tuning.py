@@ -80,17 +80,10 @@ def test_the_majority_is_that_of_the_training_part() -> None:
 def trials(**right: list[int | None]) -> list[Trial]:
     """Two candidates, "low" and "high", on folds of 10 samples."""
     rates = {"low": 0.1, "high": 0.2}
+    plain = {"dropout": 0.0, "samples": 10, "epochs": 5, "loss": 1.0, "train_loss": 0.5}
+    diverged = plain | {"loss": None, "train_loss": None}
     return [
-        Trial(
-            learning_rate=rates[name],
-            dropout=0.0,
-            fold=fold,
-            samples=10,
-            right=one,
-            loss=None if one is None else 1.0,
-            epochs=5,
-            train_loss=None if one is None else 0.5,
-        )
+        Trial(learning_rate=rates[name], fold=fold, right=one, **(diverged if one is None else plain))
         for name, counts in right.items()
         for fold, one in enumerate(counts)
     ]
