@@ -134,6 +134,9 @@ def test_steps_and_looks_are_counted() -> None:
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"preset": "quik"}, "preset is 'quik', but should be 'smoke', 'quick', 'classroom', 'paper100' or 'paper'"),
     ({"preset": ["quick"]}, r"preset is \['quick'\], but should be 'smoke'"),
+    ({"preset": "../../etc"}, "preset is '../../etc'"),
+    ({"dataset": "../../x"}, "dataset is '../../x'"),
+    ({"method": "dense\0"}, "method is 'dense"),
     ({"method": "dens"}, "method is 'dens', but must be one of dense, accuracy_gated"),
     ({"method": ["dense"]}, r"method is \['dense'\], but must be one of dense"),
     ({"method": {}}, "method is {}, but must be one of dense"),

