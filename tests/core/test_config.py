@@ -156,10 +156,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ),
     ({"method": "dense", "floor": 0.2}, "floor does not apply to method 'dense', only to accuracy_gated, epoch_gated"),
     ({"shuffled": True}, "shuffled does not apply to method 'accuracy_gated', only to replay"),
-    (
-        {"method": "epoch_gated", "decision_steps": 5},
-        "decision_steps is 5, but method 'epoch_gated' decides once an epoch",
-    ),
+    ({"method": "epoch_gated", "decision_steps": 5}, "decision_steps is 5, but method 'epoch_gated' decides once"),
     ({"floor": 2.0}, "floor is 2.0"),
     ({"tighten": 1.5}, "tighten is 1.5"),
     ({"tolerance": None}, "tolerance must be given for method 'accuracy_gated', and cannot be null"),

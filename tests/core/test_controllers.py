@@ -267,11 +267,7 @@ NUMBERS = ("decision_steps", "tighten", "tolerance", "smoothing", "relax", "cool
         *(("geometric", {name: "0.1"}, f"{name} is '0.1', but must be a") for name in ("tighten", "floor")),
         ("fixed", {"keep_ratio": "half"}, "keep_ratio is 'half', but must be a number"),
         ("random", {"seed": 1.5}, "seed is 1.5, but must be a whole number"),
-        (
-            "replay",
-            {"path": [0.5], "decision_steps": 2, "shuffled": "no"},
-            "shuffled is 'no', but must be True or False",
-        ),
+        ("replay", {"path": [0.5], "decision_steps": 2, "shuffled": "no"}, "shuffled is 'no', but must be True"),
         ("replay", {"path": "abc", "decision_steps": 2}, "path is 'abc', but must be a list"),
         ("replay", {"path": 0.5, "decision_steps": 2}, "path is 0.5, but must be a list"),
         (["dense"], {}, "controller is .*, but must be one of dense"),
