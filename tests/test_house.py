@@ -42,25 +42,25 @@ def locked() -> dict[str, str]:
     return {canonicalize_name(name): version for name, version in (pin.split("==") for pin in pins)}
 
 
-def test_the_core_reads_in_one_sitting() -> None:
+def test_the_core_reads_in_one_sitting():
     lines = {name: len((ROOT / f"src/sparsecycle/{name}.py").read_text(encoding="utf-8").splitlines()) for name in CORE}
     assert sum(lines.values()) <= 1_100, lines
 
 
-def test_the_companion_is_small() -> None:
+def test_the_companion_is_small():
     """What it shares with the main study (data, runs, statistics, command line, figures) is not counted."""
     paths = (ROOT / "src/sparsecycle/set_mlp").glob("*.py")
     lines = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
     assert 1_000 < sum(lines.values()) < 2_000, lines
 
 
-def test_the_repository_travels() -> None:
+def test_the_repository_travels():
     sizes = {name: (ROOT / name).stat().st_size for name in tracked()}
     assert {name: size for name, size in sizes.items() if size > 4_000_000} == {}
     assert sum(sizes.values()) < 30_000_000
 
 
-def test_every_dependency_is_locked_within_its_range() -> None:
+def test_every_dependency_is_locked_within_its_range():
     versions = locked()
     for requirement in map(Requirement, DECLARED):
         name = canonicalize_name(requirement.name)
@@ -68,7 +68,7 @@ def test_every_dependency_is_locked_within_its_range() -> None:
         assert requirement.specifier.contains(versions[name]), f"{requirement} but locked at {versions[name]}"
 
 
-def test_the_lock_pins_all_that_pip_would_install() -> None:
+def test_the_lock_pins_all_that_pip_would_install():
     """What a pinned package of this environment needs is pinned, too."""
     versions = locked()
     missing = set()
@@ -83,7 +83,7 @@ def test_the_lock_pins_all_that_pip_would_install() -> None:
     assert {pair for pair in missing if pair[0] != "torch" and pair[1] not in ("setuptools", "wheel")} == set()
 
 
-def test_every_package_that_the_source_imports_is_declared_and_every_declared_one_is_used() -> None:
+def test_every_package_that_the_source_imports_is_declared_and_every_declared_one_is_used():
     owners = packages_distributions()
     imported = {
         canonicalize_name(owner)
@@ -105,7 +105,7 @@ def modules(node: ast.AST) -> list[str]:
     return [name.partition(".")[0] for name in names]
 
 
-def test_conda_users_get_the_same_versions() -> None:
+def test_conda_users_get_the_same_versions():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
     *conda, pip = environment["dependencies"]
     assert pip == {"pip": ["-r requirements.lock", "-e ."]}
@@ -114,7 +114,7 @@ def test_conda_users_get_the_same_versions() -> None:
     assert Requirement(f"python{PROJECT['requires-python']}").specifier.contains(python)
 
 
-def test_what_the_packages_read_is_installed_with_them() -> None:
+def test_what_the_packages_read_is_installed_with_them():
     patterns = PYPROJECT["tool"]["setuptools"]["package-data"]
     for name in tracked():
         if name.startswith("src/") and not name.endswith(".py"):
@@ -122,7 +122,7 @@ def test_what_the_packages_read_is_installed_with_them() -> None:
             assert any(Path(*rest).match(pattern) for pattern in patterns.get(package, [])), name
 
 
-def test_a_clone_with_windows_line_ends_set_up_has_ours(tmp_path: Path) -> None:
+def test_a_clone_with_windows_line_ends_set_up_has_ours(tmp_path):
     """Of the scripts, the Makefile and the attributes that say so; in an empty repository, which is quick."""
     names = [".gitattributes", "Makefile", *(name for name in tracked() if name.endswith((".sh", ".ci/run")))]
     git("init", "-q", str(tmp_path))
@@ -138,7 +138,7 @@ def test_a_clone_with_windows_line_ends_set_up_has_ours(tmp_path: Path) -> None:
     assert [name for name in names if b"\r" in (clone / name).read_bytes()] == []
 
 
-def test_every_text_file_is_stored_with_unix_line_ends() -> None:
+def test_every_text_file_is_stored_with_unix_line_ends():
     stored = [line.split() for line in git("ls-files", "--eol").splitlines()]
     assert [words[-1] for words in stored if words[0] in ("i/crlf", "i/mixed")] == []
 
@@ -173,7 +173,7 @@ def leaves(commands: argparse.ArgumentParser) -> list[str]:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=str)
-def test_the_commands_on_a_page_exist(page: Path) -> None:
+def test_the_commands_on_a_page_exist(page):
     programs = {line.split()[0] for line in leaves(parser())}
     for line in commands(page):
         if made := re.match(r"make ((?:[a-z][a-z0-9-]*(?: |$))+)", line):
@@ -193,17 +193,17 @@ def lines_of_sparsecycle(page: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("page", [Path("Makefile"), *PAGES], ids=str)
-def test_the_parser_reads_every_command_on_a_page(page: Path) -> None:
+def test_the_parser_reads_every_command_on_a_page(page):
     for line in lines_of_sparsecycle(page):
         if not re.search(r"\b[A-Z]{4,}\b", line):  # a placeholder
             parser().parse_args(shlex.split(re.sub(r"\$+(\(\w+\)|\w+|@)", "1", line)))
 
 
-def test_the_makefile_and_the_readme_have_commands_for_the_parser() -> None:
+def test_the_makefile_and_the_readme_have_commands_for_the_parser():
     assert all(len(lines_of_sparsecycle(Path(name))) > 1 for name in ("Makefile", "README.md", "book/reference.md"))
 
 
-def test_the_reference_lists_every_command() -> None:
+def test_the_reference_lists_every_command():
     listed = lines_of_sparsecycle(Path("book/reference.md"))
     assert [name for name in leaves(parser()) if not any(f"{line} ".startswith(name) for line in listed)] == []
 
@@ -215,7 +215,7 @@ ELSEWHERE = re.compile(
 ALLOWED = {"tests/test_house.py"}
 
 
-def test_no_file_names_a_registry_or_a_path_of_a_machine() -> None:
+def test_no_file_names_a_registry_or_a_path_of_a_machine():
     found = {}
     for name in tracked():
         if Path(name).suffix in (".py", ".md", ".ipynb", ".yaml", ".yml", ".toml", ".sh", ".json", ".js", ".lock", ""):
@@ -225,7 +225,7 @@ def test_no_file_names_a_registry_or_a_path_of_a_machine() -> None:
     assert found == {}
 
 
-def test_the_map_of_the_folders_names_each_that_there_is() -> None:
+def test_the_map_of_the_folders_names_each_that_there_is():
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     names = [Path(name).parts for name in tracked()]
     folders = {parts[0] for parts in names if len(parts) > 1} - {"src"}
@@ -233,7 +233,7 @@ def test_the_map_of_the_folders_names_each_that_there_is() -> None:
     assert [name for name in sorted(folders | packages) if f"`{name}/`" not in text] == []
 
 
-def test_a_test_lies_where_its_layer_is() -> None:
+def test_a_test_lies_where_its_layer_is():
     """The files of tests/ lie in folders named as in the source; beside them only what is about the repository."""
     named = {"core", "book", *(path.name for path in (ROOT / "src/sparsecycle").iterdir() if path.is_dir())}
     folders = {Path(name).parent.name for name in tracked() if re.fullmatch(r"tests/.*/test_\w+\.py", name)}
@@ -241,7 +241,7 @@ def test_a_test_lies_where_its_layer_is() -> None:
     assert [Path(name).name for name in tracked() if re.fullmatch(r"tests/test_\w+\.py", name)] == ["test_house.py"]
 
 
-def test_what_a_user_has_set_up_for_figures_and_cells_does_not_reach_our_commands(tmp_path: Path) -> None:
+def test_what_a_user_has_set_up_for_figures_and_cells_does_not_reach_our_commands(tmp_path):
     own = {name: str(tmp_path) for name in ("IPYTHONDIR", "MPLCONFIGDIR", "MATPLOTLIBRC", "PYTHONSTARTUP")}
     rule = "told:\n\t@env\n"
     command = ["make", "--silent", f"--eval={rule}", "told"]

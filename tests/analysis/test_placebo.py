@@ -12,14 +12,14 @@ from sparsecycle.evaluation.reporting import clean_accuracy
 LOOKS = np.array([[1, 0, 0, 0], [1, 1, 1, 1], [1, 1, 0, 0], [1, 1, 1, 0]], dtype=bool)
 
 
-def test_fewer_looks_are_evenly_spaced_and_hold_the_last_one() -> None:
+def test_fewer_looks_are_evenly_spaced_and_hold_the_last_one():
     assert [best_of(LOOKS, count) for count in (1, 2, 4)] == [0.75, 1.0, 1.0]  # the fourth; the second and fourth; all
     assert best_of(LOOKS[[0, 0, 1, 3]], 2) == 0.75  # the second and the fourth
     with pytest.raises(InputError, match="count is 5, but must be from 1 to the 4 looks of the run"):
         best_of(LOOKS, 5)
 
 
-def test_all_looks_and_parts_of_them_are_compared() -> None:
+def test_all_looks_and_parts_of_them_are_compared():
     assert counts(57) == [1, 3, 14, 28, 57]
     assert counts(1) == [1]
 
@@ -35,7 +35,7 @@ def noise(seeds: int, looks: int = 64, images: int = 400) -> tuple[pd.DataFrame,
     return pd.DataFrame(rows), correct
 
 
-def test_of_noise_alone_the_best_grows_with_the_looks_and_the_placebo_finds_it() -> None:
+def test_of_noise_alone_the_best_grows_with_the_looks_and_the_placebo_finds_it():
     runs, correct = noise(30)
     table = best_by_looks(runs, correct)
     means = table.groupby("looks")["best"].mean()
@@ -47,7 +47,7 @@ def test_of_noise_alone_the_best_grows_with_the_looks_and_the_placebo_finds_it()
     assert gain.mean == pytest.approx(means[64] - means[16]), "as over other seeds, each once"
 
 
-def test_without_runs_or_without_so_many_looks_there_is_no_placebo() -> None:
+def test_without_runs_or_without_so_many_looks_there_is_no_placebo():
     runs, correct = noise(1)
     assert placebo(best_by_looks(runs, correct), "dense", 64, 15).pairs == ()
     assert placebo(best_by_looks(runs.iloc[:0], {}), "dense", 64, 16).pairs == ()

@@ -3,7 +3,6 @@
 import math
 import warnings
 from collections.abc import Mapping, Sequence
-from random import Random
 
 import numpy as np
 import pandas as pd
@@ -43,7 +42,7 @@ def against_zero(differences: Sequence[float]) -> Comparison:
     return paired_difference(runs, "gated", "dense", "accuracy")
 
 
-def test_a_comparison_of_three_seeds_worked_by_hand() -> None:
+def test_a_comparison_of_three_seeds_worked_by_hand():
     """Differences 0.01, 0.02, 0.03: mean 0.02, standard error 0.01 / sqrt(3); t(0.975, 2) = 4.302653, t(0.95, 2) =
     2.919986; t = 3.4641, whose two-sided p with 2 degrees of freedom is 1 - t / sqrt(t^2 + 2) = 0.0741799."""
     result = paired_difference(study({"gated": [0.88, 0.89, 0.9], "dense": [0.87] * 3}), "gated", "dense", "accuracy")
@@ -55,7 +54,7 @@ def test_a_comparison_of_three_seeds_worked_by_hand() -> None:
 
 
 @given(pairs)
-def test_swapping_treatment_and_baseline_negates_mean_and_interval(values: list[tuple[float, float]]) -> None:
+def test_swapping_treatment_and_baseline_negates_mean_and_interval(values):
     runs = study({"gated": [one for one, _ in values], "dense": [other for _, other in values]})
     forward = paired_difference(runs, "gated", "dense", "accuracy")
     for backward in (
@@ -69,7 +68,7 @@ def test_swapping_treatment_and_baseline_negates_mean_and_interval(values: list[
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8).filter(lambda values: np.std(values) > 1e-3))
-def test_the_p_value_is_that_of_scipy_and_agrees_with_the_interval(values: list[float]) -> None:
+def test_the_p_value_is_that_of_scipy_and_agrees_with_the_interval(values):
     assert student_test(values) == pytest.approx(stats.ttest_1samp(values, 0).pvalue, abs=1e-9)
     low, high = student_interval(values)
     if abs(student_test(values) - 0.05) > 1e-9:
@@ -77,7 +76,7 @@ def test_the_p_value_is_that_of_scipy_and_agrees_with_the_interval(values: list[
 
 
 @given(st.lists(st.floats(-1, 1), min_size=2, max_size=8), st.floats(1e-3, 1))
-def test_equivalence_is_a_90_percent_interval_inside_the_margin(values: list[float], margin: float) -> None:
+def test_equivalence_is_a_90_percent_interval_inside_the_margin(values, margin):
     low, high = student_interval(values, 0.90)
     p = equivalence_test(values, margin)
     assert 0 <= p <= 1
@@ -85,7 +84,7 @@ def test_equivalence_is_a_90_percent_interval_inside_the_margin(values: list[flo
         assert (p < 0.05) == (-margin < low and high < margin)
 
 
-def test_equivalence_is_the_larger_of_two_one_sided_tests() -> None:
+def test_equivalence_is_the_larger_of_two_one_sided_tests():
     values = [0.001, 0.004, -0.002, 0.003]
     below = stats.ttest_1samp(values, 0.005, alternative="less").pvalue
     above = stats.ttest_1samp(values, -0.005, alternative="greater").pvalue
@@ -93,7 +92,7 @@ def test_equivalence_is_the_larger_of_two_one_sided_tests() -> None:
 
 
 @given(pairs, st.randoms(use_true_random=False))
-def test_the_order_of_the_rows_does_not_matter(values: list[tuple[float, float]], random: Random) -> None:
+def test_the_order_of_the_rows_does_not_matter(values, random):
     runs = study({"gated": [one for one, _ in values], "dense": [other for _, other in values]})
     order = list(range(len(runs)))
     random.shuffle(order)
@@ -101,14 +100,14 @@ def test_the_order_of_the_rows_does_not_matter(values: list[tuple[float, float]]
     assert comparisons[0] == comparisons[1]
 
 
-def test_seeds_without_a_partner_or_a_number_are_left_out() -> None:
+def test_seeds_without_a_partner_or_a_number_are_left_out():
     runs = study({"gated": [0.9, 0.9, 0.9, 0.9], "dense": [0.8, math.nan, 0.8, 0.8, 0.8]})
     runs = runs[(runs["method"] != "dense") | (runs["seed"] != 2)]
     assert paired_difference(runs, "gated", "dense", "accuracy").pairs == (0, 3)
 
 
 @pytest.mark.parametrize("n", [0, 1])
-def test_without_two_pairs_there_is_no_interval_and_no_test(n: int) -> None:
+def test_without_two_pairs_there_is_no_interval_and_no_test(n):
     runs = pd.concat([study({"gated": [0.9] * n, "dense": [0.8] * n}), study({"gated": [0.9]}).assign(seed=100)])
     runs = pd.concat([runs, study({"dense": [0.8]}).assign(seed=200)])
     with warnings.catch_warnings():
@@ -120,7 +119,7 @@ def test_without_two_pairs_there_is_no_interval_and_no_test(n: int) -> None:
 
 
 @pytest.mark.parametrize(("differences", "p"), [([0.01] * 5, 0.0), ([0.0, 0.0], 1.0)])
-def test_equal_differences_give_an_interval_without_width_and_no_warning(differences: list[float], p: float) -> None:
+def test_equal_differences_give_an_interval_without_width_and_no_warning(differences, p):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         result = against_zero(differences)
@@ -129,7 +128,7 @@ def test_equal_differences_give_an_interval_without_width_and_no_warning(differe
     assert result.p_value == p and tests == float(differences[0] > 0.005)
 
 
-def test_a_repeated_run_and_an_unknown_name_are_refused() -> None:
+def test_a_repeated_run_and_an_unknown_name_are_refused():
     runs = study({"gated": [0.9, 0.9], "dense": [0.8, 0.8]})
     with pytest.raises(InputError, match="'dense' has more than one run of seed 0, 1;"):
         paired_difference(pd.concat([runs, runs[runs["method"] == "dense"]]), "gated", "dense", "accuracy")
@@ -141,9 +140,7 @@ def test_a_repeated_run_and_an_unknown_name_are_refused() -> None:
 
 @pytest.mark.parametrize("deviation", [0.006, 0.010])  # what the plan expects of differences of accuracies
 @pytest.mark.parametrize(("n", "detectable"), [(15, 0.78), (8, 1.16), (5, 1.68)])
-def test_at_the_planned_sizes_intervals_cover_and_tests_have_the_power_that_is_said(
-    n: int, detectable: float, deviation: float
-) -> None:
+def test_at_the_planned_sizes_intervals_cover_and_tests_have_the_power_that_is_said(n, detectable, deviation):
     """Of 20,000 studies with an effect of the smallest detectable size: within four standard errors.
 
     That size, in standard deviations, is what a noncentral t finds; the plan said 0.5 to 0.75 points for 15 pairs.
@@ -160,7 +157,7 @@ def test_at_the_planned_sizes_intervals_cover_and_tests_have_the_power_that_is_s
 
 
 @given(st.lists(st.one_of(st.floats(0, 1), st.just(math.nan)), max_size=8))
-def test_holm_never_lowers_a_p_value_and_keeps_their_order(values: list[float]) -> None:
+def test_holm_never_lowers_a_p_value_and_keeps_their_order(values):
     adjusted = holm(values)
     made = sorted((p, q) for p, q in zip(values, adjusted, strict=True) if not math.isnan(p))
     assert all(p <= q <= min(1.0, len(made) * p) + ROUNDING for p, q in made)
@@ -168,7 +165,7 @@ def test_holm_never_lowers_a_p_value_and_keeps_their_order(values: list[float]) 
     assert [math.isnan(p) for p in values] == [math.isnan(q) for q in adjusted]
 
 
-def test_holm_by_hand() -> None:
+def test_holm_by_hand():
     """Sorted 0.01, 0.02, 0.04 times 3, 2, 1 is 0.03, 0.04, 0.04."""
     assert holm([0.04, 0.01, math.nan, 0.02]) == pytest.approx([0.04, 0.03, math.nan, 0.04], nan_ok=True)
     with pytest.raises(InputError, match=r"p-value is 1\.5"):

@@ -43,9 +43,7 @@ comparisons = st.builds(interval, numbers, numbers, numbers, numbers, st.integer
 
 
 @given(comparisons, comparisons)
-def test_of_the_plans_conditions_the_first_that_holds_decides_for_any_numbers(
-    reported: Comparison, clean: Comparison
-) -> None:
+def test_of_the_plans_conditions_the_first_that_holds_decides_for_any_numbers(reported, clean):
     both = (reported, clean)
     inside = [one.low_90 > -0.005 and one.high_90 < 0.005 for one in both]
     plan = [
@@ -62,7 +60,7 @@ def test_of_the_plans_conditions_the_first_that_holds_decides_for_any_numbers(
     assert gain_verdict(reported, clean) == expected
 
 
-def test_without_an_effect_at_most_one_study_in_twenty_replicates() -> None:
+def test_without_an_effect_at_most_one_study_in_twenty_replicates():
     """20,000 studies of 15 pairs: both measures with a standard deviation of 0.8 points and a correlation of 0.7.
 
     Were the measures one, 2.5 % would lie above zero; two of them do less often. Four standard errors are 0.5 %.
@@ -117,7 +115,7 @@ TRUTHS: dict[str, dict[str, tuple[Any, float]]] = {  # by rule and verdict: effe
 
 @pytest.mark.parametrize("pairs", [15, 8, 5])
 @pytest.mark.parametrize(("rule", "truth"), [(rule, verdict) for rule in TRUTHS for verdict in TRUTHS[rule]])
-def test_most_studies_reach_the_verdict_that_is_true(rule: str, truth: str, pairs: int) -> None:
+def test_most_studies_reach_the_verdict_that_is_true(rule, truth, pairs):
     """Of 40 studies each. Those of a property correct for the nine other measures of C3 to C6, without effect."""
     rng = np.random.default_rng(0)
     effect, deviation = TRUTHS[rule][truth]
@@ -134,7 +132,7 @@ def test_most_studies_reach_the_verdict_that_is_true(rule: str, truth: str, pair
     assert found.count(truth) > 0.6 * len(found), Counter(found)
 
 
-def test_three_pairs_are_never_judged_and_what_was_found_comes_before_the_margin() -> None:
+def test_three_pairs_are_never_judged_and_what_was_found_comes_before_the_margin():
     rng = np.random.default_rng(0)
     few, inside = made_up(rng, 0.01, 1e-4, 3), made_up(rng, 0.003, 1e-4, 8)
     assert {gain_verdict(few, few), property_verdict(few, 0.001), control_verdict(few)} == {NOT_JUDGED}
@@ -166,7 +164,7 @@ def row(table: pd.DataFrame, claim: str, measure: str, baseline: str = "dense") 
     return table.set_index(["claim", "measure", "baseline"]).loc[(claim, measure, baseline)]
 
 
-def test_a_synthetic_study_gets_the_verdicts_built_into_it() -> None:
+def test_a_synthetic_study_gets_the_verdicts_built_into_it():
     runs = full_study()
     table = verdict_table(runs.assign(variant=runs["variant"].mask(runs["method"] == "fixed", "keep_ratio=0.48")))
     assert set(table["preset"]) == {"classroom"}
@@ -186,7 +184,7 @@ def test_a_synthetic_study_gets_the_verdicts_built_into_it() -> None:
     assert set(effects(full_study())["claim"]) == {"C1", "C2"}
 
 
-def test_the_first_pairs_say_what_a_study_of_them_alone_would_say() -> None:
+def test_the_first_pairs_say_what_a_study_of_them_alone_would_say():
     rng = np.random.default_rng(2)
     gains = np.concatenate([rng.normal(0.02, 0.002, 5), rng.normal(-0.01, 0.01, 5)])
     runs = study({"dense": [0.869] * 10, "accuracy_gated": 0.869 + gains})
@@ -201,7 +199,7 @@ def test_the_first_pairs_say_what_a_study_of_them_alone_would_say() -> None:
 
 
 @pytest.mark.parametrize(("seeds", "judged", "preliminary"), [(3, False, False), (4, True, True), (8, True, False)])
-def test_few_pairs_are_described_or_preliminary(seeds: int, judged: bool, preliminary: bool) -> None:
+def test_few_pairs_are_described_or_preliminary(seeds, judged, preliminary):
     one = row(verdict_table(full_study(seeds), "classroom"), "C1", "clean_accuracy")
     assert (one["verdict"] != NOT_JUDGED, one["preliminary"]) == (judged, preliminary)
     shown = readable_verdicts(verdict_table(full_study(seeds), "classroom")).loc["C1", "verdict"].iloc[0]
@@ -209,20 +207,20 @@ def test_few_pairs_are_described_or_preliminary(seeds: int, judged: bool, prelim
 
 
 @pytest.mark.parametrize("runs", [pd.DataFrame(), full_study().iloc[:0], full_study().assign(evaluated_on="nothing")])
-def test_without_runs_that_count_every_claim_is_not_measured(runs: pd.DataFrame) -> None:
+def test_without_runs_that_count_every_claim_is_not_measured(runs):
     table = verdict_table(runs)
     assert list(dict.fromkeys(table["claim"])) == [f"C{number}" for number in range(1, 9)]
     assert (table["verdict"] == NOT_MEASURED).all() and (table["pairs"] == 0).all()
     assert len(readable_verdicts(table)) == len(CLAIMS)
 
 
-def test_one_claim_and_measure_is_one_row_and_no_strategy_is_set_against_the_other() -> None:
+def test_one_claim_and_measure_is_one_row_and_no_strategy_is_set_against_the_other():
     assert len({(one.id, one.treatment, one.baseline, one.measure) for one in CLAIMS}) == len(CLAIMS)
     strategies = {"accuracy_gated", "epoch_gated"}
     assert not [one for one in CLAIMS if {one.treatment, one.baseline} <= strategies]
 
 
-def test_holm_corrects_c3_to_c6_as_one_family_and_nothing_else() -> None:
+def test_holm_corrects_c3_to_c6_as_one_family_and_nothing_else():
     runs = full_study()
     table = verdict_table(
         runs.assign(pruned_area=runs["clean_accuracy"] + np.tile([-0.001, 0.001, -0.0005, 0.0005, 0.0], len(runs) // 5))
@@ -233,7 +231,7 @@ def test_holm_corrects_c3_to_c6_as_one_family_and_nothing_else() -> None:
     assert table.drop(family.index)["p_holm"].isna().all()
 
 
-def test_a_ratio_is_a_geometric_mean_without_an_interval() -> None:
+def test_a_ratio_is_a_geometric_mean_without_an_interval():
     runs = full_study(2)
     gated = runs["method"] == "accuracy_gated"
     runs.loc[gated, "training_seconds"] = [100.0, 400.0]
@@ -241,7 +239,7 @@ def test_a_ratio_is_a_geometric_mean_without_an_interval() -> None:
     assert one["mean"] == pytest.approx(2.0) and one["verdict"] == "measured" and math.isnan(float(str(one["low"])))
 
 
-def test_a_diverged_run_counts_with_what_it_scores_and_with_chance_where_nothing_was_recorded() -> None:
+def test_a_diverged_run_counts_with_what_it_scores_and_with_chance_where_nothing_was_recorded():
     runs = full_study()
     fallen = (runs["method"] == "accuracy_gated") & (runs["seed"] == 0)
     runs.loc[fallen, ["status", "clean_accuracy", "best_accuracy", "gap"]] = ["diverged", math.nan, 0.5, math.nan]
@@ -267,7 +265,7 @@ def test_a_diverged_run_counts_with_what_it_scores_and_with_chance_where_nothing
         ("status", "running", "it was not finished"),
     ],
 )
-def test_which_runs_count(column: str, value: object, reason: str) -> None:
+def test_which_runs_count(column, value, reason):
     runs = full_study(1)
     runs[column] = runs[column].astype(object)
     runs.at[0, column] = value
@@ -278,13 +276,13 @@ def test_which_runs_count(column: str, value: object, reason: str) -> None:
         verdict_table(runs.drop(columns=column), "classroom")
 
 
-def test_only_the_presets_own_runs_count() -> None:
+def test_only_the_presets_own_runs_count():
     runs = full_study()
     others = pd.concat([runs.assign(preset="quick"), runs.assign(variant="width=2")]).assign(clean_accuracy=0.1)
     pd.testing.assert_frame_equal(verdict_table(pd.concat([others, runs])), verdict_table(runs))
 
 
-def test_runs_of_another_precision_are_another_arm() -> None:
+def test_runs_of_another_precision_are_another_arm():
     given = RunConfig(preset="paper100", method="dense", precision="float16")
     variant = variant_of(given.model_dump(mode="json"), given.overrides())
     assert variant == "precision=float16"
@@ -296,18 +294,18 @@ def test_runs_of_another_precision_are_another_arm() -> None:
     assert set(verdict_table(pd.concat([own, others[others["method"] != "dense"]]))["pairs"]) == {0}
 
 
-def test_two_runs_of_one_arm_and_seed_are_refused() -> None:
+def test_two_runs_of_one_arm_and_seed_are_refused():
     with pytest.raises(InputError, match="more than one run of seed 0"):
         verdict_table(pd.concat([full_study(), full_study(1)]))
 
 
-def test_the_largest_preset_with_four_pairs_speaks() -> None:
+def test_the_largest_preset_with_four_pairs_speaks():
     small, large = full_study(), full_study(3).assign(preset="paper")
     assert shown_tier(pd.DataFrame()) == "quick"
     assert shown_tier(pd.concat([small, large])) == "classroom"
     assert shown_tier(pd.concat([small, full_study(4).assign(preset="paper")])) == "paper"
 
 
-def test_overrides_are_read_back_by_name() -> None:
+def test_overrides_are_read_back_by_name():
     assert varied("") == {}
     assert varied("budgets=[1.0,0.5], dropout=0.3") == {"budgets": "[1.0,0.5]", "dropout": "0.3"}

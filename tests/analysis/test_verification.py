@@ -1,7 +1,6 @@
 """What runs recorded is recomputed from the files beside their records; whatever was altered or damaged is named."""
 
 import shutil
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -61,7 +60,7 @@ def problems_of(folder: Path) -> str:
     return "; ".join(run.problems)
 
 
-def test_every_number_of_a_run_and_of_the_tables_follows_from_its_files(verified: list[VerifiedRun]) -> None:
+def test_every_number_of_a_run_and_of_the_tables_follows_from_its_files(verified):
     assert len(verified) == len(CONFIGURATIONS)
     assert {run.name: run.problems for run in verified} == {run.name: () for run in verified}
     assert {run.recorded["status"] for run in verified} == {"complete", "diverged"}
@@ -86,9 +85,7 @@ def test_every_number_of_a_run_and_of_the_tables_follows_from_its_files(verified
         (lambda record: record.update(metrics=3), "record.json is damaged"),
     ],
 )
-def test_what_was_altered_in_a_record_is_told(
-    copied: Path, change: Callable[[dict[str, Any]], object], told: str
-) -> None:
+def test_what_was_altered_in_a_record_is_told(copied, change, told):
     alter(copied / GATED / "record.json", change)
     assert told in problems_of(copied)
 
@@ -124,9 +121,7 @@ def other_looks(folder: Path) -> None:
         (other_looks, "its looks at the test images are not at the epochs of its configuration"),
     ],
 )
-def test_a_forged_file_is_told_also_where_its_checksum_was_forged_with_it(
-    copied: Path, forge: Callable[[Path], None], told: str
-) -> None:
+def test_a_forged_file_is_told_also_where_its_checksum_was_forged_with_it(copied, forge, told):
     folder = copied / GATED
     forge(folder)
     assert "is not the file that record.json was written with" in problems_of(copied)
@@ -136,7 +131,7 @@ def test_a_forged_file_is_told_also_where_its_checksum_was_forged_with_it(
 
 
 @pytest.mark.parametrize("name", ["record.json", "epochs.parquet", "decisions.parquet", "correct.npz"])
-def test_damage_is_named_and_the_other_runs_are_verified(recorded: Path, copied: Path, name: str) -> None:
+def test_damage_is_named_and_the_other_runs_are_verified(recorded, copied, name):
     shutil.copytree(recorded / "smoke/dense-seed0", copied / "smoke/dense-seed0")
     (copied / GATED / name).write_bytes(b"{")
     gated, dense = verify_runs(copied)
@@ -145,7 +140,7 @@ def test_damage_is_named_and_the_other_runs_are_verified(recorded: Path, copied:
     assert verify_claims([gated, dense])[1] == ()
 
 
-def test_a_run_whose_files_say_otherwise_changes_the_tables(verified: list[VerifiedRun]) -> None:
+def test_a_run_whose_files_say_otherwise_changes_the_tables(verified):
     [place] = [i for i, run in enumerate(verified) if run.name == GATED]
     wrong = replace(verified[place], recomputed=verified[place].recomputed | {"clean_accuracy": 0.9})
     _, problems = verify_claims([*verified[:place], wrong, *verified[place + 1 :]])
@@ -153,13 +148,13 @@ def test_a_run_whose_files_say_otherwise_changes_the_tables(verified: list[Verif
     assert any(problem.startswith(told) for problem in problems)
 
 
-def test_two_runs_of_one_name_cannot_stand_in_one_table(verified: list[VerifiedRun]) -> None:
+def test_two_runs_of_one_name_cannot_stand_in_one_table(verified):
     twin = replace(verified[0], recorded=verified[0].recorded | {"identity": "another source"})
     _, (problem,) = verify_claims([*verified, twin])
     assert problem.startswith("no table can hold the runs of smoke") and "more than one run of seed 0" in problem
 
 
-def test_a_copy_of_a_run_is_verified_too_but_counts_once(copied: Path) -> None:
+def test_a_copy_of_a_run_is_verified_too_but_counts_once(copied):
     shutil.copytree(copied / GATED, copied / "again")
     alter(copied / "again" / "record.json", lambda record: record["metrics"].update(clean_accuracy=0.9))
     altered, run = verify_runs(copied, copied)
@@ -168,7 +163,7 @@ def test_a_copy_of_a_run_is_verified_too_but_counts_once(copied: Path) -> None:
     assert verify_claims([run, run]) == verify_claims([run])
 
 
-def test_without_runs_there_is_nothing_to_verify_and_a_missing_folder_is_told(tmp_path: Path) -> None:
+def test_without_runs_there_is_nothing_to_verify_and_a_missing_folder_is_told(tmp_path):
     assert list(verify_runs(tmp_path)) == [] and verify_claims([]) == (0, ())
     with pytest.raises(InputError, match="does not exist"):
         list(verify_runs(tmp_path / "nowhere"))

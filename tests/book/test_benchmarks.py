@@ -49,14 +49,14 @@ def made_up_record(started: str = "2026-01-01T00:00:00+00:00", factor: float = 1
     return BenchmarkRecord(started=started, ended=started, environment=made, left_out=[], measurements=found)
 
 
-def test_sides_are_timed_in_turn() -> None:
+def test_sides_are_timed_in_turn():
     calls: list[str] = []
     times = alternate({"a": lambda: calls.append("a"), "b": lambda: calls.append("b")}, "cpu", repeats=3, inner=2)
     assert calls == ["a", "b", *["a", "a", "b", "b"] * 3]
     assert [len(values) for values in times.values()] == [3, 3]
 
 
-def test_ratio_is_taken_repeat_by_repeat() -> None:
+def test_ratio_is_taken_repeat_by_repeat():
     record = made_up_record()
     for one in record.measurements:
         if one.side == "topk":
@@ -66,7 +66,7 @@ def test_ratio_is_taken_repeat_by_repeat() -> None:
     assert np.isnan(ratio(record, "selection", SELECTION, ("reference", 0.5), ("kernel", 0.5))).all()
 
 
-def test_targets_are_judged_by_the_record_alone() -> None:
+def test_targets_are_judged_by_the_record_alone():
     table = targets.targets_table([made_up_record()]).set_index("what")
     assert table.loc[f"layer, {SELECTION}, keep 0.5: faster than topk and mask", "measured"] == "10.00"
     assert table.loc["`classroom` step: keep 0.1 over dense", ["measured", "met"]].tolist() == ["1.10", "yes"]
@@ -90,7 +90,7 @@ def test_targets_are_judged_by_the_record_alone() -> None:
     assert table.loc[f"layer, {SELECTION}, keep 0.5: time over plain ReLU", "met"] == "no"
 
 
-def test_memory_of_bfloat16_and_two_runs_at_once_are_compared_with_float32_and_one() -> None:
+def test_memory_of_bfloat16_and_two_runs_at_once_are_compared_with_float32_and_one():
     record = made_up_record()
     for precision, value in (("float32", 40.0), ("bfloat16", 30.0)):
         case = replace(Step.of_preset("classroom"), precision=precision).case
@@ -104,7 +104,7 @@ def test_memory_of_bfloat16_and_two_runs_at_once_are_compared_with_float32_and_o
     assert two[["measured", "met"]].tolist() == ["1.70", "no"]
 
 
-def test_a_record_is_read_back_and_the_newest_of_a_device_counts(tmp_path: Path) -> None:
+def test_a_record_is_read_back_and_the_newest_of_a_device_counts(tmp_path):
     for day in (2, 3, 1):
         made_up_record(f"2026-01-0{day}T00:00:00+00:00", factor=day).write(tmp_path)
     assert len(list(tmp_path.iterdir())) == 3
@@ -118,7 +118,7 @@ def test_a_record_is_read_back_and_the_newest_of_a_device_counts(tmp_path: Path)
     assert (tmp_path / newest.file).exists() and newest.file == "cpu-2026-01-03T000000.json"
 
 
-def test_a_damaged_record_is_named(tmp_path: Path) -> None:
+def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "cpu.json").write_text(json.dumps({"started": 3}))
     with pytest.raises(InputError, match=r"cpu\.json cannot be read"):
         load_benchmarks(tmp_path)
@@ -129,14 +129,14 @@ def test_a_damaged_record_is_named(tmp_path: Path) -> None:
         load_benchmarks(tmp_path)
 
 
-def test_every_way_of_selecting_agrees_where_nothing_is_tied() -> None:
+def test_every_way_of_selecting_agrees_where_nothing_is_tied():
     x = torch.randn(3, 1000, generator=torch.Generator().manual_seed(0))
     results = [side() for side in selection._sides(x, 0.1).values()]
     assert len(results) >= 4
     assert all(torch.equal(one, other) for one, other in pairwise(results))
 
 
-def test_every_manner_of_a_step_runs_and_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_manner_of_a_step_runs_and_is_recorded(monkeypatch):
     def no_compiler(*_: object) -> None:
         raise RuntimeError("no C++ compiler here")
 
@@ -148,7 +148,7 @@ def test_every_manner_of_a_step_runs_and_is_recorded(monkeypatch: pytest.MonkeyP
     assert len(found) == 10
 
 
-def test_the_constraint_is_at_work_in_the_constrained_step(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_constraint_is_at_work_in_the_constrained_step(monkeypatch):
     from sparsecycle import network
 
     seen: list[float] = []
@@ -165,7 +165,7 @@ def test_the_constraint_is_at_work_in_the_constrained_step(monkeypatch: pytest.M
     assert len(seen) == 14 and max(seen) <= 0.1001
 
 
-def test_peak_memory_grows_with_the_batch_and_hardly_with_the_constraint() -> None:
+def test_peak_memory_grows_with_the_batch_and_hardly_with_the_constraint():
     ballast = torch.zeros(100_000_000)  # what this process has taken must not count for the processes that measure
     memory = {}
     for batch in (64, 256):
@@ -176,7 +176,7 @@ def test_peak_memory_grows_with_the_batch_and_hardly_with_the_constraint() -> No
     assert memory[256] > 2 * memory[64] > 20  # at least seven outputs of 4 MiB
 
 
-def test_figures_state_their_numbers_and_label_their_axes() -> None:
+def test_figures_state_their_numbers_and_label_their_axes():
     record = made_up_record()
     for figure, said in (
         (figures.layer_cost(record, SELECTION, ["128 x 16384 float32", SELECTION], 0.1), "this library 2 ms"),
@@ -188,9 +188,7 @@ def test_figures_state_their_numbers_and_label_their_axes() -> None:
         assert "currentColor" in inline_svg(figure)
 
 
-def test_the_command_writes_a_record_and_says_where(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_writes_a_record_and_says_where(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(command, "FOLDER", tmp_path)
     monkeypatch.setattr(command, "CPU_SIZES", [(10, 1, 2)])
     monkeypatch.setattr(command, "measure_selection", lambda *_: made_up_record().measurements)

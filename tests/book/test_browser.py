@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -111,7 +110,7 @@ def close(page: Page) -> None:
     page.context.close()
 
 
-def test_the_whole_book_is_printed_as_one_pdf_whose_links_lead_somewhere(engine: Browser, tmp_path: Path) -> None:
+def test_the_whole_book_is_printed_as_one_pdf_whose_links_lead_somewhere(engine, tmp_path):
     target = tmp_path / "book.pdf"
     # A process of its own: it starts a browser of its own.
     command = f"import pathlib, pdf; pdf.write_pdf(pathlib.Path({str(target)!r}))"
@@ -147,7 +146,7 @@ def test_the_whole_book_is_printed_as_one_pdf_whose_links_lead_somewhere(engine:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_a_page_from_disk_is_whole_and_fits_a_phone(engine: Browser, watch: Watch, name: str) -> None:
+def test_a_page_from_disk_is_whole_and_fits_a_phone(engine, watch, name):
     page = opened(engine, watch, (BUILT / f"{name}.html").as_uri())
     broken = images_not_shown(page)
     page.set_viewport_size({"width": 390, "height": 800})
@@ -158,7 +157,7 @@ def test_a_page_from_disk_is_whole_and_fits_a_phone(engine: Browser, watch: Watc
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_page_of_each_kind_is_for_everyone(engine: Browser, watch: Watch, address: str, name: str) -> None:
+def test_a_page_of_each_kind_is_for_everyone(engine, watch, address, name):
     """Over loopback, as from a server; in the light, and those of other colours in the dark."""
     page = opened(engine, watch, f"{address}/{name}.html")
     found = barriers(page)
@@ -172,7 +171,7 @@ def test_a_page_of_each_kind_is_for_everyone(engine: Browser, watch: Watch, addr
     assert (found, in_the_dark) == ([], [])
 
 
-def test_what_only_a_browser_sees_would_be_seen(engine: Browser, tmp_path: Path) -> None:
+def test_what_only_a_browser_sees_would_be_seen(engine, tmp_path):
     broken = tmp_path / "broken.html"
     broken.write_text("""<!DOCTYPE html><html><head><title>Broken</title></head><body><main>
         <img src="missing.png"> <a href="#down" style="color: #ddd; background: #fff">down</a> <input>
@@ -189,7 +188,7 @@ def test_what_only_a_browser_sees_would_be_seen(engine: Browser, tmp_path: Path)
 
 
 @pytest.mark.parametrize("style", ["color: #ddd", "background: #333", "opacity: 0.3"])
-def test_one_pale_line_of_a_long_list_would_be_seen(engine: Browser, style: str) -> None:
+def test_one_pale_line_of_a_long_list_would_be_seen(engine, style):
     page = engine.new_page()
     lines = [f"<tr><td>{line}</td></tr>" for line in range(300)]
     lines[200] = f'<tr style="{style}"><td>pale</td></tr>'
@@ -200,7 +199,7 @@ def test_one_pale_line_of_a_long_list_would_be_seen(engine: Browser, style: str)
     page.close()
 
 
-def test_the_faults_of_a_page_would_be_seen(engine: Browser, watch: Watch, address: str) -> None:
+def test_the_faults_of_a_page_would_be_seen(engine, watch, address):
     page = opened(engine, watch, f"{address}/book/index.html")
     page.evaluate("""() => {
         console.error('broken');
@@ -222,7 +221,7 @@ def test_the_faults_of_a_page_would_be_seen(engine: Browser, watch: Watch, addre
 
 
 @pytest.mark.parametrize("term", TERMS)
-def test_the_search_finds_it_from_disk(engine: Browser, watch: Watch, term: str) -> None:
+def test_the_search_finds_it_from_disk(engine, watch, term):
     page = opened(engine, watch, f"{(BUILT / 'search.html').as_uri()}?q={term}")
     page.wait_for_selector("#search-results li a")
     page.wait_for_function("!document.querySelector('#search-results h2')?.textContent.includes('Searching')")
@@ -231,7 +230,7 @@ def test_the_search_finds_it_from_disk(engine: Browser, watch: Watch, term: str)
     assert any(TERMS[term] in title for title in titles), titles
 
 
-def test_the_theme_switch_changes_the_page(engine: Browser, watch: Watch) -> None:
+def test_the_theme_switch_changes_the_page(engine, watch):
     page = opened(engine, watch, (BUILT / "book/method.html").as_uri(), color_scheme="light")
     background = "getComputedStyle(document.body).backgroundColor"
     seen = {page.evaluate(background)}
@@ -243,7 +242,7 @@ def test_the_theme_switch_changes_the_page(engine: Browser, watch: Watch) -> Non
     assert watch.faults == []
 
 
-def test_figures_are_legible_in_the_dark(engine: Browser, watch: Watch) -> None:
+def test_figures_are_legible_in_the_dark(engine, watch):
     page = opened(engine, watch, (BUILT / "notebooks/costs.html").as_uri(), color_scheme="dark")
     ink = page.evaluate("getComputedStyle(document.querySelector('figure.drawn svg')).color")
     paper = page.evaluate("getComputedStyle(document.body).backgroundColor")
@@ -253,7 +252,7 @@ def test_figures_are_legible_in_the_dark(engine: Browser, watch: Watch) -> None:
 
 
 @pytest.mark.parametrize("name", ["book/ledger", "book/playground"])
-def test_a_dark_page_is_printed_in_dark_ink_on_white(engine: Browser, watch: Watch, name: str) -> None:
+def test_a_dark_page_is_printed_in_dark_ink_on_white(engine, watch, name):
     page = opened(engine, watch, (BUILT / f"{name}.html").as_uri(), color_scheme="dark")
     on_screen = page.evaluate(INK_AND_PAPER)
     page.emulate_media(media="print")
@@ -268,7 +267,7 @@ def test_a_dark_page_is_printed_in_dark_ink_on_white(engine: Browser, watch: Wat
 
 
 @pytest.mark.parametrize("name", ["book/reviewers", "notebooks/set_results"])
-def test_no_column_of_a_table_is_cut_on_paper(engine: Browser, watch: Watch, name: str) -> None:
+def test_no_column_of_a_table_is_cut_on_paper(engine, watch, name):
     page = opened(engine, watch, (BUILT / f"{name}.html").as_uri(), viewport={"width": 710, "height": 1000})  # of A4
     page.emulate_media(media="print")
     wider = page.eval_on_selector_all(
@@ -295,7 +294,7 @@ INK_AND_PAPER = """() => {
 }"""
 
 
-def test_on_a_phone_the_sidebar_opens(engine: Browser, watch: Watch) -> None:
+def test_on_a_phone_the_sidebar_opens(engine, watch):
     page = opened(
         engine, watch, (BUILT / "book/index.html").as_uri(), viewport={"width": 390, "height": 800}, has_touch=True
     )
@@ -307,7 +306,7 @@ def test_on_a_phone_the_sidebar_opens(engine: Browser, watch: Watch) -> None:
     assert watch.faults == []
 
 
-def test_an_exercise_is_done_in_the_page_itself_by_keyboard(engine: Browser, watch: Watch) -> None:
+def test_an_exercise_is_done_in_the_page_itself_by_keyboard(engine, watch):
     page = opened(engine, watch, (BUILT / "course/lesson1_layer.html").as_uri())
     box = page.locator(".exercise").nth(3)
     told, solution = box.locator(".exercise-told"), box.locator(".exercise-solved")
@@ -341,7 +340,7 @@ def test_an_exercise_is_done_in_the_page_itself_by_keyboard(engine: Browser, wat
     assert watch.faults == []
 
 
-def test_the_budget_slider_moves_by_keyboard_and_by_mouse(engine: Browser, watch: Watch) -> None:
+def test_the_budget_slider_moves_by_keyboard_and_by_mouse(engine, watch):
     page = opened(engine, watch, (BUILT / "book/playground.html").as_uri())
     slider, shown = page.locator('.playground[data-play="budget"] input'), page.locator(".play-control output")
     views = page.locator(".play-view")
@@ -361,7 +360,7 @@ def test_the_budget_slider_moves_by_keyboard_and_by_mouse(engine: Browser, watch
     assert watch.faults == []
 
 
-def test_a_list_of_runs_is_filtered_by_words(engine: Browser, watch: Watch) -> None:
+def test_a_list_of_runs_is_filtered_by_words(engine, watch):
     page = opened(engine, watch, (BUILT / "book/executed-runs.html").as_uri())
     rows, told = page.locator("tbody tr:has(th span[id]):visible"), page.locator(".run-filter output")
     every = rows.count()
@@ -387,7 +386,7 @@ def without_pyodide() -> bool:
     return without
 
 
-def test_the_published_rule_runs_in_the_page_itself(engine: Browser, watch: Watch) -> None:
+def test_the_published_rule_runs_in_the_page_itself(engine, watch):
     if without_pyodide():
         pytest.skip("the book was built without Pyodide, because npm or a network was missing")
     page = opened(engine, watch, (BUILT / "book/playground.html").as_uri())
@@ -436,7 +435,7 @@ def test_the_published_rule_runs_in_the_page_itself(engine: Browser, watch: Watc
     assert watch.faults == []
 
 
-def test_without_python_the_board_shows_what_was_computed(engine: Browser, watch: Watch) -> None:
+def test_without_python_the_board_shows_what_was_computed(engine, watch):
     page = engine.new_context().new_page()
     watch.attach(page)
     empty = '(window.libraries ??= {})["pyodide"] = {};'
@@ -457,7 +456,7 @@ def test_without_python_the_board_shows_what_was_computed(engine: Browser, watch
 
 
 @pytest.mark.parametrize("lesson", ["lesson1_layer", "lesson2_resets", "lesson3_noise"])
-def test_a_deck_shows_each_slide_whole_from_disk(engine: Browser, watch: Watch, lesson: str) -> None:
+def test_a_deck_shows_each_slide_whole_from_disk(engine, watch, lesson):
     address = (BUILT / "class" / "slides" / f"{lesson}.html").as_uri()
     page = opened(engine, watch, address, viewport={"width": 1280, "height": 760})
     page.wait_for_function("window.Reveal && Reveal.isReady()")
@@ -475,7 +474,7 @@ def test_a_deck_shows_each_slide_whole_from_disk(engine: Browser, watch: Watch, 
     assert watch.faults == []
 
 
-def test_the_address_of_the_book_leads_to_its_first_page(engine: Browser, address: str) -> None:
+def test_the_address_of_the_book_leads_to_its_first_page(engine, address):
     page = engine.new_page()
     page.goto(f"{address}/index.html")
     page.wait_for_url("**/book/index.html")

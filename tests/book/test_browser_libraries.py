@@ -48,19 +48,19 @@ def made(libraries: Any) -> dict[str, bytes]:
     return {name: gzip.decompress(base64.b64decode(packed)) for name, packed in json.loads(found[1]).items()}
 
 
-def test_the_files_asked_for_are_in_the_script(libraries: Any) -> None:
+def test_the_files_asked_for_are_in_the_script(libraries):
     libraries.main()
     assert made(libraries) == {"one.js": b"export const one = 1;"}
 
 
-def test_what_was_brought_is_kept(libraries: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_brought_is_kept(libraries, monkeypatch):
     libraries.main()
     monkeypatch.setenv("PATH", "/nowhere")
     libraries.main()
     assert list(made(libraries)) == ["one.js"]
 
 
-def test_a_kept_archive_that_was_damaged_is_brought_again(libraries: Any) -> None:
+def test_a_kept_archive_that_was_damaged_is_brought_again(libraries):
     libraries.main()
     (libraries.TARBALLS / "small-1.0.0.tgz").write_bytes(b"damaged")
     libraries.main()
@@ -76,8 +76,8 @@ def test_a_kept_archive_that_was_damaged_is_brought_again(libraries: Any) -> Non
     ],
 )
 def test_the_book_is_built_without_what_npm_does_not_bring_and_says_why(
-    fault: str, told: str, libraries: Any, monkeypatch: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+    fault, told, libraries, monkeypatch, capsys, tmp_path
+):
     if fault == "no npm":
         monkeypatch.setenv("PATH", "/nowhere")
     elif fault == "npm fails":

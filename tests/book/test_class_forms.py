@@ -32,7 +32,7 @@ def opened(source: str, folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-P", "-c", script], cwd=folder, capture_output=True, text=True)
 
 
-def test_every_lesson_finds_the_library_of_the_checkout_around_it(tmp_path: Path) -> None:
+def test_every_lesson_finds_the_library_of_the_checkout_around_it(tmp_path):
     [source] = {bootstrap(path) for path in LESSONS}
     checkout = tmp_path / "a copy" / "of the class"
     (checkout / "src" / "sparsecycle").mkdir(parents=True)
@@ -43,13 +43,13 @@ def test_every_lesson_finds_the_library_of_the_checkout_around_it(tmp_path: Path
         assert done.stdout.strip() == str(checkout / "src" / "sparsecycle" / "__init__.py"), done.stderr
 
 
-def test_without_a_checkout_and_an_address_it_says_what_to_do(tmp_path: Path) -> None:
+def test_without_a_checkout_and_an_address_it_says_what_to_do(tmp_path):
     done = opened(bootstrap(LESSONS[0]), tmp_path)
     assert done.returncode == 1 and done.stderr.startswith("sparsecycle was not found: open this file with the kernel")
 
 
 @pytest.mark.parametrize(("target", "form"), [("class", "student"), ("class-teacher", "teacher")])
-def test_a_class_opens_the_folder_that_its_forms_are_brought_to(target: str, form: str) -> None:
+def test_a_class_opens_the_folder_that_its_forms_are_brought_to(target, form):
     told = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
     [folder] = re.findall(rf"make_forms\.py {form} (\S+)", told)
     page = (ROOT / "course/course.md").read_text(encoding="utf-8")
@@ -58,7 +58,7 @@ def test_a_class_opens_the_folder_that_its_forms_are_brought_to(target: str, for
     assert ignored.returncode == 0, "git would take what was written into it"
 
 
-def test_cleaning_leaves_what_a_class_wrote(tmp_path: Path) -> None:
+def test_cleaning_leaves_what_a_class_wrote(tmp_path):
     shutil.copy(ROOT / "Makefile", tmp_path)
     for folder in ("_build/extra/class", "my-class", "my-class-teacher"):
         (tmp_path / folder).mkdir(parents=True)

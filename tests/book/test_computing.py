@@ -13,7 +13,7 @@ def runs(**columns: object) -> pd.DataFrame:
     return pd.DataFrame({"wall_seconds": [1800.0, 5400.0], "status": "complete", "resumes": [0, 2]} | plain | columns)
 
 
-def test_each_study_and_all_of_them() -> None:
+def test_each_study_and_all_of_them():
     gpu = runs(device="G", status=["complete", "diverged"], git_clean=[True, None], git_revision=["r1", "r2"])
     table = compute_table({"one": runs(), "two": gpu}).set_index("study")
     assert list(table.index) == ["one", "two", "all"]
@@ -26,6 +26,6 @@ def test_each_study_and_all_of_them() -> None:
     assert [str(count) for count in table["revisions"]] == ["1", "2", "2"], "counts, without a decimal"
 
 
-def test_versions_are_those_of_this_environment() -> None:
+def test_versions_are_those_of_this_environment():
     versions = build_versions()["version"]
     assert versions["Python"] == platform.python_version() and versions["numpy"] == np.__version__

@@ -1,7 +1,6 @@
 """What the chapter on cost says: of made-up benchmarks, rentals and recorded runs, worked by hand, and of none."""
 
 import sys
-from pathlib import Path
 
 import nbformat
 import pandas as pd
@@ -52,7 +51,7 @@ def gpu_record() -> BenchmarkRecord:
     return made.model_copy(update={"environment": made.environment | {"device": "Benched GPU"}})
 
 
-def test_bfloat16_is_compared_with_float32_where_a_record_does_so() -> None:
+def test_bfloat16_is_compared_with_float32_where_a_record_does_so():
     record = made_up_record()
     said = "A step is 3.0 to 3.0 times as fast as in float32 with one thread (" + record.environment["cpu"] + ")."
     assert cost.precision_sentence(record) == said
@@ -61,7 +60,7 @@ def test_bfloat16_is_compared_with_float32_where_a_record_does_so() -> None:
     assert cost.precision_table(record).to_dict("records") == [row]
 
 
-def test_a_step_is_measured_where_it_can_be_and_projected_elsewhere() -> None:
+def test_a_step_is_measured_where_it_can_be_and_projected_elsewhere():
     record = made_up_record()
     assert step_milliseconds(record, DENSE) == (50.0, "step measured")
     assert step_milliseconds(record, GATED) == (55.0, "step measured")
@@ -69,7 +68,7 @@ def test_a_step_is_measured_where_it_can_be_and_projected_elsewhere() -> None:
     assert (time, found_by) == (pytest.approx(55 * work(Step.of_preset("paper")) / 7.4), "projected from work")
 
 
-def test_a_study_takes_its_steps_one_after_the_other_or_as_many_at_once_as_was_measured() -> None:
+def test_a_study_takes_its_steps_one_after_the_other_or_as_many_at_once_as_was_measured():
     record = made_up_record()
     hours = DENSE.steps * (50 + 55) / 3.6e6
     assert cpu_hours(record, [DENSE, GATED]) == (pytest.approx(hours), "step measured")
@@ -80,7 +79,7 @@ def test_a_study_takes_its_steps_one_after_the_other_or_as_many_at_once_as_was_m
     assert "1.80 times as many images a second" in cost.study_sentence("s", [DENSE, GATED], record)
 
 
-def test_without_a_gpu_its_minutes_are_expected_and_the_page_says_so() -> None:
+def test_without_a_gpu_its_minutes_are_expected_and_the_page_says_so():
     minutes = PAPER.steps * 128 / 32_000 / 60
     assert gpu_minutes(PAPER, NONE, [], [made_up_record()]) == (pytest.approx(minutes), "expected")
     assert gpu_minutes(PAPER, NONE, [], [], together=True).value == pytest.approx(minutes * 0.8)
@@ -90,7 +89,7 @@ def test_without_a_gpu_its_minutes_are_expected_and_the_page_says_so() -> None:
     assert "not measured" in cost.rental_tables([])
 
 
-def test_what_a_rental_or_a_benchmark_measured_takes_the_place_of_what_was_expected() -> None:
+def test_what_a_rental_or_a_benchmark_measured_takes_the_place_of_what_was_expected():
     alone = PAPER.steps * 4.0 / 60_000
     assert gpu_minutes(PAPER, NONE, [rental()], []) == (pytest.approx(alone), "steps measured on Made-up GPU")
     assert gpu_minutes(PAPER, NONE, [rental()], [], together=True).value == pytest.approx(alone * 3 / 4)
@@ -104,7 +103,7 @@ def test_what_a_rental_or_a_benchmark_measured_takes_the_place_of_what_was_expec
 
 
 @pytest.mark.parametrize("preset", ["paper", "paper100"])
-def test_recorded_runs_of_the_network_on_a_gpu_are_surest(preset: str) -> None:
+def test_recorded_runs_of_the_network_on_a_gpu_are_surest(preset):
     runs = gpu_run(preset, 20_000.0)
     minutes = PAPER.steps * 128 / 20_000 / 60
     assert gpu_minutes(PAPER, runs, [rental()], []) == (pytest.approx(minutes), "recorded runs on Made-up GPU")
@@ -116,7 +115,7 @@ def test_recorded_runs_of_the_network_on_a_gpu_are_surest(preset: str) -> None:
     assert costs_table({"row": [config]}, runs, [], [made_up_record()])["recorded"].tolist() == ["1 of 1, 2.0 hours"]
 
 
-def test_the_newest_rental_of_each_gpu_stands_beside_the_expectations(tmp_path: Path) -> None:
+def test_the_newest_rental_of_each_gpu_stands_beside_the_expectations(tmp_path):
     for number, looked in enumerate((rental(1), rental(2, sparse_ms=3.5), rental(1, machine="Other GPU, torch 9"))):
         (tmp_path / f"{number}.json").write_text(looked.model_dump_json())
     rentals = load_rentals(tmp_path)
@@ -132,7 +131,7 @@ def test_the_newest_rental_of_each_gpu_stands_beside_the_expectations(tmp_path: 
         load_rentals(tmp_path)
 
 
-def test_the_report_of_a_rental_says_how_it_gets_into_the_book(tmp_path: Path) -> None:
+def test_the_report_of_a_rental_says_how_it_gets_into_the_book(tmp_path):
     text = describe(rental(), [PAPER], tmp_path)
     assert "cp FOLDER/ladder.json data/benchmarks/gpu/made-up-gpu-2026-01-01T000000.json" in text
     assert (ROOT / "data" / "benchmarks" / "gpu") == records_module.RENTALS
@@ -140,8 +139,8 @@ def test_the_report_of_a_rental_says_how_it_gets_into_the_book(tmp_path: Path) -
 
 
 def test_the_report_of_a_rental_has_every_target_every_way_to_train_and_shares_of_what_the_chip_can(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tmp_path, monkeypatch
+):
     good = rental().rungs[0].model_copy(update={"recorded_loss_difference": 0.001, "recorded_masks_differ": 3})
     text = describe(rental(rungs=[good], run_minutes=2.5), [PAPER], tmp_path)
     assert "of which a step reaches 25%; 3.00 TB/s in copies, of which norm, ReLU and selection use 11% over" in text
@@ -159,7 +158,7 @@ def test_the_report_of_a_rental_has_every_target_every_way_to_train_and_shares_o
     assert run_minutes([config], tmp_path, "cpu") is None
 
 
-def test_the_cost_of_a_step_is_the_range_of_the_medians() -> None:
+def test_the_cost_of_a_step_is_the_range_of_the_medians():
     record = made_up_record()
     assert cost.step_sentence(record) == (
         f"A training step of {targets.CLASSROOM} at a keep-ratio of 0.1 to 0.1 takes 1.10 to 1.10 times as long as a "
@@ -167,21 +166,19 @@ def test_the_cost_of_a_step_is_the_range_of_the_medians() -> None:
     )
 
 
-def test_selection_is_compared_in_the_largest_layer() -> None:
+def test_selection_is_compared_in_the_largest_layer():
     text = cost.selection_sentence(made_up_record())
     assert "2.0 times as long as ReLU alone" in text and "torch.topk 10.0 times" in text and "64 x 65536" in text
 
 
-def test_the_method_is_short() -> None:
+def test_the_method_is_short():
     lines = cost.method_lines()
     assert set(lines) == {"the constraint", "the layer", "the published rule"}
     assert all(5 < count < 120 for count in lines.values())
 
 
 @pytest.mark.parametrize("gpu", [False, True])
-def test_the_chapter_can_be_computed_from_any_records(
-    gpu: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_chapter_can_be_computed_from_any_records(gpu, tmp_path, monkeypatch):
     """The code cells as they stand, one after the other."""
     monkeypatch.setattr(records_module.load_benchmarks, "__defaults__", (tmp_path,))
     monkeypatch.setattr(records_module.load_rentals, "__defaults__", (tmp_path / "gpu",))

@@ -82,7 +82,7 @@ def exercises(request: pytest.FixtureRequest) -> list[Exercise]:
     return found
 
 
-def test_a_solution_is_right_and_a_stub_is_open_in_a_notebook_and_in_a_page(exercises: list[Exercise]) -> None:
+def test_a_solution_is_right_and_a_stub_is_open_in_a_notebook_and_in_a_page(exercises):
     assert len(exercises) == 5
     for one in exercises:
         right, still_open = ([f"{asked['name']}: {told}" for asked in one.asked] for told in (RIGHT, OPEN))
@@ -92,7 +92,7 @@ def test_a_solution_is_right_and_a_stub_is_open_in_a_notebook_and_in_a_page(exer
 
 
 @each_lesson
-def test_a_student_s_form_has_no_solution_and_no_notes(path: Path) -> None:
+def test_a_student_s_form_has_no_solution_and_no_notes(path):
     text = "\n".join(cell.source for cell in form(nbformat.read(path, 4), "student").cells)
     for hidden in (*tagged(path, "notes"), *tagged(path, "solution")):
         assert hidden not in text
@@ -109,7 +109,7 @@ def answers_in(solution: str) -> list[str]:
 
 
 @each_lesson
-def test_each_exercise_has_two_or_three_hints_and_none_is_the_answer(path: Path) -> None:
+def test_each_exercise_has_two_or_three_hints_and_none_is_the_answer(path):
     hints, solutions = tagged(path, "hints"), tagged(path, "solution")
     assert len(hints) == len(solutions) == 5
     for hint, solution in zip(hints, solutions, strict=True):
@@ -122,7 +122,7 @@ def test_each_exercise_has_two_or_three_hints_and_none_is_the_answer(path: Path)
 
 
 @each_lesson
-def test_each_lesson_has_goals_a_plan_of_ninety_minutes_that_meets_them_and_all_its_parts(path: Path) -> None:
+def test_each_lesson_has_goals_a_plan_of_ninety_minutes_that_meets_them_and_all_its_parts(path):
     text = "\n".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "markdown")
     goals = [
         int(one) for one in re.findall(r"^(\d)\. ", text.split("**After this lesson you can**")[1].split("|")[0], re.M)
@@ -138,7 +138,7 @@ def test_each_lesson_has_goals_a_plan_of_ninety_minutes_that_meets_them_and_all_
 
 
 @each_lesson
-def test_the_cells_of_an_exercise_are_complete(path: Path) -> None:
+def test_the_cells_of_an_exercise_are_complete(path):
     order = ("student", "solution", "check", "hints")
     found = [one for cell in nbformat.read(path, 4).cells for one in order if one in tags(cell)]
     assert found == ["hints", "student", "solution", "check"] * 5
@@ -146,7 +146,7 @@ def test_the_cells_of_an_exercise_are_complete(path: Path) -> None:
 
 @each_lesson
 @pytest.mark.parametrize("name", WITHOUT)
-def test_a_form_is_clean_and_only_what_is_not_to_be_read_is_folded(path: Path, name: str) -> None:
+def test_a_form_is_clean_and_only_what_is_not_to_be_read_is_folded(path, name):
     for cell in form(nbformat.read(path, 4), name).cells:
         assert "tags" not in cell.metadata and not cell.get("outputs")
         assert cell.cell_type == "code" or not re.search(r"\]\((?!https?:)|\{[a-z]+\}`", cell.source)
@@ -156,7 +156,7 @@ def test_a_form_is_clean_and_only_what_is_not_to_be_read_is_folded(path: Path, n
             assert folded == (checks or cell.source.startswith("# Where the library is")), cell.source
 
 
-def test_a_class_keeps_what_it_wrote_and_gets_what_is_missing(tmp_path: Path) -> None:
+def test_a_class_keeps_what_it_wrote_and_gets_what_is_missing(tmp_path):
     assert bring("student", tmp_path) == [f"{path.stem}-student.ipynb" for path in LESSONS]
     written, lost = tmp_path / "lesson1_layer-student.ipynb", tmp_path / "lesson2_resets-student.ipynb"
     written.write_text("what a student wrote", encoding="utf-8")
@@ -175,7 +175,7 @@ def with_outputs(path: Path) -> nbformat.NotebookNode:
 
 
 @each_lesson
-def test_a_worksheet_has_every_exercise_with_its_data_and_room_and_no_solution(path: Path) -> None:
+def test_a_worksheet_has_every_exercise_with_its_data_and_room_and_no_solution(path):
     lesson = with_outputs(path)
     page = worksheet(lesson)
     assert re.findall(r"<h3>Exercise (\d): ", page) == list("12345") and page.count('<div class="room">') == 6
@@ -188,7 +188,7 @@ def test_a_worksheet_has_every_exercise_with_its_data_and_room_and_no_solution(p
 
 
 @each_lesson
-def test_a_deck_has_what_the_lesson_shows_and_what_a_speaker_says_and_no_solution(path: Path) -> None:
+def test_a_deck_has_what_the_lesson_shows_and_what_a_speaker_says_and_no_solution(path):
     slides = deck(with_outputs(path)).cells
     text = "\n".join(cell.source for cell in slides)
     assert len(re.findall(r"^## Exercise \d", text, re.MULTILINE)) == 5
@@ -209,7 +209,7 @@ def teacher_s_parts() -> Iterator[str]:
 
 
 @pytest.mark.parametrize(("path", "part"), list(zip(LESSONS, teacher_s_parts(), strict=True)), ids=["1", "2", "3"])
-def test_the_teacher_s_page_has_a_plan_three_hard_moments_and_every_answer_written_down(path: Path, part: str) -> None:
+def test_the_teacher_s_page_has_a_plan_three_hard_moments_and_every_answer_written_down(path, part):
     minutes = [
         int(minute) for minute in re.findall(r"^\| (\d+) \|.*\|.*\|$", part.split("**The three")[0], re.MULTILINE)
     ]

@@ -14,7 +14,6 @@ from sparsecycle.analysis.statistics import student_interval
 from sparsecycle.evaluation.reporting import clean_accuracy
 from sparsecycle_book.course import answers, check, check_function, check_rule, data, follow
 from sparsecycle_book.course.checks import LINES, OPEN, RIGHT, judge
-from sparsecycle_book.course.rules import Rule
 
 
 @pytest.mark.parametrize(
@@ -44,13 +43,13 @@ from sparsecycle_book.course.rules import Rule
         (math.nan, 1.0, "Not yet. nan is not right. Look again."),
     ],
 )
-def test_answers_are_compared(answer: Any, expected: Any, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_answers_are_compared(answer, expected, told, capsys):
     check("mine", answer, expected, "Look again.")
     assert capsys.readouterr().out == f"mine: {told}\n"
 
 
 @given(size=st.floats(1e-6, 1e6), sign=st.sampled_from([-1, 1]))
-def test_an_answer_rounded_to_four_digits_is_right(size: float, sign: int) -> None:
+def test_an_answer_rounded_to_four_digits_is_right(size, sign):
     asked = [{"name": "mine", "expected": sign * size, "advice": ""}]
     assert judge(f"mine = {sign * size:.4g}", asked) == [f"mine: {RIGHT}"]
 
@@ -73,9 +72,7 @@ TWICE = [{"name": "twice", "cases": [[[2], 4], [[3.5], 7.0]]}]
         ("return [2 * value]", "Not yet. With 2 it gives [4], but should give 4."),
     ],
 )
-def test_a_function_is_compared_case_by_case_in_a_page_and_in_a_notebook(
-    body: str, told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_function_is_compared_case_by_case_in_a_page_and_in_a_notebook(body, told, capsys):
     source, names = f"def twice(value):\n    {body}\n", dict[str, Any]()
     assert judge(source, TWICE) == [f"twice: {told}"]
     exec(source, names)
@@ -98,21 +95,21 @@ def test_a_function_is_compared_case_by_case_in_a_page_and_in_a_notebook(
         ("while True:\n  try:\n    1 / 0\n  except Exception:\n    x = 1", "Not yet. It has not come to an end after"),
     ],
 )
-def test_what_somebody_writes_in_a_page_is_run_and_judged_and_cannot_hang_it(source: str, told: str) -> None:
+def test_what_somebody_writes_in_a_page_is_run_and_judged_and_cannot_hang_it(source, told):
     asked = [{"name": "x", "expected": 1, "advice": "Look.", "given": {"given": [1]}}]
     [line] = judge(source, asked)
     assert line.startswith(told)
     assert asked[0]["given"] == {"given": [1]}
 
 
-def test_a_message_stays_short_whatever_is_given(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_message_stays_short_whatever_is_given(capsys):
     for wrong in (torch.zeros(30), "x" * 1000, [[0.5] * 100] * 100):
         check_function(lambda value, wrong=wrong: wrong, lambda value: 1.0, [([0.5] * 1000,)])
         said = capsys.readouterr().out
         assert "it gives" in said and len(said) < 500
 
 
-def test_a_function_that_works_in_place_is_judged_by_what_it_was_given(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_function_that_works_in_place_is_judged_by_what_it_was_given(capsys):
     def nothing(values: list[float]) -> list[float]:
         values[:] = [0.0] * len(values)
         return values
@@ -192,18 +189,18 @@ NOT_BACK = "it is not back at 1 within 50 decisions"
         (lambda keep, *_: True, "it gives True, which is no number"),
     ],
 )
-def test_a_rule_that_can_go_wrong_is_found(rule: Rule, told: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_rule_that_can_go_wrong_is_found(rule, told, capsys):
     check_rule(rule)
     said = capsys.readouterr().out
     assert told in said and said.count("\n") == 1
 
 
-def test_a_rule_that_is_followed_decides_after_whole_groups_of_steps_and_remembers() -> None:
+def test_a_rule_that_is_followed_decides_after_whole_groups_of_steps_and_remembers():
     path = follow(sound, [0.9] * 4 + [0.1] * 4 + [0.9] * 3, 2)
     assert path == pytest.approx([1, 1, 0.95, 0.95, 0.95**2, 0.95**2, 1, 1, 1, 1, 0.95])
 
 
-def test_the_answers_of_the_lessons_are_those_of_the_library_and_of_arithmetic() -> None:
+def test_the_answers_of_the_lessons_are_those_of_the_library_and_of_arithmetic():
     assert answers.averages([0.5, 0.7, 0.6, 0.8]) == pytest.approx([0.5, 0.6, 0.6, 0.7])
     assert answers.decide(0.5, 0.8, 0.9, 0) == [0.5 * (1 - 0.018), 0], "a drop of a tenth is borne"
     assert answers.decide(0.5, 0.8, 0.9, 2) == [0.5, 1]
@@ -215,19 +212,19 @@ def test_the_answers_of_the_lessons_are_those_of_the_library_and_of_arithmetic()
     assert smoothed.std() == pytest.approx(answers.average_deviation(0.5), rel=0.03)
 
 
-def test_a_reset_found_the_keep_ratio_before_it() -> None:
+def test_a_reset_found_the_keep_ratio_before_it():
     decisions = [[1.0, True], [0.9, False], [1.0, True], [0.3, False], [1.0, True], [0.57, False], [1.0, True]]
     assert answers.found_by_resets(decisions) == [0.9, 0.3, 0.57] and answers.idle([0.9, 0.3, 0.57]) == 2
 
 
-def test_the_answers_are_those_of_the_library() -> None:
+def test_the_answers_are_those_of_the_library():
     [network] = data.made_up_study({"wavering": 0.05}, seeds=1, looks=9, images=100)["wavering"]
     assert answers.clean(network) == pytest.approx(clean_accuracy(np.array(network, dtype=bool)))
     differences = [0.5, 0.1, -0.2, 0.4]
     assert answers.interval(differences, 3.1824463) == pytest.approx(list(student_interval(differences)), rel=1e-6)
 
 
-def test_in_the_made_up_study_the_best_look_flatters_and_the_clean_measure_does_not() -> None:
+def test_in_the_made_up_study_the_best_look_flatters_and_the_clean_measure_does_not():
     same = data.made_up_study({"steady": 0.0}, images=200)["steady"]
     assert np.mean([max(map(np.mean, one)) for one in same]) > 0.84
     assert np.mean([answers.clean(one) for one in same]) == pytest.approx(0.8, abs=0.02)

@@ -52,13 +52,13 @@ def folder(tmp_path: Path) -> Any:
     return put
 
 
-def test_the_page_names_every_parameter_that_may_be_changed() -> None:
+def test_the_page_names_every_parameter_that_may_be_changed():
     [rule] = re.findall(r"may be changed with `--set`:(.*?)\. The \(geometric\)", PAGE, re.DOTALL)
     assert set(re.findall(r"`(\w+)`", rule)) == CONTROLLER_FIELDS - {"path_from", "shuffled"}, "a path is another's"
     assert LARGEST_MEAN_KEEP_RATIO == 2 / 3 and "at most two thirds" in PAGE
 
 
-def test_the_rule_of_the_page_goes_on_where_it_was_interrupted(file: Path) -> None:
+def test_the_rule_of_the_page_goes_on_where_it_was_interrupted(file):
     mine = register(file)
     whole, first, second = mine(decision_steps=2), mine(decision_steps=2), mine(decision_steps=2)
     accuracies = [0.9, 0.8, 0.7, 0.9, 0.4, 0.5, 0.6, 0.9]
@@ -69,9 +69,7 @@ def test_the_rule_of_the_page_goes_on_where_it_was_interrupted(file: Path) -> No
     assert head + second.update(accuracies[3:]) == made
 
 
-def test_a_rule_trains_is_kept_beside_its_runs_and_is_scored(
-    file: Path, tmp_path: Path, tiny: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_rule_trains_is_kept_beside_its_runs_and_is_scored(file, tmp_path, tiny, capsys):
     ours = tmp_path / "ours"
     run = ["run", "--preset=smoke", "--method=mine", "--no-progress", "--device=cpu", "--output-dir", str(ours)]
     for name in ("train_images", "test_images", "batch_size", "epochs"):
@@ -104,13 +102,13 @@ def test_a_rule_trains_is_kept_beside_its_runs_and_is_scored(
         ((SOURCE, ""), "has 0 classes"),
     ],
 )
-def test_a_rule_that_cannot_train_is_refused_and_it_says_why(file: Path, change: tuple[str, str], told: str) -> None:
+def test_a_rule_that_cannot_train_is_refused_and_it_says_why(file, change, told):
     file.write_text(SOURCE.replace(*change), encoding="utf-8")
     with pytest.raises(InputError, match=re.escape(told)):
         register(file)
 
 
-def test_the_score_is_the_mean_difference_of_equal_seeds_over_the_published_rule(folder: Any) -> None:
+def test_the_score_is_the_mean_difference_of_equal_seeds_over_the_published_rule(folder):
     own = folder("own", "epoch_gated-seed0", "epoch_gated-seed1")
     recorded = folder("recorded", "accuracy_gated-seed0", "accuracy_gated-seed1")
     [row] = score([own], [recorded]).to_dict("records")
@@ -127,43 +125,39 @@ def test_the_score_is_the_mean_difference_of_equal_seeds_over_the_published_rule
         score([own], [own])
 
 
-def test_a_method_that_is_switched_off_is_out_and_it_says_why(folder: Any) -> None:
+def test_a_method_that_is_switched_off_is_out_and_it_says_why(folder):
     [row] = score([folder("own", "dense-seed0")], [folder("recorded", "accuracy_gated-seed0")]).to_dict("records")
     assert (row["seeds"], row["remark"]) == (0, "mean keep-ratio 1.00, above two thirds: out of competition")
 
 
-def test_the_recorded_rival_has_the_seeds_of_the_project_and_keeps_its_rule() -> None:
+def test_the_recorded_rival_has_the_seeds_of_the_project_and_keeps_its_rule():
     runs = load_runs()
     rivals = runs[(runs["preset"] == "quick") & (runs["method"] == "accuracy_gated") & (runs["variant"] == "")]
     assert {0, 1, 2} <= set(rivals["seed"])
     assert rivals["mean_keep_ratio"].max() <= LARGEST_MEAN_KEEP_RATIO
 
 
-def test_luck_is_the_largest_difference_of_two_recorded_seeds() -> None:
+def test_luck_is_the_largest_difference_of_two_recorded_seeds():
     runs = load_runs()
     dense = runs[(runs["preset"] == "quick") & (runs["method"] == "dense")]["clean_accuracy"]
     found = luck("quick", ["dense"])
     assert found["most"].tolist() == [pytest.approx(dense.max() - dense.min())] and luck("paper").empty
 
 
-def test_a_refused_command_keeps_no_rule(file: Path, tmp_path: Path) -> None:
+def test_a_refused_command_keeps_no_rule(file, tmp_path):
     ours = tmp_path / "ours"
     assert main([str(file), "run", "--preset", "smoke", "--method", "mien", "--output-dir", str(ours)])
     assert not list(ours.glob("*.py"))
 
 
-def test_the_rule_is_kept_in_the_home_folder_where_the_runs_go(
-    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_rule_is_kept_in_the_home_folder_where_the_runs_go(file, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setattr("sparsecycle.cli.main", lambda given: 0)
     assert main([str(file), "run", "--output-dir=~/runs"]) == 0
     assert (tmp_path / "runs" / "mine.py").read_text(encoding="utf-8") == SOURCE
 
 
-def test_tries_on_held_out_images_have_no_score(
-    file: Path, tmp_path: Path, tiny: Any, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tries_on_held_out_images_have_no_score(file, tmp_path, tiny, capsys):
     train(tiny(holdout_images=10), output_dir=tmp_path / "tries", progress=False)
     assert main([str(file), "compare", str(tmp_path / "tries")]) == 0
     said = capsys.readouterr().out

@@ -11,7 +11,7 @@ def convolution(inputs: int, outputs: int, side: int, kernel: int = 3) -> int:
     return 2 * kernel * kernel * inputs * outputs * side * side
 
 
-def test_operations_are_those_of_the_layers() -> None:
+def test_operations_are_those_of_the_layers():
     """WRN-10-1: stem, three blocks of two convolutions, two shortcuts (16 channels in, 16 out needs none), head."""
     work = count_work(RunConfig(preset="smoke", method="dense"))
     stem = convolution(3, 16, 32)
@@ -23,13 +23,13 @@ def test_operations_are_those_of_the_layers() -> None:
     assert work.train_operations == 3 * forward - stem, "images need no gradient"
 
 
-def test_bytes_depend_on_the_precision() -> None:
+def test_bytes_depend_on_the_precision():
     half = count_work(RunConfig(preset="paper", method="dense"))
     full = count_work(RunConfig(preset="paper", method="dense", precision="float32"))
     assert full.train_bytes == 2 * half.train_bytes and full.train_operations == half.train_operations
 
 
-def test_the_least_time_is_that_of_the_slower_of_both() -> None:
+def test_the_least_time_is_that_of_the_slower_of_both():
     config = RunConfig(preset="smoke", method="dense")
     work = count_work(config)
     evaluated = (2 * len(config.looks) + len(config.budgets)) * config.test_images + config.train_images

@@ -130,29 +130,29 @@ def every_figure() -> dict[str, Figure]:
 FIGURES = every_figure()
 
 
-def test_every_public_figure_is_drawn_here() -> None:
+def test_every_public_figure_is_drawn_here():
     found = {"reset_places", "reset_response", "best_by_looks", "gain_by_pairs", "your_runs", "compressed", "disturbed"}
     styled = {name for name, made in vars(figures).items() if hasattr(made, "__wrapped__")}
     assert set(FIGURES) == {"block_schematic"} | found | styled
 
 
-def test_every_controller_has_a_look_of_its_own() -> None:
+def test_every_controller_has_a_look_of_its_own():
     assert list(figures.METHODS) == list(CONTROLLERS)
     assert len({look.colour for look in figures.METHODS.values()}) == len(CONTROLLERS)
 
 
-def test_every_method_that_has_runs_is_named_in_a_figure_of_runs() -> None:
+def test_every_method_that_has_runs_is_named_in_a_figure_of_runs():
     for name in ("accuracy_by_budget", "similarity_by_budget", "learning_curves"):
         text = alternative_text(FIGURES[name])
         assert [method for method in CONTROLLERS if f"{method} 0" not in text] == [], name
 
 
-def test_every_measure_of_a_claim_has_words() -> None:
+def test_every_measure_of_a_claim_has_words():
     assert {claim.measure for claim in CLAIMS} <= set(figures.MEASURES)
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_becomes_one_drawing_that_follows_the_theme(name: str) -> None:
+def test_a_figure_becomes_one_drawing_that_follows_the_theme(name):
     drawing = inline_svg(FIGURES[name])
     root = ElementTree.fromstring(drawing)
     assert root.attrib["role"] == "img"
@@ -171,7 +171,7 @@ def test_a_figure_becomes_one_drawing_that_follows_the_theme(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_figure_can_be_read_on_a_phone(name: str) -> None:
+def test_a_figure_can_be_read_on_a_phone(name):
     """Text of 10 points is 9 pixels high where the figure is 350 pixels wide."""
     figure = FIGURES[name]
     assert figure.get_figwidth() <= 5.6
@@ -180,7 +180,7 @@ def test_a_figure_can_be_read_on_a_phone(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_axes_are_labelled(name: str) -> None:
+def test_axes_are_labelled(name):
     """Every panel with an axis has a label below its column, and one beside it or names of its rows."""
     for axes in FIGURES[name].axes:
         if not axes.axison or not len(axes.get_xticks()):
@@ -192,7 +192,7 @@ def test_axes_are_labelled(name: str) -> None:
         assert named or axes.get_ylabel() or FIGURES[name].get_supylabel()
 
 
-def test_alternative_text_states_the_plotted_numbers() -> None:
+def test_alternative_text_states_the_plotted_numbers():
     text = alternative_text(FIGURES["accuracy_by_budget"])
     for method, group in made_up_runs().groupby("method"):
         assert f"{method} {group['accuracy_at_1.0'].mean():.2f} at 1" in text
@@ -206,7 +206,7 @@ def test_alternative_text_states_the_plotted_numbers() -> None:
     assert f"clean test accuracy: {told}" in alternative_text(FIGURES["effects"])
 
 
-def test_alternative_text_of_the_findings_states_the_plotted_numbers() -> None:
+def test_alternative_text_of_the_findings_states_the_plotted_numbers():
     text = alternative_text(FIGURES["reset_places"])
     assert text.count("1 reset, 0 % of them at 0.57 or more") == 2
     found = made_up_decisions()["keep_ratio"][15]  # the reset is decision 17 of each: the one before set what it found
@@ -222,28 +222,28 @@ def test_alternative_text_of_the_findings_states_the_plotted_numbers() -> None:
     assert "less contrast, 0.25: dense 0.48" in text, "where less is left the disturbance is stronger"
 
 
-def test_one_pair_has_no_interval() -> None:
+def test_one_pair_has_no_interval():
     text = alternative_text(figures.effects(made_up_verdicts(pairs=1)))
     assert "nan" not in text and "interval" not in text
 
 
-def test_where_no_test_image_was_looked_at_only_training_is_drawn() -> None:
+def test_where_no_test_image_was_looked_at_only_training_is_drawn():
     epochs = made_up_epochs().assign(test_accuracy=np.nan, sparse_accuracy=np.nan)
     assert len(figures.learning_curves(epochs).axes) == 1
 
 
-def test_small_keep_ratios_stay_in_the_picture() -> None:
+def test_small_keep_ratios_stay_in_the_picture():
     low = made_up_decisions().assign(keep_ratio=lambda decided: decided["keep_ratio"] * 1e-4)
     assert all(axes.get_ylim()[0] < low["keep_ratio"].min() for axes in figures.keep_ratio_path(low, 10).axes)
 
 
-def test_zero_is_blank_in_a_feature_map() -> None:
+def test_zero_is_blank_in_a_feature_map():
     maps = {1.0: np.array([[[0.0, 0.001], [0.5, 1.0]]])}
     _, axes = figures.feature_maps(np.zeros((2, 2, 3), np.uint8), maps, "cat").axes
     assert axes.images[0].get_array().mask.tolist() == [[True, False], [False, False]]
 
 
-def test_two_drawings_on_one_page_share_no_identity() -> None:
+def test_two_drawings_on_one_page_share_no_identity():
     def identities(name: str) -> set[str]:
         root = ElementTree.fromstring(inline_svg(FIGURES[name]))
         return {element.attrib["id"] for element in root.iter() if "id" in element.attrib}
@@ -251,7 +251,7 @@ def test_two_drawings_on_one_page_share_no_identity() -> None:
     assert not identities("learning_curves") & identities("accuracy_by_budget")
 
 
-def test_a_drawing_is_the_same_every_time_whatever_the_user_has_set_for_matplotlib() -> None:
+def test_a_drawing_is_the_same_every_time_whatever_the_user_has_set_for_matplotlib():
     def drawn() -> list[dict[str, object]]:
         made = (figures.learning_curves(made_up_epochs()), finding_figures.reset_response(made_up_decisions()))
         return [show(figure)._repr_mimebundle_() for figure in (*made, block_schematic())]
@@ -263,7 +263,7 @@ def test_a_drawing_is_the_same_every_time_whatever_the_user_has_set_for_matplotl
     assert in_the_users_style == drawn()
 
 
-def test_show_offers_html_and_a_picture_for_print() -> None:
+def test_show_offers_html_and_a_picture_for_print():
     bundle = show(FIGURES["effects"], "caption with <b>", 'a "name"')._repr_mimebundle_()
     assert bundle["text/html"].startswith(
         '<figure class="drawn" data-name="a &quot;name&quot;" data-code="sparsecycle_book.figures.effects"><svg'
@@ -272,7 +272,7 @@ def test_show_offers_html_and_a_picture_for_print() -> None:
     assert bundle["image/png"] == png(FIGURES["effects"]) and bundle["image/png"][:4] == b"\x89PNG"
 
 
-def test_labels_of_a_linked_table_lead_somewhere_and_cells_are_text() -> None:
+def test_labels_of_a_linked_table_lead_somewhere_and_cells_are_text():
     frame = pd.DataFrame({"text": ["<b>", "2"]}, index=pd.Index(["C1", "C2"], name="claim"))
     shown = linked_table(frame, {"C1": "#c1", "C2": "other.html#c2"}).html
     assert '<a href="#c1">C1</a>' in shown and '<a href="other.html#c2">C2</a>' in shown
@@ -280,14 +280,14 @@ def test_labels_of_a_linked_table_lead_somewhere_and_cells_are_text() -> None:
     assert shown.count("<tr") == 3 and "<th>claim</th>" in shown, "one row of heads"
 
 
-def test_code_of_a_linked_table_stands_below_its_label() -> None:
+def test_code_of_a_linked_table_stands_below_its_label():
     frame = pd.DataFrame({"told": ["1"], "command": ["a > b --set c=1"]}, index=pd.Index(["C1"], name="claim"))
     shown = linked_table(frame, {"C1": "#c1"}, under="command").html
     assert '<th><a href="#c1">C1</a><code><span>a &gt; b</span> <span>--set c=1</span></code></th>' in shown
     assert "command" not in shown
 
 
-def test_a_row_of_a_linked_table_can_be_led_to() -> None:
+def test_a_row_of_a_linked_table_can_be_led_to():
     frame = pd.DataFrame({"told": ["1", "2"]}, index=pd.Index(["a/b-seed0", "c"], name="run"))
     shown = linked_table(frame, {"c": "c.html"}, ids=True).html
     assert '<th><span id="a/b-seed0">a/b-seed0</span></th>' in shown
@@ -295,11 +295,11 @@ def test_a_row_of_a_linked_table_can_be_led_to() -> None:
     assert "id=" not in linked_table(frame, {}).html
 
 
-def test_a_figure_without_alternative_text_is_refused() -> None:
+def test_a_figure_without_alternative_text_is_refused():
     with pytest.raises(ValueError, match="no alternative text"):
         show(Figure())
 
 
-def test_a_frame_as_a_markdown_table() -> None:
+def test_a_frame_as_a_markdown_table():
     frame = pd.DataFrame({"a": [1, 2], "b": ["x", "`y`"], "c": [0.5, float("nan")]})
     assert markdown_table(frame) == "| a | b | c |\n|---|---|---|\n| 1 | x | 0.5 |\n| 2 | `y` |  |"

@@ -59,7 +59,7 @@ def executed(page: str) -> tuple[str, list[Any]]:
 
 
 @pytest.mark.parametrize("preset, pairs", [("paper100", 2), ("paper", 1), ("paper", 4)])
-def test_runs_of_a_gpu_are_described_or_from_four_pairs_on_judged(preset: str, pairs: int, tmp_path: Path) -> None:
+def test_runs_of_a_gpu_are_described_or_from_four_pairs_on_judged(preset, pairs, tmp_path):
     data = recorded(tmp_path, preset, pairs)
     runs = load_runs(data / "runs")
     few = pairs < 4
@@ -74,9 +74,7 @@ def test_runs_of_a_gpu_are_described_or_from_four_pairs_on_judged(preset: str, p
 
 
 @pytest.mark.parametrize("preset, pairs", [("paper100", 2), ("paper", 4)])
-def test_the_readme_and_the_chapter_on_dense_training_show_them(
-    preset: str, pairs: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_readme_and_the_chapter_on_dense_training_show_them(preset, pairs, tmp_path, monkeypatch):
     data = recorded(tmp_path / "data", preset, pairs)
     shutil.copy(ROOT / "README.md", tmp_path)
     shutil.copytree(ROOT / "data" / "benchmarks", data / "benchmarks")

@@ -38,18 +38,18 @@ def prose(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", [*PAGES, *LEDGERS], ids=lambda path: path.name)
-def test_every_number_in_prose_is_known_and_none_is_a_result(path: Path) -> None:
+def test_every_number_in_prose_is_known_and_none_is_a_result(path):
     known = yaml.safe_load((ROOT / "tests/book/quoted_numbers.yaml").read_text(encoding="utf-8"))
     name = path.relative_to(ROOT).as_posix()
     assert set(RESULT.findall(prose(path))) == set(known.get(name, {}))
 
 
 @pytest.mark.parametrize("typed", ["an accuracy of 0.5123", "a gain of 2 points", "in 35 seconds", "rose by 12.5 %"])
-def test_a_typed_result_would_be_found(typed: str) -> None:
+def test_a_typed_result_would_be_found(typed):
     assert RESULT.findall(f"The network reached {typed}, as we saw.")
 
 
-def test_the_papers_numbers_in_prose_are_those_of_the_code() -> None:
+def test_the_papers_numbers_in_prose_are_those_of_the_code():
     text = prose(ROOT / "book/paper.md")
     for accuracy in PAPER_ACCURACY.values():
         assert f"| {accuracy:g} |" in text
@@ -58,11 +58,11 @@ def test_the_papers_numbers_in_prose_are_those_of_the_code() -> None:
 
 
 @pytest.mark.parametrize("study", ["smoke", "quick"])
-def test_every_run_that_a_chapter_shows_is_recorded(study: str) -> None:
+def test_every_run_that_a_chapter_shows_is_recorded(study):
     runs = progress(Studies.read(ROOT / "workflow/studies.yaml").configurations(study), ROOT / "data/runs")
     assert {run.name: run.status for run in runs if run.status not in ("done", "diverged")} == {}
 
 
-def test_the_guesses_are_spoken_of_in_one_paragraph_only() -> None:
+def test_the_guesses_are_spoken_of_in_one_paragraph_only():
     told = [path.name for path in [*PAGES, *LEDGERS] if re.search("loss_gated|plateau", path.read_text("utf-8"))]
     assert told == []

@@ -40,7 +40,7 @@ def built(name: str) -> BeautifulSoup:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_links_lead_somewhere_pictures_have_words_outputs_are_whole_and_nothing_is_fetched(name: str) -> None:
+def test_links_lead_somewhere_pictures_have_words_outputs_are_whole_and_nothing_is_fetched(name):
     page = built(name)
     assert dead_links(BUILT / f"{name}.html") == []
     assert pictures_without_words(page) == []
@@ -49,18 +49,18 @@ def test_links_lead_somewhere_pictures_have_words_outputs_are_whole_and_nothing_
 
 
 @pytest.mark.parametrize("name", [name.removeprefix("course/") for name in LESSONS])
-def test_every_picture_of_a_deck_says_what_it_shows(name: str) -> None:
+def test_every_picture_of_a_deck_says_what_it_shows(name):
     deck = parsed(BUILT / "class" / "slides" / f"{name}.html")
     assert deck.select(".reveal figure.drawn svg")
     assert pictures_without_words(deck) == []
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
-def test_chapters_show_figures(name: str) -> None:
+def test_chapters_show_figures(name):
     assert built(name).select("article figure.drawn svg")
 
 
-def test_a_page_that_is_broken_on_purpose_is_found_out(tmp_path: Path) -> None:
+def test_a_page_that_is_broken_on_purpose_is_found_out(tmp_path):
     broken = tmp_path / "broken.html"
     broken.write_text("""<article>
         <a href="missing.html">out</a> <a href="#nowhere">down</a> <a href="broken.html#here">here</a> <b id="here"></b>
@@ -83,7 +83,7 @@ def test_a_page_that_is_broken_on_purpose_is_found_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name not in glossary_links.WITHOUT])
-def test_each_term_is_linked_where_a_page_uses_it(name: str) -> None:
+def test_each_term_is_linked_where_a_page_uses_it(name):
     """Words of the glossary in running text: each has a link on the page."""
     terms = [term.get_text().rstrip("#¶").strip() for term in tags(built(glossary_links.GLOSSARY), "dl.glossary dt")]
     found = glossary_links.pattern([term for term in terms if term not in glossary_links.BY_HAND])
@@ -97,38 +97,38 @@ def test_each_term_is_linked_where_a_page_uses_it(name: str) -> None:
             assert {term, f"{term}s"} & linked, f"{name} uses {term!r} without a link to the glossary"
 
 
-def test_a_link_to_a_term_says_what_the_term_means() -> None:
+def test_a_link_to_a_term_says_what_the_term_means():
     links = [link for name in ("book/method", "book/dense") for link in tags(built(name), "a:has(.std-term)")]
     assert len(links) > 5 and all(str(link.get("title", "")).endswith((".", ":")) for link in links)
 
 
-def test_a_term_that_is_an_everyday_word_too_is_linked_by_hand_somewhere() -> None:
+def test_a_term_that_is_an_everyday_word_too_is_linked_by_hand_somewhere():
     pages = [name for name in PAGES if name not in glossary_links.WITHOUT]
     links = {str(tag["href"]).partition("#term-")[2] for name in pages for tag in tags(built(name), "a:has(.std-term)")}
     assert links >= glossary_links.BY_HAND
 
 
-def test_mathematics_is_rendered_from_the_book_itself() -> None:
+def test_mathematics_is_rendered_from_the_book_itself():
     scripts = [str(script.get("src")) for script in tags(built("book/method"), "script[src]")]
     [mathjax] = [source for source in scripts if "mathjax" in source.lower()]
     assert (BUILT / "book" / urlsplit(mathjax).path).resolve().exists()
     assert len(list(tags(built("book/method"), "span.eqno"))) >= 8
 
 
-def test_the_first_page_gives_the_answer_of_the_records() -> None:
+def test_the_first_page_gives_the_answer_of_the_records():
     plain = re.sub(r"^- |[*`]", "", short_answer(load_runs()), flags=re.MULTILINE)
     shown = " ".join(built("book/index").get_text().split()).replace("’", "'")
     for sentence in re.split(r"(?<=[.:]) ", " ".join(plain.split())):
         assert html.unescape(sentence).rstrip(".") in shown
 
 
-def test_no_line_ends_between_a_number_and_its_percent_sign() -> None:
+def test_no_line_ends_between_a_number_and_its_percent_sign():
     for page in ("book/index", "book/dense"):
         paragraphs = " ".join(one.get_text() for one in tags(built(page), "article :is(p, td, figcaption)"))
         assert re.search(r"\d\N{NO-BREAK SPACE}%", paragraphs) and not re.search(r"\d %", paragraphs)
 
 
-def test_the_first_page_leads_to_the_pdf_once_it_is_made() -> None:
+def test_the_first_page_leads_to_the_pdf_once_it_is_made():
     page = (BUILT / "book/index.html").read_text(encoding="utf-8")
     linked = pdf.with_link(page)
     [link] = tags(BeautifulSoup(linked, "html.parser"), "article a[href$='.pdf']")
@@ -136,7 +136,7 @@ def test_the_first_page_leads_to_the_pdf_once_it_is_made() -> None:
     assert pdf.with_link(linked) == linked
 
 
-def test_the_table_of_verdicts_holds_every_claim_and_its_number_leads_to_where_it_is_shown_or_explained() -> None:
+def test_the_table_of_verdicts_holds_every_claim_and_its_number_leads_to_where_it_is_shown_or_explained():
     for claim in ("C1", "C2", "C3", "C4", "C5", "C6", "C7", "C8"):
         [link] = {str(tag["href"]) for tag in tags(built("book/reviewers"), "th a") if tag.get_text() == claim}
         page, _, anchor = link.rpartition("#")
@@ -149,7 +149,7 @@ def test_the_table_of_verdicts_holds_every_claim_and_its_number_leads_to_where_i
 
 
 @pytest.mark.parametrize("name", LESSONS)
-def test_a_lesson_has_a_box_for_each_exercise_and_says_nothing_before_the_reader_has_tried(name: str) -> None:
+def test_a_lesson_has_a_box_for_each_exercise_and_says_nothing_before_the_reader_has_tried(name):
     """That each solution is right is seen while the page is built: a warning would fail it."""
     article = built(name).select_one("article")
     assert article and len(article.select(".exercise textarea")) == len(article.select(".exercise-solved[hidden]")) == 5
@@ -157,7 +157,7 @@ def test_a_lesson_has_a_box_for_each_exercise_and_says_nothing_before_the_reader
 
 
 @pytest.mark.parametrize("name", LESSONS)
-def test_a_lesson_has_a_worksheet_with_its_pictures(name: str) -> None:
+def test_a_lesson_has_a_worksheet_with_its_pictures(name):
     sheet = parsed(BUILT / "class" / "worksheets" / f"{name.removeprefix('course/')}.html")
     assert len(sheet.select("h3")) >= 10 and sheet.select("figure.drawn svg") and not sheet.select("script")
 
@@ -168,7 +168,7 @@ def listed(name: str) -> dict[str, str]:
     return {str(row.select("th span[id]")[0]["id"]): " ".join(row.get_text(" ").split()) for row in rows}
 
 
-def test_every_recorded_run_is_listed_with_its_command() -> None:
+def test_every_recorded_run_is_listed_with_its_command():
     lines, runs = listed("book/executed-runs"), load_runs()
     assert set(lines) == set(runs["run"])
     for run in runs.itertuples():
@@ -176,14 +176,14 @@ def test_every_recorded_run_is_listed_with_its_command() -> None:
         assert run.status == "diverged" or f" {run.best_accuracy:.4f} " in lines[str(run.run)]
 
 
-def test_every_recorded_run_of_the_companion_is_listed_with_its_command() -> None:
+def test_every_recorded_run_of_the_companion_is_listed_with_its_command():
     lines, runs = listed("book/set_runs"), load_set_runs(ROOT / "data/runs")
     assert set(lines) == (set(runs["run"]) if len(runs) else set())
     for run in runs.itertuples():
         assert f"--dataset {run.dataset} --method {run.method} --seed {run.seed}" in lines[str(run.run)]
 
 
-def test_a_recorded_run_leads_to_its_page_or_else_to_its_record() -> None:
+def test_a_recorded_run_leads_to_its_page_or_else_to_its_record():
     links = {link.get_text(): str(link["href"]) for link in tags(built("book/executed-runs"), "tbody th a")}
     runs = load_runs().set_index("run")
     assert set(links) == set(runs.index)
@@ -200,7 +200,7 @@ def test_a_recorded_run_leads_to_its_page_or_else_to_its_record() -> None:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_figures_are_numbered_and_lead_to_the_code_that_drew_them(name: str) -> None:
+def test_figures_are_numbered_and_lead_to_the_code_that_drew_them(name):
     for number, figure in enumerate(tags(built(name), "article figure.drawn"), start=1):
         assert figure["id"] == f"figure-{number}"
         caption = figure.select_one("figcaption")
@@ -212,7 +212,7 @@ def test_figures_are_numbered_and_lead_to_the_code_that_drew_them(name: str) -> 
 
 
 @pytest.mark.parametrize("name", [*figure_numbers.DRAWN_FROM, *EXECUTED])
-def test_a_figure_drawn_from_records_leads_to_them(name: str) -> None:
+def test_a_figure_drawn_from_records_leads_to_them(name):
     """And to a place that there is: the test of links looks. Chapters of findings may wait for their runs."""
     figures = list(tags(built(name), "article figure.drawn"))
     assert figures or name.removeprefix("book/") in figure_numbers.FINDINGS
@@ -221,13 +221,13 @@ def test_a_figure_drawn_from_records_leads_to_them(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if not name.startswith(("course/", "book/runs/"))])
-def test_every_figure_is_referenced_in_the_text(name: str) -> None:
+def test_every_figure_is_referenced_in_the_text(name):
     """Not in lessons, which are slides and a class's notebooks too, where figures have no numbers, nor in runs."""
     drawn = {f"#{figure['id']}" for figure in tags(built(name), "article figure.drawn")}
     assert {str(link["href"]) for link in tags(built(name), "article a.figure-reference")} == drawn
 
 
-def test_every_numbered_equation_is_referenced() -> None:
+def test_every_numbered_equation_is_referenced():
     numbered = {str(tag["id"]) for name in PAGES for tag in tags(built(name), "article div.math[id^=equation-]")}
     links = {
         urlsplit(str(link["href"])).fragment
@@ -250,28 +250,28 @@ def marked(path: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("name", [name for name in CHAPTERS if name.startswith("notebooks/")])
-def test_marked_cells_say_in_the_book_what_they_said_when_they_were_stored(name: str) -> None:
+def test_marked_cells_say_in_the_book_what_they_said_when_they_were_stored(name):
     """As nbval does (`make notebooks`), but without executing each chapter a second time."""
     executed = BUILT.parent / "jupyter_execute" / f"{name}.ipynb"
     assert marked(executed) == marked(ROOT / f"{name}.ipynb")
 
 
 @pytest.mark.parametrize("name", [name for name in CHAPTERS if not name.startswith("book/")])
-def test_the_executed_notebook_of_a_chapter_can_be_downloaded(name: str) -> None:
+def test_the_executed_notebook_of_a_chapter_can_be_downloaded(name):
     [link] = [tag for tag in tags(built(name), "a") if tag.get_text(strip=True) == ".ipynb, executed"]
     file = (BUILT / f"{name}.html").parent / str(link["href"])
     cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
     assert any(cell.get("outputs") for cell in cells)
 
 
-def test_every_reconstruction_in_the_ledger_is_on_its_page() -> None:
+def test_every_reconstruction_in_the_ledger_is_on_its_page():
     text = re.sub(r"[“”\"`]", "", " ".join(built("book/ledger").get_text().split())).replace("’", "'")
     rows = yaml.safe_load((ROOT / "book/ledger.yaml").read_text(encoding="utf-8"))
     for row in rows:
         assert re.sub(r"[`*\"]", "", row["choice"]) in text
 
 
-def test_the_reference_documents_every_public_name() -> None:
+def test_the_reference_documents_every_public_name():
     from sparsecycle import __all__ as public
 
     documented = {str(tag.get("id")).rsplit(".", 1)[-1] for tag in tags(built("book/reference"), "dt[id]")}

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ def slider() -> Element:
     return budget_slider("a <frog>", np.zeros((32, 32, 3), dtype=np.uint8), views, accuracies)
 
 
-def test_each_budget_has_its_view_and_the_first_one_is_shown(slider: Element) -> None:
+def test_each_budget_has_its_view_and_the_first_one_is_shown(slider):
     page = BeautifulSoup(slider.html, "html.parser")
     views = page.select(".play-view")
     assert [view.has_attr("hidden") for view in views] == [False, True]
@@ -44,14 +43,14 @@ def test_each_budget_has_its_view_and_the_first_one_is_shown(slider: Element) ->
     assert "width: 62.5%" in str(views[0])
 
 
-def test_pictures_say_what_they_show(slider: Element) -> None:
+def test_pictures_say_what_they_show(slider):
     alts = [str(image["alt"]) for image in BeautifulSoup(slider.html, "html.parser").select("img")]
     assert alts[0] == "a <frog>, as the network sees it"
     assert alts[1] == "Feature maps of a <frog> at keep-ratio 1: 50% of these values are left"
     assert alts[2] == "Feature maps of a <frog> at keep-ratio 0.1: 10% of these values are left"
 
 
-def test_maps_are_drawn_in_one_range_of_colours(slider: Element) -> None:
+def test_maps_are_drawn_in_one_range_of_colours(slider):
     addresses = re.findall(r'src="data:image/png;base64,([^"]+)"', slider.html)
     first, second = (np.asarray(Image.open(io.BytesIO(base64.b64decode(text)))) for text in addresses[1:])
     assert first.shape == (2 * 6 + 2, 4 * 7 + 3 * 2, 4)
@@ -69,7 +68,7 @@ PUBLISHED = dict(controller_parameters("accuracy_gated"))
 CURVES = {"climbs": [0.2, 0.5, 0.8, 0.9, 1.0], "falls <off>": [0.2, 0.9, 1.0, 0.9, 0.2]}
 
 
-def test_the_board_holds_what_the_rule_does_from_each_preset_on_each_curve() -> None:
+def test_the_board_holds_what_the_rule_does_from_each_preset_on_each_curve():
     board = controller_board(CURVES, {"published": PUBLISHED}, epochs=5)
     data = data_of(board)
     assert data["steps_each"] == STEPS_AN_EPOCH and data["presets"]["published"] == {**PUBLISHED, GIVES_WAY: 0.1}
@@ -82,7 +81,7 @@ def test_the_board_holds_what_the_rule_does_from_each_preset_on_each_curve() -> 
     assert board.told == "the published rule with published on: climbs, falls <off>"
 
 
-def test_the_modules_that_the_page_gets_answer_there_without_torch_as_they_do_here(tmp_path: Path) -> None:
+def test_the_modules_that_the_page_gets_answer_there_without_torch_as_they_do_here(tmp_path):
     data = data_of(controller_board(CURVES, {"published": PUBLISHED}, epochs=5))
     for name, source in data["sources"].items():
         path = tmp_path / name
@@ -99,7 +98,7 @@ def test_the_modules_that_the_page_gets_answer_there_without_torch_as_they_do_he
     assert json.loads(done.stdout) == asdict(simulate(**question))
 
 
-def test_there_is_a_knob_for_every_parameter_and_it_reaches_the_published_values_and_the_presets() -> None:
+def test_there_is_a_knob_for_every_parameter_and_it_reaches_the_published_values_and_the_presets():
     assert set(KNOBS) == {*PUBLISHED, GIVES_WAY}
     for method in ("accuracy_gated", "epoch_gated"):
         controller_board(CURVES, {method: controller_parameters(method)}, epochs=5)
@@ -108,14 +107,14 @@ def test_there_is_a_knob_for_every_parameter_and_it_reaches_the_published_values
         controller_board(CURVES, {preset: parameters}, epochs=5)
 
 
-def test_a_board_needs_values_of_its_knobs() -> None:
+def test_a_board_needs_values_of_its_knobs():
     with pytest.raises(ValueError, match=r"tighten of 'odd' is 0\.55, but its knob has the values 0\.005, 0\.01"):
         controller_board(CURVES, {"odd": PUBLISHED | {"tighten": 0.55}})
     with pytest.raises(ValueError, match=r"floor of 'less' is None, but its knob"):
         controller_board(CURVES, {"less": {name: value for name, value in PUBLISHED.items() if name != "floor"}})
 
 
-def test_data_cannot_end_the_element_that_holds_it() -> None:
+def test_data_cannot_end_the_element_that_holds_it():
     title = "</script><script>alert(1)"
     assert list(data_of(controller_board({title: CURVES["climbs"]}, {"published": PUBLISHED}, epochs=5))["curves"]) == [
         title

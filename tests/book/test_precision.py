@@ -1,7 +1,5 @@
 """The sentences on the precision of training say what the runs say."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 
@@ -20,7 +18,7 @@ def runs(lost: float, seeds: int = 10) -> pd.DataFrame:
     return pd.DataFrame(found)
 
 
-def test_each_verdict_on_bfloat16_has_its_sentence() -> None:
+def test_each_verdict_on_bfloat16_has_its_sentence():
     told = precision.accuracy_sentences(runs(0.0))
     assert told.count("is as accurate as in float32, to within 0.5 points") == 2 and told.count("10 pairs") == 2
     told = precision.accuracy_sentences(runs(0.02))
@@ -32,7 +30,7 @@ def test_each_verdict_on_bfloat16_has_its_sentence() -> None:
     assert few.count(f"{precision.UNDECIDED} (-") == 2 and few.count("points, 1 pair)") == 2
 
 
-def test_nothing_is_said_without_runs_of_both_precisions(tmp_path: Path) -> None:
+def test_nothing_is_said_without_runs_of_both_precisions(tmp_path):
     assert precision.precision_runs(tmp_path / "nothing").empty
     one_sided = runs(0.0).query("precision == 'float32'")
     assert precision.accuracy_sentences(pd.DataFrame()) == precision.accuracy_sentences(one_sided)

@@ -24,7 +24,7 @@ from table_of_contents import with_own_runs
 LEDGER = ROOT / "book" / "ledger.yaml"
 
 
-def test_the_readme_says_what_the_records_say() -> None:
+def test_the_readme_says_what_the_records_say():
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     assert current_readme() == readme, "run `make readme`"
     for part in ("answer", "presets", "companion"):
@@ -32,26 +32,26 @@ def test_the_readme_says_what_the_records_say() -> None:
         assert changed != readme and "something else" in changed
 
 
-def test_the_readme_s_figure_is_the_one_that_its_words_describe() -> None:
+def test_the_readme_s_figure_is_the_one_that_its_words_describe():
     told = alternative_text(answer_figure(load_runs()))
     assert ElementTree.parse(ROOT / FIGURE).getroot().attrib["aria-label"] == told, "run `make readme`"
     assert f"![{told}]({FIGURE})" in (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_the_readme_is_short() -> None:
+def test_the_readme_is_short():
     """Of what a reader sees, without the figure's alternative text."""
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert len(re.sub(r"<!--.*?-->|!\[.*?\]|[|]", " ", text).split()) <= 900
 
 
-def test_the_readme_s_code_runs() -> None:
+def test_the_readme_s_code_runs():
     [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
     names: dict[str, object] = {}
     exec(code, names)
     assert "25 of them" in code and names["controller"].keep_ratio == 1.0
 
 
-def test_ledger_rows_are_whole() -> None:
+def test_ledger_rows_are_whole():
     for row in read_ledger(LEDGER):
         parts = {"group", "choice", "fields", "script"} | (set() if row["group"] == "confirmed" else {"ours"})
         assert set(row) == parts, row["choice"]
@@ -59,21 +59,21 @@ def test_ledger_rows_are_whole() -> None:
         assert set(row["fields"]) <= set(RunConfig.model_fields)
 
 
-def test_every_choice_that_makes_up_the_method_is_in_the_ledger() -> None:
+def test_every_choice_that_makes_up_the_method_is_in_the_ledger():
     named = {field for row in read_ledger(LEDGER) for field in row["fields"]}
     controls = {"keep_ratio", "path_from", "shuffled"}
     places = {"preset", "seed", "dataset", "test_images", "holdout_images", "subset", "wrong_labels", "budgets"}
     assert named == set(RunConfig.model_fields) - controls - places
 
 
-def test_values_in_the_ledger_are_those_of_the_presets() -> None:
+def test_values_in_the_ledger_are_those_of_the_presets():
     text = ledger_table(LEDGER, "corrected").to_string()
     paper, short = (RunConfig(preset=preset, method="accuracy_gated") for preset in ("paper", "paper100"))
     assert f"`epochs` {paper.epochs}" in text and f"{short.epochs} at `paper100`" in text
     assert "`scope` sample" in ledger_table(LEDGER, "confirmed").to_string()
 
 
-def test_what_a_row_says_of_the_script_is_what_the_configuration_says() -> None:
+def test_what_a_row_says_of_the_script_is_what_the_configuration_says():
     """A choice that the script confirms or corrects has the script's value at the published preset."""
     sources = RunConfig(preset="paper", method="accuracy_gated").sources()
     settled = [row for row in read_ledger(LEDGER) if row["group"] in ("confirmed", "corrected")]
@@ -81,14 +81,14 @@ def test_what_a_row_says_of_the_script_is_what_the_configuration_says() -> None:
     assert ours == ["evaluate_last"], "which adds nothing where every epoch is looked at"
 
 
-def test_the_ledger_counts_its_groups() -> None:
+def test_the_ledger_counts_its_groups():
     groups = [row["group"] for row in read_ledger(LEDGER)]
     assert ledger_sentence(LEDGER).startswith(f"Of {len(groups)} choices the author's script confirms ")
     assert f"leaves {groups.count('open')} open" in ledger_sentence(LEDGER)
     assert f"In {groups.count('departs')} we depart" in ledger_sentence(LEDGER)
 
 
-def test_stored_notebook_outputs_hold_no_path_of_a_machine() -> None:
+def test_stored_notebook_outputs_hold_no_path_of_a_machine():
     for path in [*(ROOT / "notebooks").glob("*.ipynb"), *(ROOT / "book" / "runs").glob("*.ipynb")]:
         text = path.read_text(encoding="utf-8")
         assert not re.search(r"""["' ](/[a-z]+/|[A-Z]:\\\\)[\w./-]*\.(ipynb|py|json)""", text), path.name
@@ -97,11 +97,11 @@ def test_stored_notebook_outputs_hold_no_path_of_a_machine() -> None:
 
 
 @pytest.mark.parametrize("name", ["jupyter-book", "myst-nb"])
-def test_the_book_is_built_by_the_major_version_that_reads_its_configuration(name: str) -> None:
+def test_the_book_is_built_by_the_major_version_that_reads_its_configuration(name):
     assert re.search(rf"^{name}==1\.", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.MULTILINE)
 
 
-def test_every_page_of_the_contents_exists_and_every_page_is_in_them() -> None:
+def test_every_page_of_the_contents_exists_and_every_page_is_in_them():
     contents = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     files = re.findall(r"(?:file|root): (\S+)", contents)
     pages = {path.with_suffix("").relative_to(ROOT).as_posix() for path in ROOT.glob("*/*") if _is_page(path)}
@@ -115,13 +115,13 @@ def _is_page(path: Path) -> bool:
     return path.suffix in folders.get(path.parent.name, ()) and not parameterised
 
 
-def test_own_runs_are_added_to_the_contents() -> None:
+def test_own_runs_are_added_to_the_contents():
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text(encoding="utf-8"))
     found = yaml.safe_dump(with_own_runs(contents, ["dense"]))
     assert "book/your-runs/dense" in found and "Yours: dense, seed 0" in found
 
 
-def test_a_failing_notebook_fails_the_book(tmp_path: Path) -> None:
+def test_a_failing_notebook_fails_the_book(tmp_path):
     """The book's own settings for execution, on a book of one page that raises."""
     config = yaml.safe_load((ROOT / "_config.yml").read_text(encoding="utf-8"))
     (tmp_path / "_config.yml").write_text(yaml.safe_dump({"title": "t", "execute": config["execute"]}))
@@ -135,7 +135,7 @@ def test_a_failing_notebook_fails_the_book(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda path: path.name)
-def test_every_figure_is_the_value_of_its_cell(path: Path) -> None:
+def test_every_figure_is_the_value_of_its_cell(path):
     """A notebook displays the value of a cell's last expression: a figure made within a block is never seen."""
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type != "code" or "show(" not in cell.source:
@@ -156,7 +156,7 @@ def _is_show(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "show"
 
 
-def test_the_citation_is_whole_and_of_this_version() -> None:
+def test_the_citation_is_whole_and_of_this_version():
     cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
     assert {"cff-version", "message", "title", "authors", "type", "license"} <= cited.keys()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -179,7 +179,7 @@ def checkout_of_stubs(folder: Path, **programs: str) -> Path:
     return folder
 
 
-def test_make_book_trains_each_method_and_then_builds_the_pages(tmp_path: Path) -> None:
+def test_make_book_trains_each_method_and_then_builds_the_pages(tmp_path):
     folder = checkout_of_stubs(tmp_path)
     subprocess.run(["make", "book"], cwd=folder, capture_output=True, check=True)
     called = (folder / "log").read_text(encoding="utf-8").splitlines()
@@ -195,9 +195,7 @@ def test_make_book_trains_each_method_and_then_builds_the_pages(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("sparsecycle", "status", "told"), [("sleep 9", 0, "the minutes are over"), ("exit 3", 2, "Error 3")]
 )
-def test_a_study_ends_well_when_its_minutes_are_over_and_badly_when_it_fails(
-    sparsecycle: str, status: int, told: str, tmp_path: Path
-) -> None:
+def test_a_study_ends_well_when_its_minutes_are_over_and_badly_when_it_fails(sparsecycle, status, told, tmp_path):
     folder = checkout_of_stubs(tmp_path, sparsecycle=sparsecycle)
     done = subprocess.run(["make", "study", "MINUTES=0.005"], cwd=folder, capture_output=True, text=True)
     assert done.returncode == status and told in done.stdout + done.stderr

@@ -139,7 +139,7 @@ def runs(accuracies: dict[str, list[float]], preset: str = "classroom", **column
 GAINS = {"dense": [0.50, 0.51, 0.52, 0.53], "accuracy_gated": [0.52, 0.54, 0.54, 0.56]}
 
 
-def test_the_answer_has_verdict_gain_and_pairs_of_both_measures() -> None:
+def test_the_answer_has_verdict_gain_and_pairs_of_both_measures():
     text = short_answer(runs(GAINS))
     config = RunConfig(preset="classroom", method="dense")
     scale = f"WRN-10-1, {config.train_images:,} training images, {config.epochs} epochs"
@@ -160,7 +160,7 @@ def test_the_answer_has_verdict_gain_and_pairs_of_both_measures() -> None:
 
 
 @pytest.mark.parametrize("seeds", [1, 3])
-def test_a_second_strategy_with_few_runs_is_not_judged_beside_a_first_that_is(seeds: int) -> None:
+def test_a_second_strategy_with_few_runs_is_not_judged_beside_a_first_that_is(seeds):
     text = short_answer(runs(GAINS | {"epoch_gated": GAINS["dense"][:seeds]}))
     few = f"the reconstructed second strategy beats dense training: {seeds} pair{'s' * (seeds > 1)}."
     assert text.count("\n- ") == 2 and f"- There are too few pairs to judge whether {few}" in text
@@ -172,11 +172,11 @@ def verdicts_of(rule: Callable[..., str]) -> set[str]:
     return {row[2].strip() for row in rows[2:]}
 
 
-def test_every_verdict_on_a_gain_has_words_of_its_own() -> None:
+def test_every_verdict_on_a_gain_has_words_of_its_own():
     assert set(GAINS_IN_WORDS) | {NOT_JUDGED} == verdicts_of(gain_verdict)
 
 
-def test_what_fewer_pairs_would_have_said() -> None:
+def test_what_fewer_pairs_would_have_said():
     gains = [0.02, 0.021, 0.022, 0.023, -0.02, -0.03, -0.03, 0.0108]
     made = runs({"dense": [0.5] * len(gains), "accuracy_gated": [0.5 + gain for gain in gains]})
     pairs = first_pairs(verdict_table(made, "classroom"))
@@ -204,7 +204,7 @@ def looks(best: dict[str, list[tuple[float, float]]], losses: dict[str, float]) 
     )
 
 
-def test_pairs_with_the_same_best_are_told_with_the_reason() -> None:
+def test_pairs_with_the_same_best_are_told_with_the_reason():
     best = {"dense": [(0.5, 30.0), (0.6, 40.0), (0.4, 20.0)], "accuracy_gated": [(0.5, 30.0), (0.6, 90.0), (0.5, 30.0)]}
     same = best_epochs(looks(best, {"dense": 1.0, "accuracy_gated": 1.0}))
     told = "In 2 of 3 pairs the best accuracy is the same in both runs: in 1 because the constraint had removed nothing"
@@ -215,11 +215,11 @@ def test_pairs_with_the_same_best_are_told_with_the_reason() -> None:
     assert same_best(best_epochs(looks(apart, {"dense": 1.0, "accuracy_gated": 1.0}))) == ""
 
 
-def test_the_question_has_the_paper_s_numbers() -> None:
+def test_the_question_has_the_paper_s_numbers():
     assert all(f"{accuracy:g}" in question() for accuracy in PAPER_ACCURACY.values())
 
 
-def test_runs_are_counted_by_preset_and_quick_ones_are_said_to_judge_nothing() -> None:
+def test_runs_are_counted_by_preset_and_quick_ones_are_said_to_judge_nothing():
     quick = runs(GAINS, preset="quick")
     assert recorded_sentence(quick) == (
         "So far we have recorded 8 runs of `quick`. Runs of `quick` are demonstrations; no claim is judged by them."
@@ -230,14 +230,14 @@ def test_runs_are_counted_by_preset_and_quick_ones_are_said_to_judge_nothing() -
     assert unclean.startswith("So far we have recorded 8 runs of `classroom`. "), "of a source with uncommitted changes"
 
 
-def test_judged_and_unmeasured_comparisons_are_counted() -> None:
+def test_judged_and_unmeasured_comparisons_are_counted():
     table = verdict_table(runs(GAINS), "classroom")
     assert verdict_note(table) == f"So far, 2 of the {len(CLAIMS)} comparisons are judged."
     assert f"Of the {len(CLAIMS)} comparisons" in unmeasured_sentence(verdict_table(NONE))
     assert f"{len(CLAIMS)} are not measured yet" in unmeasured_sentence(verdict_table(NONE))
 
 
-def test_the_table_of_verdicts_says_first_what_is_compared() -> None:
+def test_the_table_of_verdicts_says_first_what_is_compared():
     judged = verdicts_shown(verdict_table(runs(GAINS), "classroom"))
     row = judged.iloc[0]
     assert row["verdict"] == "replicated (preliminary)"
@@ -246,18 +246,18 @@ def test_the_table_of_verdicts_says_first_what_is_compared() -> None:
     assert row["ours (95 % interval)"] == "+2.50 (+1.58 to +3.42)" and row["p (Holm)"] == "0.003"
 
 
-def test_every_controller_that_has_runs_is_in_the_tables() -> None:
+def test_every_controller_that_has_runs_is_in_the_tables():
     every = runs({name: [0.5] for name in CONTROLLERS})
     assert means_table(every)["method"].tolist() == [f"`{name}`" for name in CONTROLLERS]
 
 
-def test_means_are_over_seeds() -> None:
+def test_means_are_over_seeds():
     dense, gated = means_table(runs({"accuracy_gated": [0.5, 0.6], "dense": [0.5]})).to_dict("records")
     assert (gated["seeds"], gated["best"], gated["cycles"]) == ("2", "0.5500", "3.0")
     assert (dense["seeds"], dense["cycles"]) == ("1", ""), "nothing resets there"
 
 
-def test_presets_tell_the_minutes_of_their_quickest_run_or_that_there_is_none() -> None:
+def test_presets_tell_the_minutes_of_their_quickest_run_or_that_there_is_none():
     recorded = runs(GAINS)
     table = presets_table(recorded.assign(wall_seconds=120.0 + 60.0 * recorded["seed"]))
     assert "| `classroom` | WRN-10-1 | 5,000 | 200 | 2.0 |" in table
@@ -269,7 +269,7 @@ def configured(**fields: object) -> RunConfig:
     return RunConfig(**({"preset": "classroom", "method": "dense"} | fields))
 
 
-def test_a_run_s_command_has_its_overrides_and_what_its_method_needs() -> None:
+def test_a_run_s_command_has_its_overrides_and_what_its_method_needs():
     command = run_command(configured(dropout=0.3, epochs=25, seed=3))
     assert command == (
         ".venv/bin/sparsecycle run --preset classroom --method dense --seed 3 --set dropout=0.3 --set epochs=25"
@@ -279,12 +279,12 @@ def test_a_run_s_command_has_its_overrides_and_what_its_method_needs() -> None:
     assert row["command"] == run_command(configured()) and row["best"] == "0.5000"
 
 
-def test_a_run_without_test_images_has_none_in_the_list() -> None:
+def test_a_run_without_test_images_has_none_in_the_list():
     [row] = run_list(runs({"dense": [math.nan]}), {"classroom/dense-seed0": configured()}).to_dict("records")
     assert row["best"] == "none" and row["training"] == "0.9000"
 
 
-def test_every_claim_and_measure_is_in_the_table_of_claims() -> None:
+def test_every_claim_and_measure_is_in_the_table_of_claims():
     table = claims_table()
     assert sorted(set(table["id"])) == sorted({claim.id for claim in CLAIMS})
     [first] = table[table["id"] == "C1"].to_dict("records")
@@ -294,26 +294,26 @@ def test_every_claim_and_measure_is_in_the_table_of_claims() -> None:
 
 
 @pytest.mark.parametrize("claims", RULES)
-def test_a_rule_is_a_table_whose_first_line_judges_nothing_below_four_pairs(claims: str) -> None:
+def test_a_rule_is_a_table_whose_first_line_judges_nothing_below_four_pairs(claims):
     lines = rule_table(claims).splitlines()
     assert lines[0] == "| condition | verdict |" and set(lines[1]) == set("|-")
     assert lines[2].startswith(f"| fewer than {FEWEST_PAIRS} pairs | not judged") and len(lines) >= 6
 
 
-def test_every_declared_study_is_listed_with_its_runs() -> None:
+def test_every_declared_study_is_listed_with_its_runs():
     studies = Studies.read(ROOT / "workflow" / "studies.yaml")
     table = study_table()
     assert table["study"].tolist() == [f"`{name}`" for name in studies.studies]
     assert table["runs"].min() > 0
 
 
-def test_presets_are_compared_where_they_differ_alone() -> None:
+def test_presets_are_compared_where_they_differ_alone():
     table = differences_table(("classroom", "paper")).set_index("field")
     assert table.loc["`depth`", ["`classroom`", "`paper`"]].tolist() == [10, 28]
     assert "`tighten`" not in table.index and "`momentum`" not in table.index
 
 
-def test_the_worked_example_follows_the_three_rules() -> None:
+def test_the_worked_example_follows_the_three_rules():
     """Decisions each step, weight 0.5: averages 0.9, 0.95, 0.575, 0.738, 0.819, 0.859; the best 0.95."""
     table = rule.decisions_at([0.9, 1.0, 0.2, 0.9, 0.9, 0.9, 0.9])
     assert table["average"].tolist()[:4] == ["0.900", "0.950", "0.575", "0.738"]
@@ -322,20 +322,20 @@ def test_the_worked_example_follows_the_three_rules() -> None:
     assert table["keep-ratio"].tolist() == ["0.982", "0.964", "1.000", "1.000", "1.000", "1.000", "1.000"]
 
 
-def test_the_way_down_is_that_of_the_formula() -> None:
+def test_the_way_down_is_that_of_the_formula():
     for keep_ratio in (0.5, 0.1, 0.02):
         assert rule.compressions(keep_ratio) == math.ceil(math.log(keep_ratio) / math.log(1 - 0.018))
     assert rule.descent_table((0.5,)).to_dict("records") == [{"from 1 to": "0.5", "decisions": 39, "epochs": "13"}]
     assert rule.decisions_of_a_run() == 1523
 
 
-def test_cycles_are_counted_with_the_pause_after_a_reset() -> None:
+def test_cycles_are_counted_with_the_pause_after_a_reset():
     """Below 0.5 after 39 decisions, one that resets, three that wait: 43 a cycle."""
     [row] = rule.cycles_table((0.5,)).to_dict("records")
     assert row["cycles begun"] == 1 + 1523 // 43
 
 
-def test_about_half_of_the_values_of_an_untrained_network_are_positive() -> None:
+def test_about_half_of_the_values_of_an_untrained_network_are_positive():
     low, high = rule.active_at_start(depth=10, width=1)
     assert 0.3 < low < high < 0.7
 
@@ -350,19 +350,19 @@ def pilot(**columns: object) -> pd.DataFrame:
     "columns, passes",
     [({}, "yes"), ({"cycles": 3.0}, "no"), ({"train_accuracy": 0.9499}, "no"), ({"train_accuracy": np.nan}, "no")],
 )
-def test_a_pilot_run_passes_with_enough_cycles_and_training_accuracy(columns: dict[str, float], passes: str) -> None:
+def test_a_pilot_run_passes_with_enough_cycles_and_training_accuracy(columns, passes):
     [row] = pilot_table(pilot(**columns)).to_dict("records")
     assert row["passes"] == passes and row["lowest keep-ratio"] == "0.12"
     said = f"Of the 1 pilot runs with the published rule, {int(passes == 'yes')} pass."
     assert said in pilot_sentence(pilot(**columns))
 
 
-def test_dense_training_of_the_pilot_has_no_cycles_to_pass_with() -> None:
+def test_dense_training_of_the_pilot_has_no_cycles_to_pass_with():
     [row] = pilot_table(pilot(method="dense")).to_dict("records")
     assert (row["cycles"], row["passes"], row["final training accuracy"]) == ("", "", "0.950")
 
 
-def test_the_retired_guesses_have_one_paragraph_with_the_file_s_numbers() -> None:
+def test_the_retired_guesses_have_one_paragraph_with_the_file_s_numbers():
     found = json.loads(FILE.read_text(encoding="utf-8"))
     text = retired_paragraph()
     for name in ("loss_gated", "plateau"):
@@ -371,11 +371,11 @@ def test_the_retired_guesses_have_one_paragraph_with_the_file_s_numbers() -> Non
     assert f"These {sum(found['runs'].values())} runs" in text and "\n" not in text
 
 
-def test_every_arm_of_a_claim_has_words() -> None:
+def test_every_arm_of_a_claim_has_words():
     assert {arm for claim in CLAIMS for arm in (claim.treatment, claim.baseline)} <= set(ARMS_IN_WORDS)
 
 
-def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about_one_comparison() -> None:
+def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about_one_comparison():
     found = verdict_table(runs(GAINS | {"replay": GAINS["accuracy_gated"]}), "classroom")
     assert finding(found, "C8") == (
         "**The published rule does as well as training with another seed's keep-ratios, to within 0.5 points: a gain "
@@ -410,7 +410,7 @@ def test_a_finding_has_a_sentence_for_each_verdict_and_numbers_where_it_is_about
     assert "p (Holm)" not in claims_shown(several, "C8").html and "paper" in claims_shown(several, "C1").html
 
 
-def test_the_first_reset_from_a_small_keep_ratio_is_told_apart_from_later_ones() -> None:
+def test_the_first_reset_from_a_small_keep_ratio_is_told_apart_from_later_ones():
     averages = [0.9, 0.9, 0.7, 0.3, 0.9, 0.9, 0.7, 0.8, 0.9, 0.75]
     keep_ratios = [0.5, 0.1, 1.0, 0.4, 0.2, 0.1, 1.0, 0.9, 0.6, 1.0]
     reset = [keep_ratio == 1 for keep_ratio in keep_ratios]
@@ -427,7 +427,7 @@ def test_the_first_reset_from_a_small_keep_ratio_is_told_apart_from_later_ones()
     assert response_sentence(decisions[decisions["step"] < 5], config).startswith("No run")
 
 
-def test_decisions_that_find_the_keep_ratio_at_one_are_counted_apart_and_long_stays_there_told() -> None:
+def test_decisions_that_find_the_keep_ratio_at_one_are_counted_apart_and_long_stays_there_told():
     config = RunConfig(preset="classroom", method="accuracy_gated")
     keep_ratios = [0.5, 0.1, *[1.0] * 61, 0.98]
     reset = [keep_ratio == 1 for keep_ratio in keep_ratios]
@@ -439,7 +439,7 @@ def test_decisions_that_find_the_keep_ratio_at_one_are_counted_apart_and_long_st
     assert stalled_sentence(run.head(2), config) == ""
 
 
-def test_noise_alone_resets_where_accuracy_stands_still_and_hardly_where_it_climbs() -> None:
+def test_noise_alone_resets_where_accuracy_stands_still_and_hardly_where_it_climbs():
     config = RunConfig(preset="classroom", method="accuracy_gated")
     steps = np.arange(1, 51) * config.steps_per_epoch * config.epochs // 50
     flat = pd.DataFrame({"method": "dense", "seed": 0, "step": steps, "train_accuracy": 0.5})
@@ -454,7 +454,7 @@ def test_noise_alone_resets_where_accuracy_stands_still_and_hardly_where_it_clim
     assert not noise_sentence(flat, few, config).startswith("**")
 
 
-def test_resets_of_a_run_that_still_is_dense_training_bit_for_bit_are_counted() -> None:
+def test_resets_of_a_run_that_still_is_dense_training_bit_for_bit_are_counted():
     look = {"step": [10, 20, 30], "train_loss": [3.0, 2.0, 1.0], "train_accuracy": [0.5, 0.47, 0.8]}
     dense = pd.DataFrame(look | {"method": "dense", "seed": 0})
     gated = dense.assign(method="accuracy_gated", train_loss=[3.0, 2.0, 1.1], train_accuracy=[0.5, 0.47, 0.2])
@@ -466,7 +466,7 @@ def test_resets_of_a_run_that_still_is_dense_training_bit_for_bit_are_counted() 
     assert as_dense_sentence(pd.concat([dense, other]), run) == "", "what was different once is no dense training"
 
 
-def test_every_arm_is_set_beside_dense_training_on_the_seeds_that_all_have() -> None:
+def test_every_arm_is_set_beside_dense_training_on_the_seeds_that_all_have():
     more = GAINS | {"dense": [*GAINS["dense"], 0.5], "accuracy_gated": [*GAINS["accuracy_gated"], 0.9]}
     recorded = runs(more | {"replay": [0.53, 0.54, 0.55, 0.56]}, train_accuracy=0.97)
     broken = recorded["run"].str.endswith("replay-seed2")
@@ -481,7 +481,7 @@ def test_every_arm_is_set_beside_dense_training_on_the_seeds_that_all_have() -> 
     assert gains_told(runs(GAINS), "classroom", {"replay": "dense"}, {"clean": "clean_accuracy"}).empty
 
 
-def test_the_excess_leaves_out_what_is_gained_without_a_disturbance() -> None:
+def test_the_excess_leaves_out_what_is_gained_without_a_disturbance():
     recorded = runs(GAINS)
     noisy = recorded.assign(noise_accuracy=recorded["last_accuracy"] / 2, blur_accuracy=recorded["last_accuracy"] - 0.2)
     table = excess_table(noisy.assign(blur_accuracy=noisy["blur_accuracy"] + 0.1 * noisy["best_accuracy"]), "classroom")
@@ -490,7 +490,7 @@ def test_the_excess_leaves_out_what_is_gained_without_a_disturbance() -> None:
     assert "above zero in none of the 1 measures" in excess_sentence(table.head(1))
 
 
-def test_pairs_across_processors_and_planned_runs_that_are_missing_are_told() -> None:
+def test_pairs_across_processors_and_planned_runs_that_are_missing_are_told():
     recorded = runs(GAINS | {"replay": GAINS["dense"]})
     assert different_processors(recorded, "classroom") == ""
     other = recorded.assign(cpu=recorded["cpu"].mask(recorded["method"] == "replay", "B"))
@@ -513,7 +513,7 @@ def made_up_layers(gated: list[float], dense: list[float]) -> pd.DataFrame:
     )
 
 
-def test_similarity_is_that_of_the_last_layer_over_all_keep_ratios() -> None:
+def test_similarity_is_that_of_the_last_layer_over_all_keep_ratios():
     layers = made_up_layers([0.8, 0.9], [0.6, 0.6])
     found = last_layer_similarity(layers, runs(GAINS))
     rows = found.set_index(["method", "seed"])
@@ -527,7 +527,7 @@ def test_similarity_is_that_of_the_last_layer_over_all_keep_ratios() -> None:
     assert similarity_sentence(last_layer_similarity(layers.assign(preset="quick"), runs(GAINS))) == NOTHING
 
 
-def test_test_loss_is_lower_or_higher_than_after_dense_training() -> None:
+def test_test_loss_is_lower_or_higher_than_after_dense_training():
     recorded = runs(GAINS)
     losses = {"accuracy_gated": 2.0, "dense": 3.0}
     noise = recorded["seed"] / 10 * (recorded["method"] == "dense")
@@ -537,7 +537,7 @@ def test_test_loss_is_lower_or_higher_than_after_dense_training() -> None:
     assert "ends higher than after" in loss_sentence(lower.assign(test_loss=-lower["test_loss"]))
 
 
-def test_runs_that_end_without_their_images_learned_are_named() -> None:
+def test_runs_that_end_without_their_images_learned_are_named():
     recorded = runs(GAINS, train_accuracy=1.0)
     assert unlearned_sentence(recorded) == ""
     broken = (recorded["method"] == "accuracy_gated") & (recorded["seed"] == 1)
@@ -547,7 +547,7 @@ def test_runs_that_end_without_their_images_learned_are_named() -> None:
     assert "in 4 of 4 runs of `dense` (the lowest: 90 %) and 4 of 4 runs of" in every
 
 
-def test_a_bound_above_all_shares_of_positive_values_is_called_cautious() -> None:
+def test_a_bound_above_all_shares_of_positive_values_is_called_cautious():
     layers = made_up_layers([0.8], [0.6])
     cautious = "At the end of training, 20 % to 40 % of a layer's values are positive on average, so that at 0.57"
     assert positive_sentence(layers, runs(GAINS)).startswith(cautious)
@@ -555,14 +555,14 @@ def test_a_bound_above_all_shares_of_positive_values_is_called_cautious() -> Non
     assert positive_sentence(layers.assign(preset="quick"), runs(GAINS)) == ""
 
 
-def test_idle_resets_above_one_half_are_no_response_to_the_constraint() -> None:
+def test_idle_resets_above_one_half_are_no_response_to_the_constraint():
     few, many = runs(GAINS), runs(GAINS, idle_resets=3.0)
     assert "removed activations.** Of 16 resets, 25 % came" in idle_sentence(few)
     assert "were idle.** Of 16 resets, 75 % came" in idle_sentence(many) and "Something else" in idle_sentence(many)
     assert "is mostly not a response" in idle_check(many) and "is mostly a response" in idle_check(few)
 
 
-def test_resets_after_the_last_idle_one_are_told_apart() -> None:
+def test_resets_after_the_last_idle_one_are_told_apart():
     config = RunConfig(preset="classroom", method="accuracy_gated")
     keep_ratios = [0.9, 1.0, 0.5, 0.2, 1.0, 0.3, 1.0]
     run = pd.DataFrame({"step": [config.steps_per_epoch * at for at in range(1, 8)], "keep_ratio": keep_ratios})
@@ -572,13 +572,13 @@ def test_resets_after_the_last_idle_one_are_told_apart() -> None:
     assert last_idle_sentence(run[run["step"] < 3 * config.steps_per_epoch], config) == ""
 
 
-def test_what_equivalence_leaves_open_is_told_while_the_gain_is_smaller_than_the_margin() -> None:
+def test_what_equivalence_leaves_open_is_told_while_the_gain_is_smaller_than_the_margin():
     assert margin_sentence(verdict_table(runs(GAINS), "classroom")) == margin_sentence(verdict_table(NONE)) == ""
     small = runs(GAINS | {"accuracy_gated": [0.50, 0.512, 0.522, 0.53]})
     assert "smaller than that (+0.10 points in clean" in margin_sentence(verdict_table(small, "classroom"))
 
 
-def test_an_undecided_verdict_says_how_far_it_is_from_no_effect() -> None:
+def test_an_undecided_verdict_says_how_far_it_is_from_no_effect():
     assert close_sentence(verdict_table(runs(GAINS), "classroom")) == close_sentence(verdict_table(NONE)) == ""
     table = verdict_table(runs(GAINS | {"accuracy_gated": [0.50, 0.56, 0.50, 0.56]}), "classroom")
     row = table.iloc[0]
@@ -586,7 +586,7 @@ def test_an_undecided_verdict_says_how_far_it_is_from_no_effect() -> None:
     assert f"They are {interval} as reported and {interval} in clean accuracy." in close_sentence(table)
 
 
-def test_how_far_an_undecided_control_is_from_equivalence_is_told() -> None:
+def test_how_far_an_undecided_control_is_from_equivalence_is_told():
     undecided = verdict_table(runs(GAINS | {"replay": [0.50, 0.56, 0.53, 0.57]}), "classroom")
     [row] = undecided[undecided["baseline"] == "replay"].to_dict("records")
     told = close_controls(undecided)
@@ -595,7 +595,7 @@ def test_how_far_an_undecided_control_is_from_equivalence_is_told() -> None:
     assert close_controls(verdict_table(runs(GAINS), "classroom")) == ""
 
 
-def test_controls_are_compared_with_the_rule_over_all_keep_ratios() -> None:
+def test_controls_are_compared_with_the_rule_over_all_keep_ratios():
     paths = {"replay": [0.52, 0.55, 0.54, 0.57]}
     both = runs(GAINS | paths)
     told = small_budgets_sentence(both.assign(budget_area=both["clean_accuracy"]), "classroom")
@@ -610,7 +610,7 @@ def test_controls_are_compared_with_the_rule_over_all_keep_ratios() -> None:
     assert list(table.index) == ["accuracy_gated", "replay"] and table["at 0.5"].iloc[1][:5] == "+3.00"
 
 
-def test_whether_dropout_gains_more_than_its_accuracy_at_one_is_told() -> None:
+def test_whether_dropout_gains_more_than_its_accuracy_at_one_is_told():
     dropout = runs({"dense": [0.56, 0.57, 0.58, 0.59]}, variant="dropout=0.4")
     made = pd.concat([runs(GAINS), dropout], ignore_index=True)
     tuned, gated = made["variant"] != "", made["method"] == "accuracy_gated"
@@ -629,7 +629,7 @@ def test_whether_dropout_gains_more_than_its_accuracy_at_one_is_told() -> None:
     assert dropout_area_sentence(runs(GAINS, budget_area=0.5), "classroom") == ""
 
 
-def test_where_labels_are_wrong_the_last_epoch_is_told_beside_the_clean_one() -> None:
+def test_where_labels_are_wrong_the_last_epoch_is_told_beside_the_clean_one():
     made = runs(GAINS, variant="wrong_labels=0.2", train_accuracy=0.9985)
     epochs = looks({method: [(0.3, 20.0)] * 4 for method in GAINS}, {"dense": 1.0, "accuracy_gated": 1.0})
     names = "classroom/" + epochs["method"] + "-seed" + epochs["seed"].astype(str)
@@ -643,13 +643,13 @@ def test_where_labels_are_wrong_the_last_epoch_is_told_beside_the_clean_one() ->
     assert wrong_labels_sentence(runs(GAINS), epochs, {}, "classroom") == ""
 
 
-def test_the_smallest_keep_ratios_are_set_beside_guessing() -> None:
+def test_the_smallest_keep_ratios_are_set_beside_guessing():
     columns = {"accuracy_at_1.0": 0.6, "accuracy_at_0.05": 0.25, "accuracy_at_0.02": 0.15, "accuracy_at_0.3": math.nan}
     told = smallest_sentence(runs(GAINS, **columns))
     assert "mean accuracy is 25 % at 0.05 and 15 % at 0.02; guessing reaches 10 %." in told
 
 
-def test_of_a_smaller_gap_the_part_that_is_lower_training_accuracy_is_told() -> None:
+def test_of_a_smaller_gap_the_part_that_is_lower_training_accuracy_is_told():
     made = runs(GAINS)
     gated = made["method"] == "accuracy_gated"
     smaller = made.assign(train_accuracy=1 - 0.01 * gated, gap=0.5 - 0.03 * gated)
@@ -657,7 +657,7 @@ def test_of_a_smaller_gap_the_part_that_is_lower_training_accuracy_is_told() -> 
     assert gap_sentence(made.assign(gap=0.4)) == ""
 
 
-def test_tolerances_are_compared_on_the_seeds_that_all_have() -> None:
+def test_tolerances_are_compared_on_the_seeds_that_all_have():
     def other(value: str, accuracies: list[float]) -> pd.DataFrame:
         made = runs({"accuracy_gated": accuracies}, variant=f"tolerance={value}", train_accuracy=0.96)
         return made.assign(run=made["run"] + f"-tolerance={value}")
@@ -689,7 +689,7 @@ def test_tolerances_are_compared_on_the_seeds_that_all_have() -> None:
     assert early_best_sentence(runs(GAINS), epochs, "classroom") == ""
 
 
-def test_the_best_of_the_search_is_the_one_that_held_out_images_say(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_of_the_search_is_the_one_that_held_out_images_say(monkeypatch):
     held_out = "holdout_images=5000, train_images=10000"
     found = [runs({"dense": [0.50, 0.52]}, variant=held_out)]
     found += [runs({"dense": [0.54, 0.55]}, variant=f"dropout=0.2, {held_out}")]
@@ -700,7 +700,7 @@ def test_the_best_of_the_search_is_the_one_that_held_out_images_say(monkeypatch:
     assert tuning_sentence().endswith("It is the most dropout that was tried, so still more may be better.")
 
 
-def test_what_dropout_alone_gains_is_told_beside_the_verdicts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_dropout_alone_gains_is_told_beside_the_verdicts(monkeypatch):
     chosen = {"dense, tuned": "dense weight_decay=0.5", "dense with dropout": "dense dropout=0.9"}
     monkeypatch.setattr("sparsecycle.analysis.verdicts.ARMS", ARMS | chosen)
     found = pd.concat([runs(GAINS), runs({"dense": [0.60, 0.61]}, variant="weight_decay=0.5")], ignore_index=True)
@@ -714,7 +714,7 @@ def test_what_dropout_alone_gains_is_told_beside_the_verdicts(monkeypatch: pytes
     assert set(keep_ratio_controls(verdict_table(found))["baseline"]) == set(KEEP_RATIO_CONTROLS)
 
 
-def test_an_ablation_of_the_recipe_is_compared_with_dense_training_under_the_same_change() -> None:
+def test_an_ablation_of_the_recipe_is_compared_with_dense_training_under_the_same_change():
     arms = changed_arms("ablations")
     assert {f"accuracy_gated {change}" for change in CHANGES} == set(arms), "each change has words"
     assert arms["accuracy_gated norm_bias=false"] == "dense norm_bias=false"
@@ -726,7 +726,7 @@ def test_an_ablation_of_the_recipe_is_compared_with_dense_training_under_the_sam
     assert row["mean"] == pytest.approx(0.015) and row["pairs"] == 2
 
 
-def test_a_gentler_rule_and_a_wider_network_are_compared_with_dense_training_of_their_network() -> None:
+def test_a_gentler_rule_and_a_wider_network_are_compared_with_dense_training_of_their_network():
     assert others_table(runs(GAINS), "classroom").empty
     gentle = next(iter(changed_arms("gentle"))).removeprefix("accuracy_gated ")
     gentler = runs({"accuracy_gated": [0.55, 0.56]}, variant=gentle)
@@ -736,7 +736,7 @@ def test_a_gentler_rule_and_a_wider_network_are_compared_with_dense_training_of_
     assert rows["gain"].str.startswith("+1.00 points").tolist() == [False, True]
 
 
-def test_every_arm_that_is_compared_has_the_name_that_its_declared_runs_get() -> None:
+def test_every_arm_that_is_compared_has_the_name_that_its_declared_runs_get():
     studies = Studies.read(ROOT / "workflow" / "studies.yaml")
     declared = set()
     for study in ("classroom", "controls", "tuned", "noise", "tolerance", "ablations", *OTHERS):
@@ -749,7 +749,7 @@ def test_every_arm_that_is_compared_has_the_name_that_its_declared_runs_get() ->
     assert compared <= declared, compared - declared
 
 
-def test_when_the_best_epoch_comes_is_told_by_method() -> None:
+def test_when_the_best_epoch_comes_is_told_by_method():
     best = {"dense": (20, 30, 40), "accuracy_gated": (30, 50, 90)}
     made = [
         {"method": method, "run": f"{method} {seed}", "epoch": float(epoch), "keep_ratio": 1 - epoch / 100}

@@ -17,7 +17,7 @@ FAST = {"decision_steps": 2, "tighten": 0.3, "cooldown": 1}
 
 
 @given(ACCURACIES, st.integers(1, 4))
-def test_without_noise_and_answer_it_is_the_library_s_controller(accuracies: list[float], steps_each: int) -> None:
+def test_without_noise_and_answer_it_is_the_library_s_controller(accuracies, steps_each):
     controller = make_controller("accuracy_gated", **FAST)
     decisions = controller.update(one for accuracy in accuracies for one in [accuracy] * steps_each)
     made = simulate(FAST, accuracies, steps_each)
@@ -26,7 +26,7 @@ def test_without_noise_and_answer_it_is_the_library_s_controller(accuracies: lis
 
 
 @given(ACCURACIES)
-def test_while_the_cooldown_lasts_it_counts_down_and_the_keep_ratio_stays(accuracies: list[float]) -> None:
+def test_while_the_cooldown_lasts_it_counts_down_and_the_keep_ratio_stays(accuracies):
     made = simulate(FAST | {"cooldown": 3}, accuracies, 2)
     rows = zip(made.keep_ratios, made.cooldowns, made.resets, strict=True)
     for (keep_ratio, left, _), (then, left_then, reset) in pairwise(rows):
@@ -34,7 +34,7 @@ def test_while_the_cooldown_lasts_it_counts_down_and_the_keep_ratio_stays(accura
             assert (then, left_then) == (keep_ratio, left - 1)
 
 
-def test_accuracy_that_gives_way_ends_a_cycle() -> None:
+def test_accuracy_that_gives_way_ends_a_cycle():
     steady = simulate(FAST, [1.0] * 20, 2)
     assert not any(steady.resets) and steady.keep_ratios[-1] == pytest.approx(0.7**20)
     answering = simulate(FAST, [1.0] * 20, 2, gives_way=0.5)
@@ -44,7 +44,7 @@ def test_accuracy_that_gives_way_ends_a_cycle() -> None:
 
 
 @pytest.mark.parametrize("accuracy", [0.1, 0.5, 0.9])
-def test_the_noise_is_that_of_a_batch(accuracy: float) -> None:
+def test_the_noise_is_that_of_a_batch(accuracy):
     generator = random.Random(0)
     drawn = [noisy(accuracy, generator) for _ in range(20_000)]
     mean = sum(drawn) / len(drawn)
@@ -55,12 +55,12 @@ def test_the_noise_is_that_of_a_batch(accuracy: float) -> None:
     assert all(0 <= one <= 1 and (one * BATCH).is_integer() for one in drawn)
 
 
-def test_noise_alone_resets_at_one_half_and_hardly_at_nine_tenths() -> None:
+def test_noise_alone_resets_at_one_half_and_hardly_at_nine_tenths():
     resets = {p: sum(simulate({}, [p], 128 * 1000, noise=True).resets) / 1000 for p in (0.5, 0.9)}
     assert resets[0.5] > 0.1 and resets[0.9] < 0.01
 
 
-def test_the_browser_is_answered_in_json() -> None:
+def test_the_browser_is_answered_in_json():
     question = {"parameters": FAST, "accuracies": [0.5, 1.0], "steps_each": 2}
     answer = json.loads(simulate_json(json.dumps(question)))
     assert answer["keep_ratios"] == [0.7, 0.7 * 0.7] and answer["averages"] == [0.5, 0.875]
@@ -78,6 +78,6 @@ def test_the_browser_is_answered_in_json() -> None:
         ({"gives_way": 2.0}, r"gives_way is 2\.0, but must be a keep-ratio from 0 to 1"),
     ],
 )
-def test_what_makes_no_sense_is_refused(given: dict[str, object], told: str) -> None:
+def test_what_makes_no_sense_is_refused(given, told):
     with pytest.raises(ValueError, match=told):
         simulate({}, **({"accuracies": [0.5]} | given))

@@ -25,16 +25,14 @@ def pilot(gated_cycles: float, gated_accuracy: float) -> pd.DataFrame:
 @pytest.mark.parametrize(
     "cycles, accuracy, met", [(1.0, 0.501, True), (1.0, 0.499, False), (0.0, 0.60, False), (2.0, np.nan, False)]
 )
-def test_the_pilot_is_passed_with_a_cycle_and_enough_training_accuracy(
-    cycles: float, accuracy: float, met: bool
-) -> None:
+def test_the_pilot_is_passed_with_a_cycle_and_enough_training_accuracy(cycles, accuracy, met):
     runs = pilot(cycles, accuracy)
     assert thirty_epochs.passes(runs) is met
     told = thirty_epochs.choice_sentence(runs)
     assert f"decides every {8 if met else 26} steps" in told and ("meets" if met else "does not meet") in told
 
 
-def test_the_rule_decides_as_often_as_the_recorded_pilot_says() -> None:
+def test_the_rule_decides_as_often_as_the_recorded_pilot_says():
     usual = RunConfig(preset="paper100", method="accuracy_gated").decision_steps
     steps = 8 if thirty_epochs.passes(pilot_runs(preset=thirty_epochs.PRESET)) else usual
     declared = Studies.read(ROOT / "workflow" / "studies.yaml").configurations("paper30")
@@ -42,7 +40,7 @@ def test_the_rule_decides_as_often_as_the_recorded_pilot_says() -> None:
     assert {one.epochs for one in declared} == {30} and {one.preset for one in declared} == {"paper100"}
 
 
-def test_a_pair_is_described_and_kept_apart_from_the_preset() -> None:
+def test_a_pair_is_described_and_kept_apart_from_the_preset():
     [pair] = thirty_epochs.compared_arms().items()
     rows = [
         {"method": arm.partition(" ")[0], "variant": variant, "seed": 0, "best_accuracy": best, "clean_accuracy": clean}

@@ -19,7 +19,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_steps_from_fixed_places_are_those_of_the_plain_trainer(setting: str) -> None:
+def test_steps_from_fixed_places_are_those_of_the_plain_trainer(setting):
     config = small_config(**SETTINGS[setting])
     plain, fixed = Trainer(config, *data(config)), CapturedTrainer(config, *data(config))
     parts = [[trainer.train(until) for until in (3, 5, 12)] for trainer in (plain, fixed)]
@@ -28,7 +28,7 @@ def test_steps_from_fixed_places_are_those_of_the_plain_trainer(setting: str) ->
     assert same_numbers(plain, fixed)
 
 
-def test_a_state_is_carried_between_both_trainers() -> None:
+def test_a_state_is_carried_between_both_trainers():
     config = small_config()
     whole = Trainer(config, *data(config))
     parts = [whole.train(12)]
@@ -40,13 +40,13 @@ def test_a_state_is_carried_between_both_trainers() -> None:
     assert same_numbers(trainer, whole)
 
 
-def test_a_cpu_trains_step_by_step() -> None:
+def test_a_cpu_trains_step_by_step():
     config = small_config()
     assert not can_capture(config, "cpu")
     assert type(make_trainer(config, *data(config))) is Trainer
 
 
-def test_where_a_step_must_be_recorded_and_cannot_be_nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_step_must_be_recorded_and_cannot_be_nothing_is_trained(monkeypatch):
     config = small_config()
     must_record(Trainer(config, *data(config)))
     must_record(CapturedTrainer(config, *data(config)))  # on a CPU nothing is recorded
@@ -59,7 +59,7 @@ def test_where_a_step_must_be_recorded_and_cannot_be_nothing_is_trained(monkeypa
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="graphs need a GPU")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_recorded_steps_agree_with_eager_ones_to_within_rounding(precision: str) -> None:
+def test_recorded_steps_agree_with_eager_ones_to_within_rounding(precision):
     config = small_config(precision=precision, learning_rate=0.01)
     plain = Trainer(config, *data(config), device="cuda")
     recorded = CapturedTrainer(config, *data(config), device="cuda")

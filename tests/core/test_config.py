@@ -26,7 +26,7 @@ NEEDED = {"fixed": {"keep_ratio": 0.5}, "replay": {"path_from": "accuracy_gated-
 
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("method", CONTROLLERS)
-def test_every_preset_and_method_make_a_configuration_that_survives_json(preset: str, method: str) -> None:
+def test_every_preset_and_method_make_a_configuration_that_survives_json(preset, method):
     config = RunConfig(preset=preset, method=method, **NEEDED.get(method, {}))
     again = RunConfig(**json.loads(json.dumps(config.model_dump(mode="json"))))
     assert again == config
@@ -36,7 +36,7 @@ def test_every_preset_and_method_make_a_configuration_that_survives_json(preset:
     assert configure(preset, method, 0, config.given()) == config
 
 
-def test_the_paper_preset_is_the_published_configuration() -> None:
+def test_the_paper_preset_is_the_published_configuration():
     """But for bfloat16 in the place of float16."""
     config = RunConfig(preset="paper", method="accuracy_gated", precision="float16")
     assert (config.dataset, config.train_images, config.test_images) == ("cifar10", 50_000, 10_000)
@@ -53,7 +53,7 @@ def test_the_paper_preset_is_the_published_configuration() -> None:
     }  # fmt: skip
 
 
-def test_a_field_that_came_later_leaves_the_identity_of_earlier_runs_alone() -> None:
+def test_a_field_that_came_later_leaves_the_identity_of_earlier_runs_alone():
     """The digest of a configuration as it was before `LATER` had a field."""
     plain = RunConfig(preset="smoke", method="dense")
     before = {name: value for name, value in plain.model_dump(mode="json").items() if name not in LATER}
@@ -63,7 +63,7 @@ def test_a_field_that_came_later_leaves_the_identity_of_earlier_runs_alone() -> 
     assert RunConfig(preset="smoke", method="dense", wrong_labels=0.2).digest() != plain.digest()
 
 
-def test_parameters_of_other_methods_stay_none() -> None:
+def test_parameters_of_other_methods_stay_none():
     config = RunConfig(preset="quick", method="geometric")
     assert config.decision_steps is not None and config.tighten is not None and config.floor is not None
     assert config.tolerance is None and config.cooldown is None and config.keep_ratio is None
@@ -71,7 +71,7 @@ def test_parameters_of_other_methods_stay_none() -> None:
 
 
 @pytest.mark.parametrize("method", CONTROLLERS)
-def test_the_configuration_resolves_the_controller_s_parameters(method: str) -> None:
+def test_the_configuration_resolves_the_controller_s_parameters(method):
     config = RunConfig(preset="classroom", method=method, seed=7, **NEEDED.get(method, {}))
     parameters = config.controller_parameters()
     for name, default in controller_parameters(method).items():
@@ -83,7 +83,7 @@ def test_the_configuration_resolves_the_controller_s_parameters(method: str) -> 
     assert make_controller(method, **parameters, **path).name == method
 
 
-def test_epoch_gated_decides_once_an_epoch_and_compresses_as_much_in_it() -> None:
+def test_epoch_gated_decides_once_an_epoch_and_compresses_as_much_in_it():
     for preset in PRESETS:
         rule = RunConfig(preset=preset, method="accuracy_gated")
         by_epoch = RunConfig(preset=preset, method="epoch_gated")
@@ -94,7 +94,7 @@ def test_epoch_gated_decides_once_an_epoch_and_compresses_as_much_in_it() -> Non
     assert (other.decision_steps, other.tighten) == (other.steps_per_epoch, 0.5)
 
 
-def test_sources_name_the_script_and_the_paper_only_where_they_speak() -> None:
+def test_sources_name_the_script_and_the_paper_only_where_they_speak():
     assert RunConfig(preset="quick", method="dense").sources()["depth"] == "ours"
     assert RunConfig(preset="paper", method="dense").sources()["depth"] == "author's script"
     tags = {
@@ -110,7 +110,7 @@ def test_sources_name_the_script_and_the_paper_only_where_they_speak() -> None:
     assert all(set(tag) == set(RunConfig.model_fields) for tag in tags.values())
 
 
-def test_a_zero_has_no_sign() -> None:
+def test_a_zero_has_no_sign():
     """It would make another name and identity for the same run."""
     signed = RunConfig(preset="smoke", method="accuracy_gated", floor=-0.0, weight_decay=-0.0)
     assert signed.digest() == RunConfig(preset="smoke", method="accuracy_gated", floor=0.0, weight_decay=0.0).digest()
@@ -118,7 +118,7 @@ def test_a_zero_has_no_sign() -> None:
     assert signed.digest() == SetConfig(dataset="digits", method="set", momentum=0.0).digest()
 
 
-def test_steps_and_looks_are_counted() -> None:
+def test_steps_and_looks_are_counted():
     """50 images fitted in batches of 20 are two batches an epoch; looks at every third of 7 epochs and the last two."""
     config = RunConfig(
         preset="smoke", method="accuracy_gated", train_images=60, holdout_images=10, batch_size=20, epochs=7,
@@ -189,7 +189,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("fields", "message"), BAD, ids=["-".join(field) for field, _ in BAD])
-def test_a_mistake_gets_one_sentence(fields: dict[str, Any], message: str) -> None:
+def test_a_mistake_gets_one_sentence(fields, message):
     given = {"preset": "quick", "method": "accuracy_gated"} | fields
     with pytest.raises(InputError, match=message) as caught:
         RunConfig(**given)
@@ -199,7 +199,7 @@ def test_a_mistake_gets_one_sentence(fields: dict[str, Any], message: str) -> No
     assert len(str(caught.value)) < 1000
 
 
-def test_a_seed_may_be_the_text_of_a_number() -> None:
+def test_a_seed_may_be_the_text_of_a_number():
     """papermill's `-r seed 3` gives one."""
     assert configure("smoke", "dense", "3", {}) == configure("smoke", "dense", 3, {})
     assert configure_set("digits", "set", "tuned", "3", {}) == configure_set("digits", "set", "tuned", 3, {})
@@ -228,7 +228,7 @@ def test_a_seed_may_be_the_text_of_a_number() -> None:
         ("budgets=[1.0, 0.5]", [1.0, 0.5]),
     ],
 )
-def test_settings_are_read_as_people_mean_them(text: str, value: Any) -> None:
+def test_settings_are_read_as_people_mean_them(text, value):
     name, read = parse_setting(text)
     assert (name, read, type(read)) == (text.partition("=")[0], value, type(value))
     overrides = read_overrides({name: text.partition("=")[2]})  # of the notebook
@@ -236,21 +236,21 @@ def test_settings_are_read_as_people_mean_them(text: str, value: Any) -> None:
 
 
 @pytest.mark.parametrize("text", ["1:30", "0x10", "0o17", "ten", "1e1", "10.0", "[10]", "true", "null"])
-def test_a_number_of_epochs_that_is_none_is_refused(text: str) -> None:
+def test_a_number_of_epochs_that_is_none_is_refused(text):
     name, value = parse_setting(f"epochs={text}")
     for overrides in ({name: value}, {name: text}, f"epochs: {text}"):
         with pytest.raises(InputError, match=r"^epochs is "):
             configure("smoke", "dense", 0, overrides)
 
 
-def test_a_setting_without_name_or_value_is_refused() -> None:
+def test_a_setting_without_name_or_value_is_refused():
     for text in ("learning_rate", "=3", "learning_rate=", " "):
         with pytest.raises(InputError, match="FIELD=VALUE"):
             parse_setting(text)
 
 
 @pytest.mark.parametrize("overrides", [{"epochs": 3, "learning_rate": 1e-3}, {"epochs": "3", "learning_rate": "1e-3"}])
-def test_overrides_are_a_dict_or_its_text(overrides: dict[str, Any]) -> None:
+def test_overrides_are_a_dict_or_its_text(overrides):
     wanted = RunConfig(preset="quick", method="dense", epochs=3, learning_rate=0.001)
     assert configure("quick", "dense", 0, overrides) == wanted
     assert configure("quick", "dense", 0, json.dumps(overrides)) == wanted
@@ -259,12 +259,12 @@ def test_overrides_are_a_dict_or_its_text(overrides: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("overrides", ["x", "{", None, [1], {1: 2}, 3])
-def test_overrides_that_are_no_dict_get_one_sentence(overrides: Any) -> None:
+def test_overrides_that_are_no_dict_get_one_sentence(overrides):
     with pytest.raises(InputError, match=r"overrides is .*, but must be a dict"):
         configure("quick", "dense", 0, overrides)
 
 
-def test_a_misspelled_notebook_parameter_is_found_and_nothing_else() -> None:
+def test_a_misspelled_notebook_parameter_is_found_and_nothing_else():
     """Only the cell that papermill injected counts: not the notebook's own names, nor what a user's profile sets."""
     run = ['# Parameters\npreset = "quick"\nseed = 3\n', "import os\nat_budget = 1.0"]
     check_notebook_parameters(["", "mine = 3", *run], ["preset", "seed"])

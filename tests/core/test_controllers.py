@@ -54,16 +54,14 @@ def after_each_decision(controller: Controller, sequence: list[float]) -> list[f
 
 
 @given(made=controllers(), sequence=accuracies)
-def test_the_keep_ratio_stays_between_floor_and_one(made: tuple[str, dict[str, Any]], sequence: list[float]) -> None:
+def test_the_keep_ratio_stays_between_floor_and_one(made, sequence):
     parameters = made[1]
     lowest = parameters.get("floor", parameters.get("keep_ratio", min(parameters.get("path", [1.0]))))
     assert all(lowest <= keep_ratio <= 1.0 for keep_ratio in keep_ratio_path(made_from(made), sequence))
 
 
 @given(made=controllers(), sequence=accuracies, data=st.data())
-def test_grouping_of_steps_and_json_at_any_moment_change_nothing(
-    made: tuple[str, dict[str, Any]], sequence: list[float], data: st.DataObject
-) -> None:
+def test_grouping_of_steps_and_json_at_any_moment_change_nothing(made, sequence, data):
     whole = made_from(made)
     decisions = whole.update(sequence)
     parts, controller = [], made_from(made)
@@ -79,9 +77,7 @@ def test_grouping_of_steps_and_json_at_any_moment_change_nothing(
 
 
 @given(made=controllers(), sequence=accuracies)
-def test_a_decision_comes_when_it_was_foretold_and_holds_from_the_next_step(
-    made: tuple[str, dict[str, Any]], sequence: list[float]
-) -> None:
+def test_a_decision_comes_when_it_was_foretold_and_holds_from_the_next_step(made, sequence):
     controller, decisions, in_force = made_from(made), [], []
     for accuracy in sequence:
         due, before = controller.next_decision, controller.keep_ratio
@@ -98,7 +94,7 @@ def test_a_decision_comes_when_it_was_foretold_and_holds_from_the_next_step(
 
 
 @given(made=controllers(), sequence=accuracies)
-def test_only_adaptive_controllers_hear_the_accuracy(made: tuple[str, dict[str, Any]], sequence: list[float]) -> None:
+def test_only_adaptive_controllers_hear_the_accuracy(made, sequence):
     decisions = made_from(made).update(sequence)
     adaptive = CONTROLLERS[made[0]].adaptive
     for decision in decisions:
@@ -108,14 +104,14 @@ def test_only_adaptive_controllers_hear_the_accuracy(made: tuple[str, dict[str, 
 
 
 @given(made=controllers(("accuracy_gated", "epoch_gated", "geometric")), sequence=accuracies)
-def test_the_keep_ratio_grows_only_at_resets(made: tuple[str, dict[str, Any]], sequence: list[float]) -> None:
+def test_the_keep_ratio_grows_only_at_resets(made, sequence):
     before = 1.0
     for decision in made_from(made).update(sequence):
         assert decision.keep_ratio <= before or decision.reset
         before = decision.keep_ratio
 
 
-def test_the_defaults_are_the_published_values() -> None:
+def test_the_defaults_are_the_published_values():
     assert dict(controller_parameters("accuracy_gated")) == {
         "decision_steps": 128, "tighten": 0.018, "tolerance": 0.12, "smoothing": 0.5, "relax": 1.0, "cooldown": 3,
         "floor": 0.0,
@@ -128,7 +124,7 @@ def test_the_defaults_are_the_published_values() -> None:
     }  # fmt: skip
 
 
-def test_the_published_rule_by_hand() -> None:
+def test_the_published_rule_by_hand():
     """Two steps a decision, half taken away each time, tolerance 0.25, a cooldown of one decision.
 
     Averages: 0.5 and 0.5; 1 and 0.75; then 0.375 and 0.1875 (fallen by 0.5625 from the best, 0.75); then 0.59375 and
@@ -145,31 +141,31 @@ def test_the_published_rule_by_hand() -> None:
     ]
 
 
-def test_a_fall_found_again_in_the_cooldown_starts_it_anew() -> None:
+def test_a_fall_found_again_in_the_cooldown_starts_it_anew():
     rule = make_controller("accuracy_gated", decision_steps=1, tighten=0.5, tolerance=0.1, smoothing=0.0, cooldown=2)
     decisions = rule.update([1.0, 0.5, 1.0, 0.5, 1.0, 1.0, 1.0])
     assert [decision.reset for decision in decisions] == [False, True, False, True, False, False, False]
     assert [decision.keep_ratio for decision in decisions] == [0.5, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5]
 
 
-def test_a_fall_of_exactly_the_tolerance_is_borne() -> None:
+def test_a_fall_of_exactly_the_tolerance_is_borne():
     for fall, reset in ((0.125, False), (0.25, True)):
         rule = make_controller("accuracy_gated", decision_steps=1, tolerance=0.125, smoothing=0.0)
         assert rule.update([1.0, 1.0 - fall])[1].reset is reset
 
 
-def test_the_best_is_never_forgotten() -> None:
+def test_the_best_is_never_forgotten():
     rule = make_controller("accuracy_gated", decision_steps=1, smoothing=0.0)
     decisions = rule.update([1.0, *[0.8] * 100])
     assert all(decision.reset and decision.best == 1.0 for decision in decisions[1:])
 
 
-def test_a_smaller_relax_raises_by_as_much_and_to_one_at_most() -> None:
+def test_a_smaller_relax_raises_by_as_much_and_to_one_at_most():
     rule = make_controller("accuracy_gated", decision_steps=1, tighten=0.75, smoothing=0.0, relax=0.5, cooldown=0)
     assert after_each_decision(rule, [1.0, 0.0, 0.0]) == [0.25, 0.75, 1.0]
 
 
-def test_without_a_floor_the_keep_ratio_stays_above_zero_for_ever() -> None:
+def test_without_a_floor_the_keep_ratio_stays_above_zero_for_ever():
     """A network keeps one value then; zero would be refused by every layer."""
     path = keep_ratio_path(make_controller("accuracy_gated", decision_steps=1, tighten=0.9), [1.0] * 2000)
     assert min(path) > 0.0
@@ -177,14 +173,14 @@ def test_without_a_floor_the_keep_ratio_stays_above_zero_for_ever() -> None:
     assert keep_ratio_path(with_floor, [1.0] * 2000)[-1] == 0.05
 
 
-def test_the_script_s_counts_of_decisions_come_out() -> None:
+def test_the_script_s_counts_of_decisions_come_out():
     """39 decisions from 1 to one half, 127 to a tenth, 216 to 0.02, while accuracy only grows."""
     path = after_each_decision(make_controller("accuracy_gated", decision_steps=1), [1.0] * 300)
     for keep_ratio, decisions in ((0.5, 39), (0.1, 127), (0.02, 216)):
         assert sum(one > keep_ratio for one in path) + 1 == decisions
 
 
-def test_geometric_by_hand() -> None:
+def test_geometric_by_hand():
     rule = make_controller("geometric", decision_steps=1, tighten=0.5, floor=0.2)
     decisions = rule.update([0.0] * 6)
     assert [decision.keep_ratio for decision in decisions] == [0.5, 0.25, 0.2, 1.0, 0.5, 0.25]
@@ -192,7 +188,7 @@ def test_geometric_by_hand() -> None:
 
 
 @given(st.floats(0.02, 0.9), st.floats(0.01, 1.0))
-def test_geometric_cycles_are_equally_long(tighten: float, floor: float) -> None:
+def test_geometric_cycles_are_equally_long(tighten, floor):
     decisions = make_controller("geometric", decision_steps=1, tighten=tighten, floor=floor).update([0.0] * 1000)
     resets = [decision.step for decision in decisions if decision.reset]
     length = max(0, math.ceil(math.log(floor) / math.log1p(-tighten) - 1e-6)) + 1
@@ -200,7 +196,7 @@ def test_geometric_cycles_are_equally_long(tighten: float, floor: float) -> None
     assert len({b - a for a, b in itertools.pairwise(resets)}) <= 1
 
 
-def test_random_is_log_uniform_and_depends_on_seed_and_decision_only() -> None:
+def test_random_is_log_uniform_and_depends_on_seed_and_decision_only():
     def path(seed: int, accuracy: float) -> list[float]:
         return after_each_decision(make_controller("random", decision_steps=1, floor=0.1, seed=seed), [accuracy] * 4000)
 
@@ -211,7 +207,7 @@ def test_random_is_log_uniform_and_depends_on_seed_and_decision_only() -> None:
     assert min(one) < 0.102 and max(one) > 0.98
 
 
-def test_replay_takes_the_path_in_order_and_stays_at_its_end() -> None:
+def test_replay_takes_the_path_in_order_and_stays_at_its_end():
     source = make_controller("accuracy_gated", decision_steps=3, tighten=0.5, tolerance=0.1)
     heard = [0.5, 0.6, 0.7, 0.8, 0.9, 0.9, 0.1, 0.1, 0.1, 0.9, 0.9, 0.9]
     taken = keep_ratio_path(source, heard)
@@ -222,7 +218,7 @@ def test_replay_takes_the_path_in_order_and_stays_at_its_end() -> None:
 
 
 @given(path=st.lists(shares, min_size=1, max_size=30), seed=st.integers(0, 5))
-def test_a_shuffled_replay_takes_the_same_values_in_an_order_of_its_seed(path: list[float], seed: int) -> None:
+def test_a_shuffled_replay_takes_the_same_values_in_an_order_of_its_seed(path, seed):
     def taken(**parameters: Any) -> list[float]:
         controller = make_controller("replay", path=path, decision_steps=1, **parameters)
         return after_each_decision(controller, [0.0] * len(path))
@@ -273,11 +269,11 @@ NUMBERS = ("decision_steps", "tighten", "tolerance", "smoothing", "relax", "cool
         (["dense"], {}, "controller is .*, but must be one of dense"),
     ],
 )
-def test_bad_arguments_are_refused_by_name(name: str, parameters: dict[str, Any], message: str) -> None:
+def test_bad_arguments_are_refused_by_name(name, parameters, message):
     with pytest.raises(ValueError, match=message):
         make_controller(name, **parameters)
 
 
-def test_a_foreign_state_is_refused() -> None:
+def test_a_foreign_state_is_refused():
     with pytest.raises(ValueError, match="state of controller 'accuracy_gated'"):
         make_controller("accuracy_gated").load_state_dict(make_controller("dense").state_dict())

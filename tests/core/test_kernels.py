@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from conftest import ROOT
 from core.inputs import BACKENDS, FORMATS, activations, needs_numba, rows_of_kinds, same_as_reference
@@ -46,7 +46,7 @@ def run_python(code: str, given: str = "", **environment: str) -> subprocess.Com
     scope=st.sampled_from(SCOPES),
     dtype=st.sampled_from([torch.float32, torch.bfloat16, torch.float16]),
 )
-def test_numba_equals_reference(x: Tensor, keep_ratio: float, scope: str, dtype: torch.dtype) -> None:
+def test_numba_equals_reference(x, keep_ratio, scope, dtype):
     same_as_reference(x.to(dtype), keep_ratio, scope, "numba")
 
 
@@ -54,15 +54,13 @@ def test_numba_equals_reference(x: Tensor, keep_ratio: float, scope: str, dtype:
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("keep_ratio", [1e-4, 0.02, 0.1, 0.5, 0.9])
-def test_numba_equals_reference_on_large_rows(
-    memory_format: torch.memory_format, dtype: torch.dtype, keep_ratio: float
-) -> None:
+def test_numba_equals_reference_on_large_rows(memory_format, dtype, keep_ratio):
     for x in rows_of_kinds(torch.Generator().manual_seed(0)):
         same_as_reference(x.to(dtype).contiguous(memory_format=memory_format), keep_ratio, "sample", "numba")
 
 
 @needs_numba
-def test_result_does_not_depend_on_the_number_of_threads() -> None:
+def test_result_does_not_depend_on_the_number_of_threads():
     x = torch.randn(7, 8, 9, 10, generator=torch.Generator().manual_seed(0))
     before = torch.get_num_threads()
     try:
@@ -76,7 +74,7 @@ def test_result_does_not_depend_on_the_number_of_threads() -> None:
 
 
 @pytest.mark.parametrize("scope", SCOPES)
-def test_rows_are_views_where_memory_allows(scope: str) -> None:
+def test_rows_are_views_where_memory_allows(scope):
     x = torch.randn(2, 3, 4, 5)
     for memory_format, scopes in zip(FORMATS, (("sample", "batch", "channel"), SCOPES[:2] + SCOPES[3:]), strict=True):
         y = x.contiguous(memory_format=memory_format)
@@ -86,7 +84,7 @@ def test_rows_are_views_where_memory_allows(scope: str) -> None:
 
 @needs_numba
 @pytest.mark.parametrize("name", ["sparsecycle.kernels.cpu", "sparsecycle.set_mlp.kernels"])
-def test_a_compiled_function_calls_only_functions_of_its_own_file(name: str) -> None:
+def test_a_compiled_function_calls_only_functions_of_its_own_file(name):
     """Numba's cache looks at that file alone: stale code of another one would run."""
     from importlib import import_module
 
@@ -104,7 +102,7 @@ REGISTERS = {"select": 64, "forward": 64, "scales": 32 + 8, "backward": 104 + 8}
 
 @pytest.mark.slow
 @pytest.mark.parametrize("check", ["equals_reference", "fused_equals_reference", "trains_as_the_reference"])
-def test_triton(check: str) -> None:
+def test_triton(check):
     """On the GPU where there is one; through Triton's interpreter, slower by orders of magnitude, elsewhere."""
     pytest.importorskip("triton")
     interpret = "0" if torch.cuda.is_available() else "1"
@@ -113,7 +111,7 @@ def test_triton(check: str) -> None:
 
 
 @pytest.mark.slow
-def test_triton_kernels_compile_for_a_gpu_without_spilling() -> None:
+def test_triton_kernels_compile_for_a_gpu_without_spilling():
     """In the shapes of WRN-28-4 no value leaves the registers, and no kernel takes many more of them than it did."""
     triton = pytest.importorskip("triton")
     if "nvidia" not in triton.backends.backends:
@@ -131,7 +129,7 @@ def test_triton_kernels_compile_for_a_gpu_without_spilling() -> None:
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("memory_format", FORMATS)
-def test_operators_pass_the_checks_of_torch(scope: str, backend: str, memory_format: torch.memory_format) -> None:
+def test_operators_pass_the_checks_of_torch(scope, backend, memory_format):
     x = torch.randn(3, 4, 5, 6).contiguous(memory_format=memory_format).requires_grad_()
     torch.library.opcheck(relu_topk, (x, BUDGET[0.3], scope, torch.float32, backend))
     torch.library.opcheck(topk_mask, (x, BUDGET[0.3], scope, backend))
@@ -141,7 +139,7 @@ def test_operators_pass_the_checks_of_torch(scope: str, backend: str, memory_for
 @needs_numba
 @pytest.mark.parametrize("keep_ratio", [1.0, 0.3, 0.02])
 @pytest.mark.parametrize("channels", [3, 16, 64])
-def test_fused_operator_and_its_gradients_are_those_of_the_formula(channels: int, keep_ratio: float) -> None:
+def test_fused_operator_and_its_gradients_are_those_of_the_formula(channels, keep_ratio):
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(4, channels, 5, 6, generator=generator).contiguous(memory_format=torch.channels_last)
     x[0, :, 0, 0] = 0  # an empty position: its norm is sqrt(eps)
@@ -169,9 +167,7 @@ def test_fused_operator_and_its_gradients_are_those_of_the_formula(channels: int
 @needs_numba
 @settings(max_examples=100, deadline=None, database=None, derandomize=True)
 @given(x=activations(), shift=st.sampled_from([0.0, -0.5, 0.5]), keep_ratio=st.floats(1e-3, 1.0))
-def test_fused_selection_is_the_reference_s_on_the_same_normalized_values(
-    x: Tensor, shift: float, keep_ratio: float
-) -> None:
+def test_fused_selection_is_the_reference_s_on_the_same_normalized_values(x, shift, keep_ratio):
     x = x.float().contiguous(memory_format=torch.channels_last)
     weight, budget = torch.ones(x.shape[1]), torch.tensor(keep_ratio, dtype=torch.float64)
     bias = shift * torch.arange(x.shape[1])
@@ -186,7 +182,7 @@ def test_fused_selection_is_the_reference_s_on_the_same_normalized_values(
 @needs_numba
 @settings(max_examples=50, deadline=None, database=None, derandomize=True)
 @given(x=activations(), keep_ratio=st.floats(1e-3, 1.0))
-def test_in_bfloat16_the_fused_operator_keeps_what_norm_and_layer_keep(x: Tensor, keep_ratio: float) -> None:
+def test_in_bfloat16_the_fused_operator_keeps_what_norm_and_layer_keep(x, keep_ratio):
     """Under autocast, where values are selected in float32 and then rounded; infinities and NaN as they come."""
     x = x.bfloat16().contiguous(memory_format=torch.channels_last)
     norm, topk = RMSNorm2d(x.shape[1]), GlobalTopK(keep_ratio)
@@ -200,7 +196,7 @@ def test_in_bfloat16_the_fused_operator_keeps_what_norm_and_layer_keep(x: Tensor
 
 
 @needs_numba
-def test_in_bfloat16_gradients_are_those_of_float32_rounded() -> None:
+def test_in_bfloat16_gradients_are_those_of_float32_rounded():
     x = torch.randn(4, 16, 5, 6).bfloat16().contiguous(memory_format=torch.channels_last)
     weight, bias = torch.rand(16) + 0.5, torch.randn(16)
     out = rms_norm_topk(x, weight, bias, 1e-8, BUDGET[0.3], torch.bfloat16, "numba")
@@ -213,7 +209,7 @@ def test_in_bfloat16_gradients_are_those_of_float32_rounded() -> None:
 
 
 @needs_numba
-def test_the_fused_operator_serves_only_what_it_is_made_for() -> None:
+def test_the_fused_operator_serves_only_what_it_is_made_for():
     """NaN shows; other scopes, dtypes, memory and backends, and other norms, are called one by one."""
     x = torch.randn(2, 4, 3, 3).contiguous(memory_format=torch.channels_last)
     norm, topk = RMSNorm2d(4), GlobalTopK(0.3)
@@ -237,7 +233,7 @@ def test_the_fused_operator_serves_only_what_it_is_made_for() -> None:
 
 
 @pytest.mark.parametrize("variable", [None, "", "reference"])
-def test_a_backend_can_be_forced(variable: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_backend_can_be_forced(variable, monkeypatch):
     x = torch.zeros(1, 2)
     monkeypatch.delenv("SPARSECYCLE_BACKEND", raising=False)
     if variable is not None:
@@ -248,7 +244,7 @@ def test_a_backend_can_be_forced(variable: str | None, monkeypatch: pytest.Monke
 
 
 @needs_numba
-def test_an_unknown_or_unfit_backend_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_or_unfit_backend_is_refused_by_name(monkeypatch):
     x = torch.ones(2, 3)
     with pytest.raises(ValueError, match=r"backend is 'cuda'.*auto, reference, numba, triton"):
         global_topk(x, 0.5, backend="cuda")
@@ -263,7 +259,7 @@ def test_an_unknown_or_unfit_backend_is_refused_by_name(monkeypatch: pytest.Monk
 
 
 @needs_numba
-def test_a_mistake_of_the_caller_switches_no_backend_off() -> None:
+def test_a_mistake_of_the_caller_switches_no_backend_off():
     x = torch.ones(2, 3)
     for operator in (relu_topk, topk_mask):
         rest = (torch.float32, "auto") if operator is relu_topk else ("auto",)
@@ -351,9 +347,7 @@ def said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[str]]:
 @pytest.mark.slow
 @needs_numba
 @pytest.mark.parametrize("illness", ILL)
-def test_where_numba_cannot_serve_the_reference_does_and_one_line_says_so(
-    illness: str, said: dict[str, list[str]]
-) -> None:
+def test_where_numba_cannot_serve_the_reference_does_and_one_line_says_so(illness, said):
     (line,) = said[illness]
     assert line.startswith("numba is not available (")
     assert line.endswith("the slower reference in plain torch serves instead")
@@ -361,13 +355,13 @@ def test_where_numba_cannot_serve_the_reference_does_and_one_line_says_so(
 
 @pytest.mark.slow
 @needs_numba
-def test_a_failing_kernel_that_was_asked_for_by_name_says_what_failed(said: dict[str, list[str]]) -> None:
+def test_a_failing_kernel_that_was_asked_for_by_name_says_what_failed(said):
     assert said["asked for"][-1] == "OSError: no space"
 
 
 @pytest.mark.slow
 @needs_numba
-def test_compiling_is_announced_in_one_line_and_happens_once(said: dict[str, list[str]]) -> None:
+def test_compiling_is_announced_in_one_line_and_happens_once(said):
     (line,) = said["empty cache"]
     assert "compiling the CPU kernels" in line
     assert said["full cache"] == []
@@ -375,19 +369,19 @@ def test_compiling_is_announced_in_one_line_and_happens_once(said: dict[str, lis
 
 @pytest.mark.slow
 @needs_numba
-def test_a_damaged_cache_costs_no_more_than_one_line(said: dict[str, list[str]]) -> None:
+def test_a_damaged_cache_costs_no_more_than_one_line(said):
     assert "." in said["damage"][0]  # there was something to damage
     (line,) = said["damaged cache"]
     assert "the slower reference" in line or "compiling the CPU kernels" in line
 
 
 @pytest.mark.slow
-def test_a_process_forked_after_use_can_use_the_layer(said: dict[str, list[str]]) -> None:
+def test_a_process_forked_after_use_can_use_the_layer(said):
     assert said["fork"] == ["the child and its parent served"]
 
 
 @pytest.mark.slow
 @needs_numba
-def test_torch_keeps_its_number_of_threads(said: dict[str, list[str]]) -> None:
+def test_torch_keeps_its_number_of_threads(said):
     """Numba's pool starts with the first call, and would set it to the number of cores."""
     assert said["threads"] == ["1", "1"]

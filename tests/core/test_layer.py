@@ -3,7 +3,6 @@
 import copy
 import math
 import pickle
-from typing import Any
 
 import pytest
 import torch
@@ -28,9 +27,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 
 @settings(max_examples=100, deadline=None)
 @given(x=activations(), keep_ratio=st.floats(0.001, 1.0), scope=st.sampled_from(SCOPES))
-def test_layer_is_the_constraint_after_relu_and_its_gradient_passes_where_the_output_is_positive(
-    x: Tensor, keep_ratio: float, scope: str
-) -> None:
+def test_layer_is_the_constraint_after_relu_and_its_gradient_passes_where_the_output_is_positive(x, keep_ratio, scope):
     x.requires_grad_()
     out = GlobalTopK(keep_ratio, scope)(x)
     assert torch.equal(out, global_topk(x.relu(), keep_ratio, scope=scope))
@@ -39,21 +36,21 @@ def test_layer_is_the_constraint_after_relu_and_its_gradient_passes_where_the_ou
     assert torch.equal(grad, torch.where(out > 0, upstream, 0.0))
 
 
-def test_dense_layer_is_relu_itself() -> None:
+def test_dense_layer_is_relu_itself():
     x = torch.cat([normal(2, 3, 4, 4), torch.full((1, 3, 4, 4), float("nan")), torch.zeros(1, 3, 4, 4)])
     assert torch.equal(GlobalTopK()(x).nan_to_num(7.0), x.relu().nan_to_num(7.0))
     given_, other = x.clone().requires_grad_(), x.clone().requires_grad_()
     assert type(GlobalTopK()(given_).grad_fn) is type(F.relu(other).grad_fn)
 
 
-def test_one_call_sets_every_layer_of_a_model_and_counts_them() -> None:
+def test_one_call_sets_every_layer_of_a_model_and_counts_them():
     model = nn.Sequential(GlobalTopK(), nn.Sequential(nn.ReLU(), GlobalTopK(0.5)), nn.Linear(2, 2))
     assert set_keep_ratio(model, 0.25) == 2
     assert [module.keep_ratio for module in model.modules() if isinstance(module, GlobalTopK)] == [0.25, 0.25]
     assert set_keep_ratio(nn.Linear(2, 2), 0.25) == 0
 
 
-def test_the_keep_ratio_survives_dtype_copy_and_pickle_and_stays_out_of_the_weights() -> None:
+def test_the_keep_ratio_survives_dtype_copy_and_pickle_and_stays_out_of_the_weights():
     x = normal(1, 100)
     layer = GlobalTopK(0.07).bfloat16()  # 0.07 in bfloat16 is 0.0698, which keeps one value less
     for same in (layer, copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), layer.double()):
@@ -66,7 +63,7 @@ def test_the_keep_ratio_survives_dtype_copy_and_pickle_and_stays_out_of_the_weig
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_a_layer_refuses_what_the_function_refuses(backend: str) -> None:
+def test_a_layer_refuses_what_the_function_refuses(backend):
     """A scope that needs positions cannot serve (N, C): every group would be one value, and all would be kept."""
     layers = (GlobalTopK(0.2, scope="channel", backend=backend), GlobalTopK(1.0, scope="channel", backend=backend))
     for layer in layers:
@@ -82,7 +79,7 @@ def test_a_layer_refuses_what_the_function_refuses(backend: str) -> None:
 @pytest.mark.parametrize(
     "value", [0, -0.1, 1.01, math.nan, math.inf, "0.5", b"1", True, None, [0.5], torch.tensor([0.1, 0.2]), 1j]
 )
-def test_what_is_no_share_is_refused(value: Any) -> None:
+def test_what_is_no_share_is_refused(value):
     layer = GlobalTopK(0.5)
     for call in (
         lambda: global_topk(normal(2, 3), value),
@@ -94,7 +91,7 @@ def test_what_is_no_share_is_refused(value: Any) -> None:
     assert layer.keep_ratio == 0.5
 
 
-def test_an_unknown_scope_is_refused_when_it_is_set() -> None:
+def test_an_unknown_scope_is_refused_when_it_is_set():
     layer = GlobalTopK(0.5)
     with pytest.raises(ValueError, match=r"scope is 'layer'.*sample, batch, channel, position"):
         layer.scope = "layer"
@@ -104,7 +101,7 @@ def test_an_unknown_scope_is_refused_when_it_is_set() -> None:
 
 # Whoever averages, swaps or stacks the buffers of a model, and then copies it, gets what the buffers hold.
 @pytest.mark.parametrize("ratios", [(1.0, 0.1), (0.1, 1.0), (0.5, 0.1)])
-def test_stacked_layers_keep_their_own_ratios(ratios: tuple[float, ...]) -> None:
+def test_stacked_layers_keep_their_own_ratios(ratios):
     x, layers = normal(3, 40), [GlobalTopK(keep_ratio) for keep_ratio in ratios]
     state = torch.func.stack_module_state(layers)
     stacked = torch.func.vmap(lambda *state: torch.func.functional_call(layers[0], state, (x,)))(*state)
@@ -112,7 +109,7 @@ def test_stacked_layers_keep_their_own_ratios(ratios: tuple[float, ...]) -> None
 
 
 @pytest.mark.parametrize(("use_buffers", "expected"), [(False, 0.1), (True, 0.55)])
-def test_an_averaged_layer_has_the_averaged_ratio(use_buffers: bool, expected: float) -> None:
+def test_an_averaged_layer_has_the_averaged_ratio(use_buffers, expected):
     x, model = normal(1, 100).abs(), nn.Sequential(nn.PReLU(), GlobalTopK(1.0))
     averaged = AveragedModel(model, use_buffers=use_buffers)
     averaged.update_parameters(model)
@@ -126,9 +123,7 @@ def test_an_averaged_layer_has_the_averaged_ratio(use_buffers: bool, expected: f
 
 @pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize("keep_ratio", RATIOS)
-def test_a_model_made_without_memory_takes_weights_that_are_assigned(
-    keep_ratio: float, memory_format: torch.memory_format
-) -> None:
+def test_a_model_made_without_memory_takes_weights_that_are_assigned(keep_ratio, memory_format):
     """No weights bring a keep-ratio, which would stay on `meta`, where it has no value."""
     model, x = WideResNet(10, 1), normal(2, 3, 32, 32).contiguous(memory_format=memory_format)
     with torch.device("meta"):
@@ -144,7 +139,7 @@ def test_a_model_made_without_memory_takes_weights_that_are_assigned(
 @pytest.mark.parametrize("scope", SCOPES)
 @pytest.mark.parametrize("keep_ratio", RATIOS)
 @pytest.mark.parametrize("backend", ["auto", *BACKENDS])
-def test_tangents_pass_where_the_output_is_positive(backend: str, keep_ratio: float, scope: str) -> None:
+def test_tangents_pass_where_the_output_is_positive(backend, keep_ratio, scope):
     x, v = normal(2, 3, 4, 5), normal(2, 3, 4, 5, seed=1)
     layer = GlobalTopK(keep_ratio, scope, backend)
     out = layer(x)
@@ -162,7 +157,7 @@ def test_tangents_pass_where_the_output_is_positive(backend: str, keep_ratio: fl
 
 @pytest.mark.parametrize("keep_ratio", RATIOS)
 @pytest.mark.parametrize("backend", ["auto", *BACKENDS])
-def test_jacobians_and_gradients_of_torch_func_are_those_of_autograd(backend: str, keep_ratio: float) -> None:
+def test_jacobians_and_gradients_of_torch_func_are_those_of_autograd(backend, keep_ratio):
     x = normal(2, 10)
     layer = GlobalTopK(keep_ratio, backend=backend)
     jacobian = torch.diag_embed((layer(x) > 0).flatten().float()).view(2, 10, 2, 10)
@@ -182,7 +177,7 @@ def test_jacobians_and_gradients_of_torch_func_are_those_of_autograd(backend: st
 
 
 @pytest.mark.parametrize("keep_ratio", RATIOS)
-def test_vmap_over_samples_is_the_batch(keep_ratio: float) -> None:
+def test_vmap_over_samples_is_the_batch(keep_ratio):
     x = normal(3, 2, 4, 5, 5)
     layer = GlobalTopK(keep_ratio)
     together = torch.stack([layer(part) for part in x])
@@ -190,7 +185,7 @@ def test_vmap_over_samples_is_the_batch(keep_ratio: float) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_nan_goes_through_and_leaves_other_samples_alone(backend: str) -> None:
+def test_nan_goes_through_and_leaves_other_samples_alone(backend):
     x = normal(3, 4, 5, 6)
     spoilt = x.clone()
     spoilt[1, 2, 3, 4], spoilt[1, 0, 0, 0] = float("nan"), -float("nan")
@@ -201,7 +196,7 @@ def test_nan_goes_through_and_leaves_other_samples_alone(backend: str) -> None:
     assert GlobalTopK(0.25, backend=backend)(more_than_k).isnan().sum() == 3
 
 
-def test_autocast_selects_in_float32_and_rounds_afterwards() -> None:
+def test_autocast_selects_in_float32_and_rounds_afterwards():
     x = 1 + torch.rand(2, 64, 8, 8, generator=torch.Generator().manual_seed(0)) / 100  # a few values in bfloat16
     layer = GlobalTopK(0.1)
     with torch.autocast("cpu", torch.bfloat16):
@@ -211,7 +206,7 @@ def test_autocast_selects_in_float32_and_rounds_afterwards() -> None:
     assert not torch.equal(y, global_topk(x.bfloat16(), 0.1))
 
 
-def test_checkpointing_and_no_grad_change_nothing() -> None:
+def test_checkpointing_and_no_grad_change_nothing():
     model = nn.Sequential(nn.Conv2d(3, 8, 3), GlobalTopK(0.2), nn.Conv2d(8, 8, 3), GlobalTopK(0.2))
     x = torch.randn(2, 3, 9, 9, requires_grad=True)
     plain = model(x)
@@ -224,7 +219,7 @@ def test_checkpointing_and_no_grad_change_nothing() -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_any_strides_are_served_and_dense_ones_kept(backend: str) -> None:
+def test_any_strides_are_served_and_dense_ones_kept(backend):
     holes = normal(4, 6, 8, 10)[:, ::2, :, ::2]
     for scope in SCOPES:
         wanted = GlobalTopK(0.2, scope, "reference")(holes.contiguous())
@@ -236,7 +231,7 @@ def test_any_strides_are_served_and_dense_ones_kept(backend: str) -> None:
 
 @pytest.mark.parametrize("keep_ratio", RATIOS)
 @pytest.mark.parametrize("scope", SCOPES)
-def test_an_empty_batch_stays_empty(scope: str, keep_ratio: float) -> None:
+def test_an_empty_batch_stays_empty(scope, keep_ratio):
     empty = torch.empty(0, 3, 4, 4, requires_grad=True)
     out = GlobalTopK(keep_ratio, scope)(empty)
     assert out.shape == (0, 3, 4, 4)

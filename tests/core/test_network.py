@@ -32,7 +32,7 @@ def small_network(keep_ratio: float = 0.3) -> WideResNet:
     return model
 
 
-def test_wrn_28_4_has_the_script_s_parameters_sites_and_activations() -> None:
+def test_wrn_28_4_has_the_script_s_parameters_sites_and_activations():
     model = WideResNet(28, 4)
     seen: list[int] = []
     for module in model.modules():
@@ -45,7 +45,7 @@ def test_wrn_28_4_has_the_script_s_parameters_sites_and_activations() -> None:
     assert sum(seen) == 933_888
 
 
-def test_it_is_initialized_as_the_script_does() -> None:
+def test_it_is_initialized_as_the_script_does():
     """Convolutions normal with variance 2 / fan-out, the head 1 / fan-in; gains 1, biases 0. To 5 standard errors."""
     torch.manual_seed(0)
     for name, parameter in WideResNet(10, 4).named_parameters():
@@ -68,13 +68,13 @@ def test_it_is_initialized_as_the_script_does() -> None:
         ({"dropout": -0.1}, "dropout is -0.1"),
     ],
 )
-def test_bad_arguments_are_refused_by_name(arguments: dict[str, Any], message: str) -> None:
+def test_bad_arguments_are_refused_by_name(arguments, message):
     with pytest.raises(ValueError, match=message):
         WideResNet(**arguments)
 
 
 @pytest.mark.parametrize("memory_format", FORMATS)
-def test_rmsnorm_equals_its_formula(memory_format: torch.memory_format) -> None:
+def test_rmsnorm_equals_its_formula(memory_format):
     torch.manual_seed(0)
     x = torch.randn(2, 5, 3, 4).contiguous(memory_format=memory_format)
     x[1, :, 2, 3] = 0
@@ -87,7 +87,7 @@ def test_rmsnorm_equals_its_formula(memory_format: torch.memory_format) -> None:
     assert torch.equal(norm(x)[1, :, 2, 3], norm.bias), "where there is nothing"
 
 
-def test_rmsnorm_serves_other_dtypes_and_empty_batches() -> None:
+def test_rmsnorm_serves_other_dtypes_and_empty_batches():
     norm = RMSNorm2d(4)
     empty = torch.empty(0, 4, 5, 5).contiguous(memory_format=torch.channels_last)
     assert norm(empty).shape == normed_topk(norm, GlobalTopK(0.3), empty).shape == empty.shape
@@ -122,13 +122,13 @@ def sites() -> tuple[RMSNorm2d, GlobalTopK, Tensor, Tensor]:
     return norm, topk, x, normed_topk(norm, topk, x)
 
 
-def test_a_subclass_of_norm_or_constraint_does_what_it_says() -> None:
+def test_a_subclass_of_norm_or_constraint_does_what_it_says():
     norm, topk, x, plain = sites()
     torch.testing.assert_close(normed_topk(Doubled(4), topk, x), 2 * plain)
     torch.testing.assert_close(normed_topk(norm, Halved(0.3), x), plain / 2)
 
 
-def test_a_forward_set_on_a_module_or_its_class_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_forward_set_on_a_module_or_its_class_is_called(monkeypatch):
     norm, topk, x, plain = sites()
     original, constrain = norm.forward, topk.forward
     norm.forward = lambda x: 2 * original(x)
@@ -145,7 +145,7 @@ def test_a_forward_set_on_a_module_or_its_class_is_called(monkeypatch: pytest.Mo
     torch.testing.assert_close(normed_topk(norm, topk, x), 2 * plain)
 
 
-def test_a_compiled_module_and_torchs_own_eps_are_honoured() -> None:
+def test_a_compiled_module_and_torchs_own_eps_are_honoured():
     norm, topk, x, _ = sites()
     norm.eps = None
     torch.testing.assert_close(normed_topk(norm, topk, x), topk(norm(x)))
@@ -156,7 +156,7 @@ def test_a_compiled_module_and_torchs_own_eps_are_honoured() -> None:
     assert graphs
 
 
-def test_hooks_of_every_kind_see_their_module() -> None:
+def test_hooks_of_every_kind_see_their_module():
     norm, topk, x, plain = sites()
     for register, hook in (
         (norm.register_forward_hook, doubling),
@@ -179,7 +179,7 @@ def test_hooks_of_every_kind_see_their_module() -> None:
         assert kinds <= set(seen)
 
 
-def test_a_parametrized_or_replaced_norm_is_honoured_by_the_network() -> None:
+def test_a_parametrized_or_replaced_norm_is_honoured_by_the_network():
     model, x = small_network(1.0), images()
     with torch.no_grad():
         plain = model(x)
@@ -203,7 +203,7 @@ def in_float64(model: WideResNet) -> WideResNet:
 
 
 @pytest.mark.parametrize("keep_ratio", [1.0, 0.3])
-def test_tangents_go_through_the_network(keep_ratio: float) -> None:
+def test_tangents_go_through_the_network(keep_ratio):
     """Against a finite difference in float64, where no value changes sides at its threshold."""
     model, x = small_network(keep_ratio), images()
     v = torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
@@ -216,7 +216,7 @@ def test_tangents_go_through_the_network(keep_ratio: float) -> None:
 
 
 @pytest.mark.parametrize("keep_ratio", [1.0, 0.3])
-def test_torch_func_gives_the_gradients_of_autograd(keep_ratio: float) -> None:
+def test_torch_func_gives_the_gradients_of_autograd(keep_ratio):
     model, x, labels = small_network(keep_ratio), images(), torch.tensor([3, 7])
     parameters = dict(model.named_parameters())
 
@@ -238,7 +238,7 @@ def test_torch_func_gives_the_gradients_of_autograd(keep_ratio: float) -> None:
 
 
 @pytest.mark.parametrize("keep_ratio", [1.0, 0.3])
-def test_a_gradient_penalty_can_be_trained(keep_ratio: float) -> None:
+def test_a_gradient_penalty_can_be_trained(keep_ratio):
     """The gradient of a squared input gradient, float32 on the fused path against float64 beside it."""
 
     def penalty(model: nn.Module, x: Tensor) -> Tensor:
@@ -256,7 +256,7 @@ def test_a_gradient_penalty_can_be_trained(keep_ratio: float) -> None:
 
 
 @pytest.mark.parametrize("mode", ["meta", "fake"])
-def test_shapes_can_be_worked_out_without_computing(mode: str) -> None:
+def test_shapes_can_be_worked_out_without_computing(mode):
     with FakeTensorMode() if mode == "fake" else torch.device("meta"):
         model = WideResNet(10, 1)
         set_keep_ratio(model, 0.1)
@@ -265,7 +265,7 @@ def test_shapes_can_be_worked_out_without_computing(mode: str) -> None:
     assert logits.shape == (2, 10)
 
 
-def test_compiled_keep_ratios_below_one_share_a_graph() -> None:
+def test_compiled_keep_ratios_below_one_share_a_graph():
     """What is compiled, not how fast the result is: the graph is run without further compilation."""
     graphs = []
 

@@ -60,7 +60,7 @@ def same_numbers(one: Trainer, other: Trainer) -> bool:
     return mine[1] == theirs[1] and all(torch.equal(mine[0][name], theirs[0][name]) for name in mine[0])
 
 
-def test_images_are_normalized_by_the_script_s_constants() -> None:
+def test_images_are_normalized_by_the_script_s_constants():
     grey = torch.full((1, 3, 1, 1), 128, dtype=torch.uint8)
     wanted = [
         (128 / 255 - mean) / deviation
@@ -71,7 +71,7 @@ def test_images_are_normalized_by_the_script_s_constants() -> None:
     assert found.flatten().tolist() == pytest.approx(wanted, abs=1e-6)  # some roundings of float32
 
 
-def test_the_order_of_images_is_a_function_of_seed_and_epoch_alone() -> None:
+def test_the_order_of_images_is_a_function_of_seed_and_epoch_alone():
     config = small_config(seed=3)
     torch.manual_seed(0)
     orders = [epoch_order(config, epoch) for epoch in range(4)]
@@ -84,7 +84,7 @@ def test_the_order_of_images_is_a_function_of_seed_and_epoch_alone() -> None:
     assert torch.equal(epoch_order(other_recipe, 2), orders[2])  # methods of one seed see the same batches
 
 
-def test_each_step_sees_the_next_whole_batch_of_the_epoch_s_order() -> None:
+def test_each_step_sees_the_next_whole_batch_of_the_epoch_s_order():
     config = small_config()
     trainer = Watched(config)
     trainer.train(5)
@@ -96,7 +96,7 @@ def test_each_step_sees_the_next_whole_batch_of_the_epoch_s_order() -> None:
     assert len(trainer.batches) == trainer.step == 5
 
 
-def test_the_rate_is_a_cosine_that_changes_once_an_epoch() -> None:
+def test_the_rate_is_a_cosine_that_changes_once_an_epoch():
     config = small_config(learning_rate=0.08)
     by_epoch = [learning_rate(config, epoch) for epoch in range(4)]
     assert by_epoch == pytest.approx([0.04 * (1 + math.cos(math.pi * epoch / 4)) for epoch in range(4)])
@@ -107,7 +107,7 @@ def test_the_rate_is_a_cosine_that_changes_once_an_epoch() -> None:
     assert trainer.rates == [rate for rate in by_epoch for _ in range(3)]
 
 
-def test_gains_and_biases_are_not_decayed() -> None:
+def test_gains_and_biases_are_not_decayed():
     model = nn.Sequential(nn.Conv2d(2, 2, 3), nn.Linear(2, 2))
     for parameter in model.parameters():
         nn.init.ones_(parameter)
@@ -117,7 +117,7 @@ def test_gains_and_biases_are_not_decayed() -> None:
         assert (parameter == 1).all() if parameter.dim() == 1 else (parameter < 1).all()
 
 
-def test_a_part_has_the_means_of_its_steps() -> None:
+def test_a_part_has_the_means_of_its_steps():
     trainer = Watched(small_config(clip_norm=0.5))
     losses: list[float] = []
     step = trainer.train_step
@@ -136,12 +136,12 @@ def test_a_part_has_the_means_of_its_steps() -> None:
         assert part.gradient_norm > 0
 
 
-def test_without_clipping_no_gradient_norm_is_claimed() -> None:
+def test_without_clipping_no_gradient_norm_is_claimed():
     part = Trainer(small_config(), *data(small_config())).train(2)
     assert part is not None and math.isnan(part.gradient_norm)
 
 
-def test_clipped_gradients_move_the_weights_by_the_norm_allowed_at_most() -> None:
+def test_clipped_gradients_move_the_weights_by_the_norm_allowed_at_most():
     config = small_config(clip_norm=0.01, momentum=0.0, learning_rate=0.1)
     trainer = Trainer(config, *data(config))
     before = [parameter.detach().clone() for parameter in trainer.model.parameters()]
@@ -177,7 +177,7 @@ def steps_later(trainer: Trainer, steps: int) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_pauses_and_restores_at_any_step_change_no_bit(setting: str) -> None:
+def test_pauses_and_restores_at_any_step_change_no_bit(setting):
     """Three parts at a stretch, and the same paused every few steps, its state carried to a new trainer."""
     config = small_config(**SETTINGS[setting])
     path = [0.9, 0.5, 0.2, 1.0, 0.4, 0.3] if config.method == "replay" else None
@@ -196,7 +196,7 @@ def test_pauses_and_restores_at_any_step_change_no_bit(setting: str) -> None:
     assert same_numbers(trainer, whole)
 
 
-def test_float16_trains_with_a_gradient_scaler_whose_state_is_carried_on() -> None:
+def test_float16_trains_with_a_gradient_scaler_whose_state_is_carried_on():
     """One image a step: a CPU has no fast convolutions in float16."""
     config = small_config(precision="float16", batch_size=1, learning_rate=0.001)
     whole = Trainer(config, *data(config))
@@ -211,7 +211,7 @@ def test_float16_trains_with_a_gradient_scaler_whose_state_is_carried_on() -> No
     assert same_numbers(trainer, whole)
 
 
-def test_seeds_set_weights_and_the_run_and_trainers_do_not_disturb_each_other() -> None:
+def test_seeds_set_weights_and_the_run_and_trainers_do_not_disturb_each_other():
     config = small_config()
     one, other, third = Watched(config), Watched(config), Watched(small_config(seed=1))
     assert not torch.equal(one.model.stem.weight, third.model.stem.weight)
@@ -224,7 +224,7 @@ def test_seeds_set_weights_and_the_run_and_trainers_do_not_disturb_each_other() 
     assert same_numbers(one, other)
 
 
-def test_looking_at_other_keep_ratios_between_parts_leaves_no_trace_when_the_one_in_force_is_put_back() -> None:
+def test_looking_at_other_keep_ratios_between_parts_leaves_no_trace_when_the_one_in_force_is_put_back():
     config = small_config()
     plain, looked_at = Trainer(config, *data(config)), Trainer(config, *data(config))
     for until in (3, 6, 12):
@@ -238,7 +238,7 @@ def test_looking_at_other_keep_ratios_between_parts_leaves_no_trace_when_the_one
     assert same_numbers(plain, looked_at)
 
 
-def test_a_state_of_another_network_is_refused() -> None:
+def test_a_state_of_another_network_is_refused():
     config = small_config()
     tensors, rest = Trainer(small_config(width=2), *data(config)).state()
     with pytest.raises((KeyError, TypeError, ValueError, RuntimeError)):
@@ -246,7 +246,7 @@ def test_a_state_of_another_network_is_refused() -> None:
 
 
 @pytest.mark.parametrize("method", ["accuracy_gated", "geometric", "random"])
-def test_decisions_are_those_of_the_rule_and_hold_from_the_next_step(method: str) -> None:
+def test_decisions_are_those_of_the_rule_and_hold_from_the_next_step(method):
     config = small_config(method)
     trainer = Watched(config)
     for until in (1, 5, 12):
@@ -260,7 +260,7 @@ def test_decisions_are_those_of_the_rule_and_hold_from_the_next_step(method: str
     assert trainer.keep_ratio == trainer.decisions[-1].keep_ratio == trainer.controller.keep_ratio
 
 
-def test_the_rule_hears_the_accuracy_before_the_update() -> None:
+def test_the_rule_hears_the_accuracy_before_the_update():
     config = small_config("dense")
     trainer = Watched(config)
     images, labels = data(config)
@@ -272,9 +272,7 @@ def test_the_rule_hears_the_accuracy_before_the_update() -> None:
 
 
 @pytest.mark.parametrize(("method", "fields", "ratio"), [("dense", {}, 1.0), ("fixed", {"keep_ratio": 0.25}, 0.25)])
-def test_a_constant_keep_ratio_is_in_force_from_the_first_step(
-    method: str, fields: dict[str, Any], ratio: float
-) -> None:
+def test_a_constant_keep_ratio_is_in_force_from_the_first_step(method, fields, ratio):
     trainer = Watched(small_config(method, **fields))
     trainer.train(2)
     assert trainer.ratios == [ratio] * 2
@@ -282,7 +280,7 @@ def test_a_constant_keep_ratio_is_in_force_from_the_first_step(
     assert trainer.keep_ratio == ratio
 
 
-def test_replay_without_a_path_is_refused() -> None:
+def test_replay_without_a_path_is_refused():
     config = small_config("replay")
     with pytest.raises(ValueError, match="path"):
         Trainer(config, *data(config))

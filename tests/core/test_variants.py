@@ -29,7 +29,7 @@ def reading_of(reading: dict[str, str]) -> GlobalTopK:
 
 @settings(deadline=None, max_examples=60)  # the first call loads the kernels
 @given(st.floats(0.01, 0.99), st.sampled_from(["sample", "channel", "position", "batch"]), st.integers(0, 9))
-def test_random_survivors_are_as_many_as_the_largest_and_unchanged(keep_ratio: float, scope: str, seed: int) -> None:
+def test_random_survivors_are_as_many_as_the_largest_and_unchanged(keep_ratio, scope, seed):
     x = torch.randn(3, 4, 5, 2, generator=torch.Generator().manual_seed(seed))
     out = RandomK(keep_ratio, scope)(x)
     largest = GlobalTopK(keep_ratio, scope)(x)
@@ -38,7 +38,7 @@ def test_random_survivors_are_as_many_as_the_largest_and_unchanged(keep_ratio: f
     assert torch.equal(out, torch.where(out > 0, x, 0.0))
 
 
-def test_random_survivors_are_chosen_evenly_among_the_positive() -> None:
+def test_random_survivors_are_chosen_evenly_among_the_positive():
     torch.manual_seed(0)
     x = torch.tensor([[1.0, 2.0, -1.0, 4.0, 100.0, -5.0]]).expand(20_000, -1)
     kept = (RandomK(1 / 3)(x) > 0).double().mean(dim=0)  # two of the four positive ones
@@ -48,7 +48,7 @@ def test_random_survivors_are_chosen_evenly_among_the_positive() -> None:
 
 @settings(deadline=None, max_examples=90)
 @given(st.integers(1, 200), st.floats(0.001, 1.0), st.sampled_from(["down", "up", "nearest"]))
-def test_rounded_k_is_that_of_its_rule_and_never_none(n: int, keep_ratio: float, rounding: str) -> None:
+def test_rounded_k_is_that_of_its_rule_and_never_none(n, keep_ratio, rounding):
     layer = reading_of({"rounding": rounding})
     layer.keep_ratio = keep_ratio
     exact = torch.tensor(keep_ratio, dtype=torch.float64) * n
@@ -56,7 +56,7 @@ def test_rounded_k_is_that_of_its_rule_and_never_none(n: int, keep_ratio: float,
     assert (layer(torch.rand(2, n) + 0.01) > 0).sum(dim=1).tolist() == [max(1, int(k))] * 2
 
 
-def test_the_threshold_by_hand() -> None:
+def test_the_threshold_by_hand():
     """Values 1, 1, 2, 2, 4, 4, 8, 8 and eight zeros: half of the 16 are the positive ones, a quarter 4 and 8."""
     shared = NetworkThreshold()
     shared.observe(torch.tensor([1.0, 1.0, 2.0, 2.0, 4.0, 4.0, 8.0, 8.0]))
@@ -73,7 +73,7 @@ def test_the_threshold_by_hand() -> None:
 
 
 @given(st.floats(0.02, 0.45), st.integers(0, 5))
-def test_the_share_over_all_layers_is_met(keep_ratio: float, seed: int) -> None:
+def test_the_share_over_all_layers_is_met(keep_ratio, seed):
     """Two layers of different size and scale compete for one budget."""
     generator = torch.Generator().manual_seed(seed)
     shared = NetworkThreshold()
@@ -89,7 +89,7 @@ def test_the_share_over_all_layers_is_met(keep_ratio: float, seed: int) -> None:
     assert kept[1] / 4000 > kept[0] / 12_000  # the larger activations keep the larger share
 
 
-def test_the_threshold_is_part_of_the_network_once_and_still_in_evaluation() -> None:
+def test_the_threshold_is_part_of_the_network_once_and_still_in_evaluation():
     torch.manual_seed(0)
     model = WideResNet(10, 1, constraint=constraint_factory("network"))
     assert [name for name in model.state_dict() if "counts" in name] == [COUNTS]
@@ -107,9 +107,7 @@ def test_the_threshold_is_part_of_the_network_once_and_still_in_evaluation() -> 
 
 
 @pytest.mark.parametrize("reading", READINGS)
-def test_each_reading_is_relu_at_budget_one_and_lets_the_gradient_through_what_it_kept(
-    reading: dict[str, str],
-) -> None:
+def test_each_reading_is_relu_at_budget_one_and_lets_the_gradient_through_what_it_kept(reading):
     torch.manual_seed(0)
     plain = WideResNet(10, 1)
     other = WideResNet(10, 1, constraint=constraint_factory(**({"scope": "sample"} | reading)))
@@ -124,7 +122,7 @@ def test_each_reading_is_relu_at_budget_one_and_lets_the_gradient_through_what_i
     assert values.grad is not None and torch.equal(values.grad, (out > 0).float())
 
 
-def test_dropout_stands_in_each_block_and_is_off_in_evaluation() -> None:
+def test_dropout_stands_in_each_block_and_is_off_in_evaluation():
     torch.manual_seed(0)
     model = WideResNet(16, 1, dropout=0.3)
     assert sum(isinstance(module, nn.Dropout) for module in model.modules()) == 6
@@ -136,7 +134,7 @@ def test_dropout_stands_in_each_block_and_is_off_in_evaluation() -> None:
 
 @pytest.mark.parametrize("keep_ratio", [1.0, 0.4])
 @pytest.mark.parametrize("reading", READINGS)
-def test_tangents_and_torch_func_see_each_reading(reading: dict[str, str], keep_ratio: float) -> None:
+def test_tangents_and_torch_func_see_each_reading(reading, keep_ratio):
     """The reading is linear where the kept values stay the same ones; random choices are repeated by the seed."""
     layer = reading_of(reading).eval()
     layer.keep_ratio = keep_ratio
@@ -153,7 +151,7 @@ def test_tangents_and_torch_func_see_each_reading(reading: dict[str, str], keep_
 
 
 @pytest.mark.parametrize("reading", READINGS[1:])
-def test_each_reading_refuses_a_scope_that_does_not_fit(reading: dict[str, str]) -> None:
+def test_each_reading_refuses_a_scope_that_does_not_fit(reading):
     for keep_ratio in (0.2, 1.0):
         layer = reading_of({"scope": "channel"} | reading)
         layer.keep_ratio = keep_ratio
@@ -171,14 +169,14 @@ def test_each_reading_refuses_a_scope_that_does_not_fit(reading: dict[str, str])
         ({"rounding": "away"}, "rounding is 'away'"),
     ],
 )
-def test_impossible_readings_are_refused_by_factory_and_configuration(fields: dict[str, str], words: str) -> None:
+def test_impossible_readings_are_refused_by_factory_and_configuration(fields, words):
     with pytest.raises(ValueError, match=words):
         reading_of(fields)
     with pytest.raises(ValueError, match=words):
         RunConfig(preset="quick", method="dense", **fields)
 
 
-def test_the_configuration_makes_each_reading() -> None:
+def test_the_configuration_makes_each_reading():
     kinds = {"selection": ("random", RandomK), "rounding": ("up", RoundedTopK), "scope": ("network", NetworkTopK)}
     for field, (value, kind) in kinds.items():
         model = make_network(RunConfig(preset="quick", method="accuracy_gated", **{field: value}))
@@ -191,7 +189,7 @@ def small(**fields: object) -> RunConfig:
     return RunConfig(preset="smoke", method="fixed", keep_ratio=0.3, **fields)
 
 
-def test_an_activated_shortcut_takes_what_its_block_s_first_convolution_takes() -> None:
+def test_an_activated_shortcut_takes_what_its_block_s_first_convolution_takes():
     torch.manual_seed(0)
     model = make_network(small(shortcut="activated"))
     set_keep_ratio(model, 0.3)
@@ -208,7 +206,7 @@ def test_an_activated_shortcut_takes_what_its_block_s_first_convolution_takes() 
     assert not torch.equal(published(images), model(images))
 
 
-def test_without_a_bias_the_norms_stay_at_zero_and_a_run_goes_on_after_a_pause() -> None:
+def test_without_a_bias_the_norms_stay_at_zero_and_a_run_goes_on_after_a_pause():
     config = small(norm_bias=False, train_images=60, batch_size=20, epochs=2)
     whole, paused = (Trainer(config, *data(config)) for _ in range(2))
     whole.train(6)
@@ -220,13 +218,13 @@ def test_without_a_bias_the_norms_stay_at_zero_and_a_run_goes_on_after_a_pause()
     assert same_numbers(resumed, whole)
 
 
-def test_the_rate_rises_through_the_warm_up_to_the_cosine() -> None:
+def test_the_rate_rises_through_the_warm_up_to_the_cosine():
     warm, plain = small(epochs=10, warmup_epochs=4), small(epochs=10)
     shares = [learning_rate(warm, epoch) / learning_rate(plain, epoch) for epoch in range(10)]
     assert shares == pytest.approx([0.2, 0.4, 0.6, 0.8] + [1.0] * 6)
 
 
-def test_an_augmented_image_is_shifted_and_perhaps_mirrored_and_the_seed_decides() -> None:
+def test_an_augmented_image_is_shifted_and_perhaps_mirrored_and_the_seed_decides():
     images = torch.randint(1, 256, (40, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     seen = augmented(images, seed=3)
     assert torch.equal(seen, augmented(images, seed=3)) and not torch.equal(seen, augmented(images, seed=4))
@@ -251,7 +249,7 @@ def _window(padded: Tensor, down: int, right: int, flipped: bool) -> Tensor:
     return window.flip(-1) if flipped else window
 
 
-def test_training_on_augmented_images_draws_anew_at_each_step() -> None:
+def test_training_on_augmented_images_draws_anew_at_each_step():
     config = small(augment=True, train_images=20, batch_size=20)
     trainer = Trainer(config, *data(config))
     first, _ = trainer._batch(torch.arange(20))

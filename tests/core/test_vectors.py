@@ -45,9 +45,7 @@ def one_thread() -> Iterator[None]:
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("case", vectors("topk")["cases"])
-def test_topk_and_its_gradient_are_the_script_s_exactly(
-    case: str, memory_format: torch.memory_format, backend: str
-) -> None:
+def test_topk_and_its_gradient_are_the_script_s_exactly(case, memory_format, backend):
     x, upstream = tensor("topk", f"{case}.x"), tensor("topk", f"{case}.upstream")
     for i, keep_ratio in enumerate(vectors("topk")["keep_ratios"].tolist()):
         out, grad = tensor("topk", f"{case}.out{i}"), tensor("topk", f"{case}.grad{i}")
@@ -63,9 +61,7 @@ def test_topk_and_its_gradient_are_the_script_s_exactly(
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("scale", range(6))
-def test_norm_is_the_script_s_where_the_epsilon_shows(
-    scale: int, dtype: torch.dtype, memory_format: torch.memory_format
-) -> None:
+def test_norm_is_the_script_s_where_the_epsilon_shows(scale, dtype, memory_format):
     """To 1e-12 in float64, so it computes in its input's precision; in float32 to roundings of the largest value."""
     suffix, tolerance = ("_float64", 1e-12) if dtype == torch.float64 else ("", 2e-6)
     norm = RMSNorm2d(5)
@@ -111,9 +107,7 @@ GRADIENTS = (
 @pytest.mark.parametrize("backend", ["reference", "auto"])
 @pytest.mark.parametrize("memory_format", FORMATS)
 @pytest.mark.parametrize("place", range(3))
-def test_network_has_the_script_s_logits_loss_and_gradients(
-    place: int, memory_format: torch.memory_format, backend: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_network_has_the_script_s_logits_loss_and_gradients(place, memory_format, backend, monkeypatch):
     """Within 1e-5: float32 and float64 differ by 4e-7, and no value stands closer to its threshold than 5e-5 of it."""
     monkeypatch.setenv("SPARSECYCLE_BACKEND", backend)
     model = WideResNet(10, 1)
@@ -132,7 +126,7 @@ def test_network_has_the_script_s_logits_loss_and_gradients(
 
 
 @pytest.mark.parametrize("place", range(3))
-def test_network_in_float64_is_the_script_s_in_float64(place: int) -> None:
+def test_network_in_float64_is_the_script_s_in_float64(place):
     model = WideResNet(10, 1)
     load_parameters(model, "network", "wrn10_1.")
     set_keep_ratio(model.double(), vectors("network")["keep_ratios"][place].item())
@@ -188,7 +182,7 @@ def stream(name: str) -> tuple[float, ...]:
     return tuple(values)
 
 
-def test_no_trace_of_the_controller_is_missing() -> None:
+def test_no_trace_of_the_controller_is_missing():
     assert len(TRACES) == 41
     assert all(trace["decisions"] == len(trace["keep_after_decision"]) for trace in TRACES)
     assert sum(trace["decisions"] for trace in TRACES) > 5000
@@ -196,7 +190,7 @@ def test_no_trace_of_the_controller_is_missing() -> None:
 
 @pytest.mark.parametrize("how", ["at once", "in groups, with a restart"])
 @pytest.mark.parametrize("trace", TRACES, ids=[f"{trace['settings']}-{trace['stream']}" for trace in TRACES])
-def test_controller_decides_as_the_script_bit_for_bit(trace: dict[str, Any], how: str) -> None:
+def test_controller_decides_as_the_script_bit_for_bit(trace, how):
     parameters = published_rule(CONTROLLERS["settings"][trace["settings"]])
     accuracies = stream(trace["stream"])
     controller = make_controller("accuracy_gated", **parameters)
@@ -264,7 +258,7 @@ def loss_and_accuracy(model: nn.Module, keep_ratio: float) -> tuple[float, float
 
 
 @pytest.mark.parametrize("trace", ["a", pytest.param("b", marks=pytest.mark.slow)])
-def test_training_in_float64_follows_the_script_for_all_40_steps(trace: str) -> None:
+def test_training_in_float64_follows_the_script_for_all_40_steps(trace):
     """Losses within 1e-9, while rounding alone gives 2e-15; accuracies and keep-ratios equal.
 
     All images are looked at after epoch 4, where the keep-ratio of b is smallest. Float64 has no fast convolutions:
@@ -295,9 +289,7 @@ def test_training_in_float64_follows_the_script_for_all_40_steps(trace: str) -> 
 
 @pytest.mark.parametrize("backend", ["reference", "auto"])
 @pytest.mark.parametrize(("trace", "first", "steps"), [("a", 0, 5), ("b", 0, 5), ("b", 16, 4)])
-def test_training_in_float32_follows_the_script_for_some_steps(
-    trace: str, first: int, steps: int, backend: str, one_thread: None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_in_float32_follows_the_script_for_some_steps(trace, first, steps, backend, one_thread, monkeypatch):
     """Losses within 1e-4: rounding grows several times a step, and a value may change sides at its threshold."""
     monkeypatch.setenv("SPARSECYCLE_BACKEND", backend)
     trainer = trainer_of_trace(trace)

@@ -26,7 +26,7 @@ def mat(path: Path, **arrays: Any) -> str:
     return str(path)
 
 
-def test_what_is_listed_of_each_dataset_is_what_its_file_holds() -> None:
+def test_what_is_listed_of_each_dataset_is_what_its_file_holds():
     """Where the files are at hand: SPARSECYCLE_DATA_DIR names a folder that holds feature_selection."""
     present = [name for name in collection() if tabular._path(name, None).is_file()]
     if not present:
@@ -39,7 +39,7 @@ def test_what_is_listed_of_each_dataset_is_what_its_file_holds() -> None:
 
 
 @pytest.mark.parametrize(("name", "shape", "classes"), [("digits", (1797, 64), 10), ("breast_cancer", (569, 30), 2)])
-def test_embedded_datasets(name: str, shape: tuple[int, int], classes: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_embedded_datasets(name, shape, classes, monkeypatch):
     dataset = load_dataset(name)
     assert dataset.features.shape == shape and dataset.classes == classes
     assert dataset.features.dtype == np.float32 and dataset.labels.dtype == np.int64
@@ -49,7 +49,7 @@ def test_embedded_datasets(name: str, shape: tuple[int, int], classes: int, monk
         load_dataset(name)
 
 
-def test_a_file_of_the_users_own_is_read_whatever_its_labels_are(tmp_path: Path) -> None:
+def test_a_file_of_the_users_own_is_read_whatever_its_labels_are(tmp_path):
     as_stored = ((X, Y.T), (sparse.csc_array(X), sparse.csc_array(Y)), (X.astype(np.uint8), Y))
     for number, (features, labels) in enumerate(as_stored):
         dataset = load_dataset(mat(tmp_path / f"my {number}.mat", X=features, Y=labels))
@@ -75,14 +75,14 @@ BAD: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_a_file_that_holds_no_dataset_is_refused_in_one_sentence(name: str, tmp_path: Path) -> None:
+def test_a_file_that_holds_no_dataset_is_refused_in_one_sentence(name, tmp_path):
     arrays, message = BAD[name]
     with pytest.raises(InputError, match=message) as caught:
         load_dataset(mat(tmp_path / "my.mat", **arrays))
     assert str(caught.value).startswith("my.mat") and "\n" not in str(caught.value)
 
 
-def test_what_is_no_file_from_matlab_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_file_from_matlab_is_refused(tmp_path):
     path = tmp_path / "my.mat"
     with pytest.raises(InputError, match=r"dataset my.mat cannot be read from .* give the path of a .mat file"):
         load_dataset(str(path))
@@ -107,9 +107,7 @@ def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         one.shutdown()
 
 
-def test_a_dataset_is_downloaded_once_checked_and_read(
-    server: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_dataset_is_downloaded_once_checked_and_read(server, tmp_path, monkeypatch):
     home = tmp_path / "home"
     home.mkdir()
     content = Path(mat(tmp_path / "colon.mat", X=X, Y=Y)).read_bytes()
@@ -133,7 +131,7 @@ def test_a_dataset_is_downloaded_once_checked_and_read(
         fetch_datasets(["colon"], home)
 
 
-def test_unknown_names_are_refused() -> None:
+def test_unknown_names_are_refused():
     with pytest.raises(InputError, match="dataset is 'iris', but must be one of breast_cancer, digits, ALLAML"):
         load_dataset("iris")
     with pytest.raises(InputError, match="dataset is 'digits', but must be one of ALLAML"):

@@ -30,7 +30,7 @@ def weights(model: nn.Module) -> Tensor:
 
 
 @pytest.mark.parametrize("share", [0.5, 0.8, 0.9])
-def test_pruning_takes_the_smallest_weights_of_all_layers_together(network: WideResNet, share: float) -> None:
+def test_pruning_takes_the_smallest_weights_of_all_layers_together(network, share):
     before = weights(network).clone()
     after = weights(pruned(network, share))
     gone = after == 0
@@ -40,7 +40,7 @@ def test_pruning_takes_the_smallest_weights_of_all_layers_together(network: Wide
     assert torch.equal(weights(network), before)  # the network itself is as it was
 
 
-def test_int8_weights_are_whole_multiples_of_their_channels_step(network: WideResNet) -> None:
+def test_int8_weights_are_whole_multiples_of_their_channels_step(network):
     rounded = with_int8_weights(network)
     pairs = zip(network.modules(), rounded.modules(), strict=True)
     for before, after in pairs:
@@ -55,7 +55,7 @@ def test_int8_weights_are_whole_multiples_of_their_channels_step(network: WideRe
     assert torch.equal(with_int8_weights(silent).weight, silent.weight)
 
 
-def test_noise_has_its_strength_and_is_the_same_for_every_network(images: Tensor) -> None:
+def test_noise_has_its_strength_and_is_the_same_for_every_network(images):
     grey = torch.full((50, 3, 32, 32), 128, dtype=torch.uint8)
     state = torch.get_rng_state()
     noisy = corrupt(grey, "noise", 0.1)
@@ -66,13 +66,13 @@ def test_noise_has_its_strength_and_is_the_same_for_every_network(images: Tensor
 
 
 @pytest.mark.parametrize("strength", STRENGTHS["blur"])
-def test_blur_is_that_of_scipy(images: Tensor, strength: float) -> None:
+def test_blur_is_that_of_scipy(images, strength):
     ours = corrupt(images, "blur", strength).double()
     reference = scipy.ndimage.gaussian_filter(images.double().numpy(), (0, 0, strength, strength), mode="mirror")
     assert np.abs(ours.numpy() - reference).max() < 1.0  # rounded to whole levels
 
 
-def test_contrast_shrinks_towards_the_mean_grey(images: Tensor) -> None:
+def test_contrast_shrinks_towards_the_mean_grey(images):
     flat = corrupt(images, "contrast", 0.15).double()
     ratio = flat.flatten(1).std(dim=1) / images.double().flatten(1).std(dim=1)
     assert (ratio < 0.3).all()
@@ -82,7 +82,7 @@ def test_contrast_shrinks_towards_the_mean_grey(images: Tensor) -> None:
         corrupt(images, "fog", 1.0)
 
 
-def test_removed_units_are_the_share_asked_for_nested_and_come_back(network: WideResNet, images: Tensor) -> None:
+def test_removed_units_are_the_share_asked_for_nested_and_come_back(network, images):
     layers = [module for module in network.modules() if isinstance(module, GlobalTopK)]
     silent: dict[float, list[set[int]]] = {}
     for share in STRENGTHS["removal"]:
@@ -97,7 +97,7 @@ def test_removed_units_are_the_share_asked_for_nested_and_come_back(network: Wid
     assert all(not layer._forward_hooks for layer in layers)
 
 
-def test_cka_by_its_formula_on_features_and_its_invariances() -> None:
+def test_cka_by_its_formula_on_features_and_its_invariances():
     generator = torch.Generator().manual_seed(0)
     x, y = torch.randn(40, 7, generator=generator).double(), torch.randn(40, 5, generator=generator).double()
     a, b = x - x.mean(0), y - y.mean(0)
@@ -109,7 +109,7 @@ def test_cka_by_its_formula_on_features_and_its_invariances() -> None:
         linear_cka(x, y[:39])
 
 
-def test_similarity_is_one_at_budget_one_and_falls_with_it(network: WideResNet, images: Tensor) -> None:
+def test_similarity_is_one_at_budget_one_and_falls_with_it(network, images):
     rows = budget_similarity(network, images, (1.0, 0.3, 0.02))
     mean = {budget: np.mean([row["cka"] for row in rows if row["keep_ratio"] == budget]) for budget in (1.0, 0.3, 0.02)}
     assert mean[1.0] == pytest.approx(1.0)

@@ -24,7 +24,7 @@ def images() -> Tensor:
     return torch.randint(0, 256, (7, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
-def test_evaluate_equals_a_plain_forward_pass_whatever_the_batch_size(network: WideResNet, images: Tensor) -> None:
+def test_evaluate_equals_a_plain_forward_pass_whatever_the_batch_size(network, images):
     labels = torch.arange(7)
     set_keep_ratio(network, 0.3)
     with torch.no_grad():
@@ -37,7 +37,7 @@ def test_evaluate_equals_a_plain_forward_pass_whatever_the_batch_size(network: W
         assert result.loss == pytest.approx(F.cross_entropy(logits, labels).item(), rel=1e-5)  # float32 sums
 
 
-def test_measuring_leaves_budget_mode_and_hooks_as_they_were(network: WideResNet, images: Tensor) -> None:
+def test_measuring_leaves_budget_mode_and_hooks_as_they_were(network, images):
     set_keep_ratio(network, 0.7)
     network.train()
     evaluate(network, images, torch.zeros(7, dtype=torch.int64), 0.1)
@@ -50,9 +50,7 @@ def test_measuring_leaves_budget_mode_and_hooks_as_they_were(network: WideResNet
 
 
 @pytest.mark.parametrize("keep_ratio", [1.0, 0.25, 0.02])
-def test_activity_never_exceeds_the_budget_and_equals_a_count(
-    network: WideResNet, images: Tensor, keep_ratio: float
-) -> None:
+def test_activity_never_exceeds_the_budget_and_equals_a_count(network, images, keep_ratio):
     for layer in layer_activity(network, images, keep_ratio, batch_size=3):
         output = capture_activations(network, images, layer.layer, keep_ratio)
         assert layer.active_fraction == pytest.approx((output != 0).double().mean().item())
@@ -60,15 +58,15 @@ def test_activity_never_exceeds_the_budget_and_equals_a_count(
         assert layer.active_fraction <= keep_ratio  # k is rounded down
 
 
-def test_budget_response_is_one_at_budget_one(network: WideResNet, images: Tensor) -> None:
+def test_budget_response_is_one_at_budget_one(network, images):
     assert budget_response(network, images, [1.0, 0.1])[0] == 1.0
 
 
-def test_budget_area_by_hand() -> None:
+def test_budget_area_by_hand():
     """Over log 1/4..1 the curve 0.2, 0.4, 0.8 has two trapezoids of equal width: (0.3 + 0.6) / 2."""
     assert budget_area([1.0, 0.25, 0.5], [0.8, 0.2, 0.4]) == pytest.approx(0.45)
 
 
 @given(st.lists(st.floats(0.001, 1.0), min_size=1, max_size=8, unique=True), st.floats(0, 1))
-def test_budget_area_of_a_flat_curve_is_its_height(budgets: list[float], height: float) -> None:
+def test_budget_area_of_a_flat_curve_is_its_height(budgets, height):
     assert budget_area(budgets, [height] * len(budgets)) == pytest.approx(height, abs=1e-9)

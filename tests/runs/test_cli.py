@@ -25,21 +25,19 @@ def folder(finished: Path) -> str:
     return str(next((finished / "smoke").iterdir()))
 
 
-def test_run_says_what_was_trained_and_written_or_read(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_says_what_was_trained_and_written_or_read(tmp_path, capsys):
     for told in (f"written: {tmp_path}", "already finished, read from"):
         assert main([*RUN, "--output-dir", str(tmp_path)]) == 0
         printed = capsys.readouterr().out
         assert "smoke accuracy_gated seed 0 (" in printed and told in printed
 
 
-def test_evaluate_measures_any_budget(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_evaluate_measures_any_budget(finished, capsys):
     assert main(["evaluate", folder(finished), "--budgets", "1", "0.3"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == 3
 
 
-def test_evaluate_without_weights_says_where_they_are(
-    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_without_weights_says_where_they_are(finished, tmp_path, capsys):
     (tmp_path / "record.json").write_bytes((Path(folder(finished)) / "record.json").read_bytes())
     assert main(["evaluate", str(tmp_path)]) == 2
     assert "model.safetensors cannot be read (No such file or directory)" in capsys.readouterr().err
@@ -48,7 +46,7 @@ def test_evaluate_without_weights_says_where_they_are(
     assert "give a .safetensors file" in capsys.readouterr().err
 
 
-def test_verify_recomputes_and_compare_lists(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_verify_recomputes_and_compare_lists(finished, capsys):
     assert main(["verify", str(finished)]) == 0
     assert "all equal" in capsys.readouterr().out
     assert main(["compare", str(finished), "--preset", "smoke"]) == 0
@@ -56,9 +54,7 @@ def test_verify_recomputes_and_compare_lists(finished: Path, capsys: pytest.Capt
     assert "accuracy_gated" in told and "Claims at preset smoke" in told
 
 
-def test_compare_works_where_no_checkout_is_around(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_compare_works_where_no_checkout_is_around(finished, tmp_path, monkeypatch, capsys):
     for module in ("source", "folders"):
         monkeypatch.setattr(f"sparsecycle.runs.{module}.CHECKOUT", tmp_path)
     monkeypatch.setattr("sparsecycle.data.storage.CHECKOUT_DATA", tmp_path / "data")
@@ -76,7 +72,7 @@ def test_compare_works_where_no_checkout_is_around(
             assert f"{what} a checkout of the project" in capsys.readouterr().err
 
 
-def test_verify_and_compare_need_no_optional_package(finished: Path) -> None:
+def test_verify_and_compare_need_no_optional_package(finished):
     code = "import sys\nfor name in ('numba', 'sklearn', 'joblib', 'snakemake', 'sparsecycle_book'): "
     code += "sys.modules[name] = None\nfrom sparsecycle.cli import main\nsys.exit(main(sys.argv[1:]))"
     for command in ("verify", "compare"):
@@ -86,7 +82,7 @@ def test_verify_and_compare_need_no_optional_package(finished: Path) -> None:
     assert done.returncode == 2 and done.stderr.count("\n") == 1 and "is not installed" in done.stderr, done.stderr
 
 
-def test_a_reader_that_goes_away_is_no_error(finished: Path) -> None:
+def test_a_reader_that_goes_away_is_no_error(finished):
     """As `sparsecycle compare runs | head -1`."""
     command = program("compare", str(finished))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
@@ -94,9 +90,7 @@ def test_a_reader_that_goes_away_is_no_error(finished: Path) -> None:
         assert process.stderr.read() == ""
 
 
-def test_the_home_folder_can_be_said_for_short(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_home_folder_can_be_said_for_short(tmp_path, monkeypatch, capsys):
     """A shell leaves `--output-dir=~/runs` as it is."""
     monkeypatch.setenv("HOME", str(tmp_path))
     assert main([*RUN, "--output-dir=~/runs"]) == 0
@@ -106,7 +100,7 @@ def test_the_home_folder_can_be_said_for_short(
     assert len(list(tmp_path.glob("all/smoke/*/record.json"))) == 1
 
 
-def test_the_shipped_runs_are_what_they_were_recorded_as(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shipped_runs_are_what_they_were_recorded_as(capsys):
     """Those of the pilot and of the search, too."""
     runs = sum(
         len(list((ROOT / "data" / name).rglob("record.json"))) for name in ("runs", "pilot", "search", "precision")
@@ -140,15 +134,13 @@ def test_the_shipped_runs_are_what_they_were_recorded_as(capsys: pytest.CaptureF
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_a_mistake_gets_one_sentence_and_status_2(
-    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_mistake_gets_one_sentence_and_status_2(arguments, message, capsys):
     assert main(arguments) == 2
     captured = capsys.readouterr()
     assert message in captured.err and captured.err.count("\n") == 1 and captured.err.startswith("sparsecycle: ")
 
 
-def test_help_answers_without_loading_torch() -> None:
+def test_help_answers_without_loading_torch():
     code = "import sys\nfrom sparsecycle.cli import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
     code += "sys.exit('torch' in sys.modules)"
     done = python(code)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -89,7 +88,7 @@ def goes_on(output_dir: Path, whole: Path, *more: str) -> None:
     assert {path.name for path in folder.iterdir()} == set(FILES)
 
 
-def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
+def test_killed_at_random_moments(whole, tmp_path):
     """Each kill comes after at least one more checkpoint, so that the run gets on; every other one during a write."""
     moments, folder, hits = random.Random(0), run_folder(CONFIG, tmp_path), 0
 
@@ -113,9 +112,7 @@ def test_killed_at_random_moments(whole: Path, tmp_path: Path) -> None:
     assert RunRecord.read(folder).provenance.resumes == 6
 
 
-def test_killed_while_the_trained_network_is_measured(
-    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_killed_while_the_trained_network_is_measured(whole, tmp_path, monkeypatch):
     """Whatever was written by then is written again."""
     for name in FILES[1:]:
 
@@ -133,7 +130,7 @@ def test_killed_while_the_trained_network_is_measured(
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_to_the_command(whole: Path, tmp_path: Path, number: signal.Signals) -> None:
+def test_signal_to_the_command(whole, tmp_path, number):
     """It saves where it is, not only where the last look was."""
     process = Command(command(tmp_path, *OFTEN))
     folder = run_folder(CONFIG, tmp_path)
@@ -145,7 +142,7 @@ def test_signal_to_the_command(whole: Path, tmp_path: Path, number: signal.Signa
     goes_on(tmp_path, whole)
 
 
-def test_signal_to_papermill(tmp_path: Path) -> None:
+def test_signal_to_papermill(tmp_path):
     long = SMALL | {"epochs": 120}  # the kernel hears of the signal a moment after papermill: it must still be training
     notebook = [sys.executable, "-m", "papermill", str(ROOT / "notebooks" / "run.ipynb"), str(tmp_path / "out.ipynb")]
     given = {"preset": "smoke", "method": "accuracy_gated", "overrides": long, "output_dir": str(tmp_path)}
@@ -171,7 +168,7 @@ def test_signal_to_papermill(tmp_path: Path) -> None:
     same_run(run_folder(config, tmp_path / "alone"), folder)
 
 
-def test_full_disk(whole: Path, tmp_path: Path) -> None:
+def test_full_disk(whole, tmp_path):
     """No file may grow beyond 200 kB: a checkpoint cannot be written."""
     done = call(command(tmp_path, *OFTEN), largest_file=200_000)
     assert done.returncode == 1
@@ -190,7 +187,7 @@ def without_rights(output_dir: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(arguments, capture_output=True, text=True)
 
 
-def test_read_only_folder(whole: Path, tmp_path: Path) -> None:
+def test_read_only_folder(whole, tmp_path):
     runs = tmp_path / "runs"
     runs.mkdir(mode=0o555)
     done = without_rights(runs)
@@ -214,7 +211,7 @@ DAMAGES = pytest.mark.parametrize("damage", [flip, truncate])
 
 
 @DAMAGES
-def test_damaged_checkpoint(whole: Path, begun: Path, damage: Callable[[Path], None]) -> None:
+def test_damaged_checkpoint(whole, begun, damage):
     newest, older, *_ = checkpoint_files(begun)
     damage(newest)
     done = run(begun.parents[1])
@@ -223,7 +220,7 @@ def test_damaged_checkpoint(whole: Path, begun: Path, damage: Callable[[Path], N
     same_run(whole, begun)
 
 
-def test_every_checkpoint_damaged(whole: Path, begun: Path) -> None:
+def test_every_checkpoint_damaged(whole, begun):
     checkpoints = checkpoint_files(begun)  # three, where the kill came before the oldest was removed
     for path in checkpoints:
         truncate(path)
@@ -243,7 +240,7 @@ def copy(whole: Path, tmp_path: Path) -> Path:
 
 @DAMAGES
 @pytest.mark.parametrize("name", ["epochs.parquet", "decisions.parquet", "correct.npz", "record.json"])
-def test_damaged_record(copy: Path, damage: Callable[[Path], None], name: str) -> None:
+def test_damaged_record(copy, damage, name):
     if name == "record.json" and damage is flip:
         pytest.skip("a number can change by one digit: verify recomputes it, no checksum guards it")
     damage(copy / name)
@@ -255,7 +252,7 @@ def test_damaged_record(copy: Path, damage: Callable[[Path], None], name: str) -
 
 
 @pytest.mark.parametrize("version", [1, 3, "2", None])
-def test_other_schema_version(copy: Path, version: Any) -> None:
+def test_other_schema_version(copy, version):
     alter(copy / "record.json", lambda record: record.update(schema_version=version))
     content = (copy / "record.json").read_bytes()
     done = run(copy.parents[1])
@@ -265,7 +262,7 @@ def test_other_schema_version(copy: Path, version: Any) -> None:
 
 
 @DAMAGES
-def test_damaged_image_file(tmp_path: Path, whole: Path, damage: Callable[[Path], None]) -> None:
+def test_damaged_image_file(tmp_path, whole, damage):
     data = tmp_path / "data"
     shutil.copytree(ROOT / "data" / "cifar10-mini", data / "cifar10-mini")
     damage(data / "cifar10-mini" / "train-02.webp")
@@ -290,7 +287,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_clock_that_jumps(whole: Path, tmp_path: Path) -> None:
+def test_clock_that_jumps(whole, tmp_path):
     """A day back at every look."""
     done = python(JUMPING_CLOCK, *command(tmp_path))
     assert done.returncode == 0, done.stderr
@@ -301,7 +298,7 @@ def test_clock_that_jumps(whole: Path, tmp_path: Path) -> None:
     same_run(whole, folder)
 
 
-def test_loss_that_is_not_a_number(tmp_path: Path) -> None:
+def test_loss_that_is_not_a_number(tmp_path):
     spoilt = ["--set", "learning_rate=1e30"]
     done = run(tmp_path, *spoilt)
     assert done.returncode == 0 and "diverged" in done.stdout
@@ -311,7 +308,7 @@ def test_loss_that_is_not_a_number(tmp_path: Path) -> None:
     assert run(tmp_path, *spoilt).returncode == 0 and record.read_bytes() == content
 
 
-def test_what_torch_raises_where_a_gpu_s_memory_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_torch_raises_where_a_gpu_s_memory_ends(tmp_path, monkeypatch):
     """The exception in the middle of a run; with room again, or a smaller batch, the run can be made."""
 
     def full(*_: Any) -> None:
@@ -324,7 +321,7 @@ def test_what_torch_raises_where_a_gpu_s_memory_ends(tmp_path: Path, monkeypatch
     assert train(CONFIG, output_dir=tmp_path, device="cpu", progress=False).status == "complete"
 
 
-def test_two_writers(whole: Path, tmp_path: Path) -> None:
+def test_two_writers(whole, tmp_path):
     first = Command(command(tmp_path))
     folder = run_folder(CONFIG, tmp_path)
     wait_for(lambda: is_being_written(folder), first)
@@ -339,14 +336,14 @@ def test_two_writers(whole: Path, tmp_path: Path) -> None:
     same_run(whole, folder)
 
 
-def test_another_source_on_resume(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_source_on_resume(begun, monkeypatch):
     monkeypatch.setattr("sparsecycle.runs.provenance.source_digest", lambda: "f" * 64)
     with pytest.raises(InputError, match=r"another source \([0-9a-f]{8}, then ffffffff\)"):
         train(CONFIG, output_dir=begun.parents[1], device="cpu", progress=False)
     assert checkpoint_files(begun)
 
 
-def test_another_configuration_on_resume(begun: Path) -> None:
+def test_another_configuration_on_resume(begun):
     other = RunConfig(preset="smoke", method="accuracy_gated", **SMALL, learning_rate=0.02, budgets=(1.0, 0.125))
     folder = run_folder(other, begun.parents[1])
     begun.rename(folder)
@@ -355,9 +352,7 @@ def test_another_configuration_on_resume(begun: Path) -> None:
     assert checkpoint_files(folder)
 
 
-def test_another_number_of_threads_is_told_and_noted(
-    begun: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_another_number_of_threads_is_told_and_noted(begun, monkeypatch, caplog):
     before = torch.get_num_threads()
     with monkeypatch.context() as patch:
         patch.setattr("torch.get_num_threads", lambda: 77)
@@ -367,7 +362,7 @@ def test_another_number_of_threads_is_told_and_noted(
     assert "resumed with another threads" in caplog.text
 
 
-def test_other_images_on_resume(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_images_on_resume(begun, monkeypatch):
     def altered(config: RunConfig, data_dir: Any = None) -> Cifar10:
         data = load_images(config, data_dir)
         images = data.train_images.clone()
@@ -379,7 +374,7 @@ def test_other_images_on_resume(begun: Path, monkeypatch: pytest.MonkeyPatch) ->
         train(CONFIG, output_dir=begun.parents[1], device="cpu", progress=False)
 
 
-def test_a_checkpoint_that_cannot_be_read_is_not_passed_over(begun: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_checkpoint_that_cannot_be_read_is_not_passed_over(begun, monkeypatch):
     newest = checkpoint_files(begun)[0]
     content = newest.read_bytes()
     newest.unlink()
@@ -392,13 +387,13 @@ def test_a_checkpoint_that_cannot_be_read_is_not_passed_over(begun: Path, monkey
     assert run(begun.parents[1]).returncode == 0
 
 
-def test_a_finished_run_can_be_read_from_a_folder_that_cannot_be_written(copy: Path) -> None:
+def test_a_finished_run_can_be_read_from_a_folder_that_cannot_be_written(copy):
     copy.chmod(0o555)
     done = without_rights(copy.parents[1])
     assert done.returncode == 0 and "already finished" in done.stdout, done.stderr
 
 
-def test_a_run_needs_no_standard_error(whole: Path, tmp_path: Path) -> None:
+def test_a_run_needs_no_standard_error(whole, tmp_path):
     """As after `2>&-`: the bar has nowhere to be."""
     given = shlex.join(program(*command(tmp_path))).replace("--no-progress", "")
     done = subprocess.run(["sh", "-c", f"{given} 2>&-"], stdout=subprocess.PIPE, text=True)
@@ -406,7 +401,7 @@ def test_a_run_needs_no_standard_error(whole: Path, tmp_path: Path) -> None:
     same_run(whole, run_folder(CONFIG, tmp_path))
 
 
-def test_the_list_in_the_book_names_tests_that_exist() -> None:
+def test_the_list_in_the_book_names_tests_that_exist():
     faults = yaml.safe_load((ROOT / "tests" / "runs" / "faults.yaml").read_text(encoding="utf-8"))
     named = [test for fault in faults for test in fault["tests"]]
     for test in named:

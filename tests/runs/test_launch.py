@@ -21,9 +21,7 @@ def started(path: Path) -> float:
     return float(path.read_text(encoding="utf-8").split()[1])
 
 
-def test_every_job_is_made_with_one_thread_and_what_went_wrong_is_told(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_every_job_is_made_with_one_thread_and_what_went_wrong_is_told(tmp_path, capfd):
     jobs = [Job("refused", refuse), Job("fell", fall), Job("died", die), Job("made", partial(write, tmp_path / "made"))]
     launched = launch(jobs, at_once=2, progress=False, preload=())
     assert launched.made == ["made"] and launched.left == [] and launched.status == 1
@@ -34,7 +32,7 @@ def test_every_job_is_made_with_one_thread_and_what_went_wrong_is_told(
     assert launch([], progress=False).status == 0
 
 
-def test_a_job_waits_for_those_that_it_needs(tmp_path: Path) -> None:
+def test_a_job_waits_for_those_that_it_needs(tmp_path):
     needs = {"last": frozenset({"first", "refused"}), "first": frozenset[str]()}
     jobs = [Job(name, partial(write, tmp_path / name), after=after) for name, after in needs.items()]
     launched = launch([*jobs, Job("refused", refuse)], at_once=3, progress=False, preload=())
@@ -43,7 +41,7 @@ def test_a_job_waits_for_those_that_it_needs(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("at_once", [0, -1, 1.5, True, "2"])
-def test_jobs_at_once_are_a_whole_number(at_once: int) -> None:
+def test_jobs_at_once_are_a_whole_number(at_once):
     with pytest.raises(InputError, match="must be a whole number above 0"):
         launch([], at_once)
 
@@ -71,7 +69,7 @@ def at_work(folder: Path) -> int:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_the_end_of_the_launcher_is_the_end_of_its_jobs(tmp_path: Path, number: signal.Signals) -> None:
+def test_the_end_of_the_launcher_is_the_end_of_its_jobs(tmp_path, number):
     """They save where they are, and the same command goes on with them."""
     bar = tmp_path / "bar"
     with bar.open("w") as stderr:

@@ -1,7 +1,6 @@
 """What is measured after a run, on a run that was trained here."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ def copied(measured: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_measuring_shows_how_far_it_is_and_counts_at_the_end(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_measuring_shows_how_far_it_is_and_counts_at_the_end(copied, capsys):
     for now, done in enumerate(("measured before", "measured in")):
         assert main(["measure", str(copied), "--device", "cpu"]) == 0
         told = capsys.readouterr()
@@ -52,7 +51,7 @@ def test_measuring_shows_how_far_it_is_and_counts_at_the_end(copied: Path, capsy
         (copied / NAME / "measures.json").unlink()
 
 
-def test_measures_are_those_of_the_network_and_of_their_own_bits(measured: Path) -> None:
+def test_measures_are_those_of_the_network_and_of_their_own_bits(measured):
     measures = Measures.read(measured / NAME)
     correct = read_correct(measured / NAME, measures.files["measures.npz"])
     shares = {name: bits.mean() for name, bits in correct.items()}
@@ -68,7 +67,7 @@ def test_measures_are_those_of_the_network_and_of_their_own_bits(measured: Path)
         assert metrics[f"{kind}_accuracy"] == pytest.approx(accuracy)
 
 
-def test_runs_carry_what_was_measured(measured: Path) -> None:
+def test_runs_carry_what_was_measured(measured):
     assert {"pruned_area", "int8_accuracy", "noise_accuracy", "removal_accuracy"} <= set(load_runs(measured).columns)
     conditions = load_measures(measured)
     assert len(conditions) == CONDITIONS and set(conditions["method"]) == {"accuracy_gated"}
@@ -77,7 +76,7 @@ def test_runs_carry_what_was_measured(measured: Path) -> None:
     assert (layers.loc[layers["keep_ratio"] == 1.0, "cka"] == 1.0).all()
 
 
-def test_other_weights_are_refused_and_damage_is_named(copied: Path) -> None:
+def test_other_weights_are_refused_and_damage_is_named(copied):
     folder = copied / NAME
     (folder / "measures.json").write_text("{")
     with pytest.raises(InputError, match="is damaged"):
@@ -98,9 +97,7 @@ def test_other_weights_are_refused_and_damage_is_named(copied: Path) -> None:
         (lambda told: told["conditions"][0].update(strength=0.4), "pruning 0.4 is recorded as"),
     ],
 )
-def test_verify_finds_a_measure_that_was_changed(
-    copied: Path, spoil: Callable[[dict[str, Any]], object], told: str
-) -> None:
+def test_verify_finds_a_measure_that_was_changed(copied, spoil, told):
     path = copied / NAME / "measures.json"
     [before] = verify_runs(copied)
     assert before.problems == ()
@@ -109,13 +106,13 @@ def test_verify_finds_a_measure_that_was_changed(
     assert told in "; ".join(after.problems)
 
 
-def test_verify_finds_bits_that_are_not_those_measured(copied: Path) -> None:
+def test_verify_finds_bits_that_are_not_those_measured(copied):
     (copied / NAME / "measures.npz").write_bytes(b"PK")
     [run] = verify_runs(copied)
     assert "is not the file that measures.json was written with" in run.problems[0]
 
 
-def test_measures_are_merged_and_others_of_the_same_run_are_told(copied: Path, tmp_path: Path) -> None:
+def test_measures_are_merged_and_others_of_the_same_run_are_told(copied, tmp_path):
     source, into = copied, tmp_path.with_name(f"{tmp_path.name}-into")
     assert merge([source], into).copied == [NAME]
     [made] = into.rglob("measures.json")
@@ -132,7 +129,7 @@ SHORT: dict[str, Any] = {"train_images": 40, "test_images": 20, "batch_size": 20
 
 
 @pytest.mark.parametrize("fields", [{"scope": "network"}, {"selection": "random"}])
-def test_every_reading_can_be_measured(fields: dict[str, Any], tmp_path: Path) -> None:
+def test_every_reading_can_be_measured(fields, tmp_path):
     config = RunConfig(preset="smoke", method="accuracy_gated", **SHORT, **fields)
     train(config, output_dir=tmp_path, device="cpu", progress=False)
     [(_, done)] = measure_runs(tmp_path)
@@ -144,7 +141,7 @@ def test_every_reading_can_be_measured(fields: dict[str, Any], tmp_path: Path) -
 @pytest.mark.parametrize(
     ("fields", "told"), [({"test_images": 0}, "no image"), ({"learning_rate": 1e9}, "diverged: nothing to measure")]
 )
-def test_what_cannot_be_measured_is_told(fields: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_what_cannot_be_measured_is_told(fields, told, tmp_path):
     config = RunConfig(preset="smoke", method="dense", **SHORT | fields)
     train(config, output_dir=tmp_path, device="cpu", progress=False)
     [(_, done)] = measure_runs(tmp_path)

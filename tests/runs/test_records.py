@@ -44,7 +44,7 @@ def folder_of(output: Path, method: str) -> Path:
     return next((output / "smoke").glob(f"{method}-seed0*"))
 
 
-def test_a_record_survives_the_round_trip_and_so_do_numbers_that_are_not_finite(finished: Path, tmp_path: Path) -> None:
+def test_a_record_survives_the_round_trip_and_so_do_numbers_that_are_not_finite(finished, tmp_path):
     record = RunRecord.read(folder_of(finished, "accuracy_gated"))
     record.write(tmp_path)
     assert RunRecord.read(tmp_path) == record
@@ -55,12 +55,12 @@ def test_a_record_survives_the_round_trip_and_so_do_numbers_that_are_not_finite(
     assert again.metrics["gap"] == math.inf and math.isnan(again.budgets[0].loss)
 
 
-def test_a_run_leaves_exactly_these_files(finished: Path) -> None:
+def test_a_run_leaves_exactly_these_files(finished):
     names = {path.name for path in folder_of(finished, "accuracy_gated").iterdir()}
     assert names == {"record.json", "epochs.parquet", "decisions.parquet", "correct.npz", "model.safetensors"}
 
 
-def test_no_path_and_no_host_name_is_recorded(finished: Path) -> None:
+def test_no_path_and_no_host_name_is_recorded(finished):
     import socket
 
     text = (folder_of(finished, "accuracy_gated") / "record.json").read_text(encoding="utf-8")
@@ -68,7 +68,7 @@ def test_no_path_and_no_host_name_is_recorded(finished: Path) -> None:
     assert f'"{socket.gethostname()}"' not in text
 
 
-def test_load_runs_has_a_row_a_run_with_the_documented_columns(finished: Path) -> None:
+def test_load_runs_has_a_row_a_run_with_the_documented_columns(finished):
     runs = load_runs(finished)
     named = [["smoke", "accuracy_gated", 0], ["smoke", "dense", 0]]
     assert runs[["preset", "method", "seed"]].to_numpy().tolist() == named
@@ -78,7 +78,7 @@ def test_load_runs_has_a_row_a_run_with_the_documented_columns(finished: Path) -
     assert len(load_epochs(finished)) == 4 and len(load_decisions(finished)) == 2
 
 
-def test_a_record_made_anew_is_read_anew(finished: Path, tmp_path: Path) -> None:
+def test_a_record_made_anew_is_read_anew(finished, tmp_path):
     """Records are read once a process, for as long as their files stay as they are."""
     folder = shutil.copytree(folder_of(finished, "accuracy_gated"), tmp_path / "copy" / "run")
     assert load_runs(tmp_path)["status"].tolist() == ["complete"]
@@ -86,7 +86,7 @@ def test_a_record_made_anew_is_read_anew(finished: Path, tmp_path: Path) -> None
     assert load_runs(tmp_path)["status"].tolist() == ["diverged"]
 
 
-def test_the_metrics_follow_from_the_files_beside_the_record(finished: Path) -> None:
+def test_the_metrics_follow_from_the_files_beside_the_record(finished):
     folder = folder_of(finished, "accuracy_gated")
     record, correct, epochs = RunRecord.read(folder), read_correct(folder), read_epochs(folder)
     assert list(correct.budgets) == record.config["budgets"]
@@ -96,7 +96,7 @@ def test_the_metrics_follow_from_the_files_beside_the_record(finished: Path) -> 
 
 
 @given(st.integers(1, 5), st.integers(0, 40), st.integers(0, 2**32 - 1))
-def test_which_images_were_right_survives_the_round_trip(looks: int, images: int, seed: int) -> None:
+def test_which_images_were_right_survives_the_round_trip(looks, images, seed):
     dense, sparse = np.random.default_rng(seed).random((2, looks, images)) < 0.8
     config = RunConfig(preset="smoke", method="dense")
     correct = Correct(dense, sparse, {keep: dense[-1] ^ (keep < 0.2) for keep in config.budgets})
@@ -109,7 +109,7 @@ def test_which_images_were_right_survives_the_round_trip(looks: int, images: int
     assert all(np.array_equal(stored.budgets[keep], right) for keep, right in correct.budgets.items())
 
 
-def test_what_a_controller_did_is_counted_by_hand_here() -> None:
+def test_what_a_controller_did_is_counted_by_hand_here():
     """8 steps: 1 1 | 0.5 0.5 | 0.9 0.9 | 1 | 0.25; the last decision has no step."""
     made = [(2, 0.5, False), (4, 0.9, True), (6, 1.0, True), (7, 0.25, False), (8, 1.0, True)]
     table = decision_table([Decision(step, None, None, keep, reset) for step, keep, reset in made])
@@ -124,7 +124,7 @@ def test_what_a_controller_did_is_counted_by_hand_here() -> None:
     assert fixed["mean_keep_ratio"] == pytest.approx(0.3)
 
 
-def test_missing_folders_are_named(tmp_path: Path) -> None:
+def test_missing_folders_are_named(tmp_path):
     with pytest.raises(InputError, match="does not exist: give a folder of runs"):
         load_runs(tmp_path / "nowhere")
     with pytest.raises(InputError, match=r"holds no record\.json"):
@@ -132,7 +132,7 @@ def test_missing_folders_are_named(tmp_path: Path) -> None:
     assert load_runs(tmp_path).empty
 
 
-def test_overrides_get_a_folder_of_their_own(tmp_path: Path) -> None:
+def test_overrides_get_a_folder_of_their_own(tmp_path):
     plain = run_folder(RunConfig(preset="quick", method="dense"), tmp_path)
     changed = run_folder(RunConfig(preset="quick", method="dense", learning_rate=0.5, scope="batch"), tmp_path)
     assert plain == tmp_path / "quick" / "dense-seed0"
@@ -141,15 +141,13 @@ def test_overrides_get_a_folder_of_their_own(tmp_path: Path) -> None:
     assert budgets[0] != budgets[1]
 
 
-def test_leftovers_of_a_killed_writer_are_removed(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_writer_are_removed(tmp_path):
     (tmp_path / ".file.123.partial").write_bytes(b"half")
     write_atomically(tmp_path / "file", b"whole")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_a_write_that_fails_leaves_the_old_file_and_no_leftovers(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_fails_leaves_the_old_file_and_no_leftovers(tmp_path, monkeypatch):
     target = tmp_path / "file"
     write_atomically(target, b"old")
 

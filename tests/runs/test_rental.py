@@ -39,7 +39,7 @@ from sparsecycle.trainer import Trainer
 from tiny_cifar import tiny_splits
 
 
-def test_networks_trained_together_have_the_numbers_of_those_trained_alone(tiny: Any, tmp_path: Path) -> None:
+def test_networks_trained_together_have_the_numbers_of_those_trained_alone(tiny, tmp_path):
     configs = [tiny("dense"), tiny("accuracy_gated", seed=1)]
     together = train_together(configs, StopRequest(), output_dir=tmp_path / "together", device="cpu")
     for config, record in zip(configs, together, strict=True):
@@ -49,9 +49,7 @@ def test_networks_trained_together_have_the_numbers_of_those_trained_alone(tiny:
     assert [record.provenance.ended for record in again] == [record.provenance.ended for record in together]
 
 
-def test_networks_trained_together_tell_how_far_they_are(
-    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_networks_trained_together_tell_how_far_they_are(tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(execute, "TOLD_SECONDS", 0.0)
     config, stop, lines = tiny("dense"), StopRequest(), list[str]()
     stop.deadline = time.monotonic() + 1e6
@@ -64,12 +62,12 @@ def test_networks_trained_together_tell_how_far_they_are(
     assert re.search(r"epoch \d+ of 9999, no look yet, about .* left, but it is stopped in 0 s$", lines[-1])
 
 
-def test_what_draws_at_random_while_it_trains_is_trained_alone(tiny: Any, tmp_path: Path) -> None:
+def test_what_draws_at_random_while_it_trains_is_trained_alone(tiny, tmp_path):
     with pytest.raises(InputError, match=r"dense-seed0-.*dropout=0.1.* draws at random while it trains"):
         train_together([tiny("dense", dropout=0.1)], StopRequest(), output_dir=tmp_path, device="cpu")
 
 
-def test_a_rung_that_selects_wrongly_is_found(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rung_that_selects_wrongly_is_found(tiny, monkeypatch):
     config = tiny("dense")
     assert ladder.check_kernels(config, "cpu") == []
     monkeypatch.setattr(ladder, "relu_topk", lambda x, *_: torch.where(x.relu() > 0.5, x, 0.0))
@@ -78,7 +76,7 @@ def test_a_rung_that_selects_wrongly_is_found(tiny: Any, monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("rung", ["eager steps, one kernel", "eager steps, kernels apart"])
-def test_a_rung_with_wrong_gradients_is_found(rung: str, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rung_with_wrong_gradients_is_found(rung, tiny, monkeypatch):
     def doubled(*given: Any) -> torch.Tensor:
         out = normed_topk(*given)
         return 2 * out - out.detach()
@@ -93,7 +91,7 @@ def test_a_rung_with_wrong_gradients_is_found(rung: str, tiny: Any, monkeypatch:
     assert [fault.partition("(")[0] for fault in faults] == 4 * wrong
 
 
-def test_recorded_steps_are_compared_with_eager_ones(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_recorded_steps_are_compared_with_eager_ones(tiny, monkeypatch):
     """Here both are eager; at last those in the place of recorded ones see other images."""
     made: list[Trainer] = []
     spoilt = None
@@ -119,8 +117,8 @@ def test_recorded_steps_are_compared_with_eager_ones(tiny: Any, monkeypatch: pyt
 
 @pytest.mark.parametrize(("loss", "told"), [(2.75, "0.25"), (math.nan, "nan")])
 def test_a_rung_whose_loss_goes_another_way_or_is_no_number_after_its_first_step_is_found(
-    loss: float, told: str, tiny: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    loss, told, tiny, monkeypatch
+):
     """The first step starts from the reference's own weights."""
     made: list[str] = []
 
@@ -136,7 +134,7 @@ def test_a_rung_whose_loss_goes_another_way_or_is_no_number_after_its_first_step
     assert found.faults == [f"its loss differs by {told} from the reference's"]
 
 
-def test_a_rung_that_has_room_for_one_network_only_is_used_for_one(tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rung_that_has_room_for_one_network_only_is_used_for_one(tiny, monkeypatch):
     real = ladder._seconds_a_step
 
     def one_at_a_time(trainers: list[Any], *given: Any) -> float:
@@ -151,9 +149,7 @@ def test_a_rung_that_has_room_for_one_network_only_is_used_for_one(tiny: Any, mo
     assert "no room for two" in rental._told(rung, tiny("dense"))
 
 
-def test_a_rung_whose_process_dies_is_told_and_the_next_is_taken(
-    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rung_whose_process_dies_is_told_and_the_next_is_taken(tiny, tmp_path, monkeypatch):
     real = rental._in_own_process
 
     def played(name: str, *given: Any) -> ladder.Rung | None:
@@ -181,9 +177,7 @@ def unpacked(into: Path, folder: Path) -> Path:
     return folder
 
 
-def test_a_rental_ends_in_time_and_goes_on_on_another_machine(
-    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rental_ends_in_time_and_goes_on_on_another_machine(tiny, tmp_path, monkeypatch):
     """The look is a real one; the first rental's time is over shortly after the long run began."""
     monkeypatch.setattr(ladder, "RUNGS", {"recorded steps, one kernel": {}})
     long = tiny("accuracy_gated", epochs=80, evaluate_every=40)
@@ -230,7 +224,7 @@ def gpu(tmp_path: Path) -> list[str]:
     return [*command, "--into", str(tmp_path / "away"), "--output-dir", str(tmp_path / "runs")]
 
 
-def test_the_command_goes_on_after_it_was_killed(gpu: list[str], tmp_path: Path) -> None:
+def test_the_command_goes_on_after_it_was_killed(gpu, tmp_path):
     """In processes of their own, from start to end: looking, training, packing."""
     command = program(*gpu, "--checkpoint-minutes", "0.001")
     (config,) = Studies.read(tmp_path / "studies.yaml").configurations("tiny")
@@ -254,9 +248,7 @@ def log(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("moment", ["while it looks", "while it trains"])
-def test_a_signal_ends_a_rental_after_what_there_is_was_packed(
-    moment: str, gpu: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_signal_ends_a_rental_after_what_there_is_was_packed(moment, gpu, tmp_path, monkeypatch, capsys):
     look, trained = rental._in_own_process, rental.train_together
 
     def signalled(*given: Any, **named: Any) -> Any:
@@ -275,7 +267,7 @@ def test_a_signal_ends_a_rental_after_what_there_is_was_packed(
     assert len(found) == (moment == "while it trains")
 
 
-def test_parts_hold_what_fits_records_first(tiny: Any, tmp_path: Path) -> None:
+def test_parts_hold_what_fits_records_first(tiny, tmp_path):
     config = tiny("dense")
     train(config, output_dir=tmp_path / "runs", device="cpu", progress=False)
     left = rental.pack([config], tmp_path / "runs", tmp_path / "away", most_mb=0.2)
@@ -284,9 +276,7 @@ def test_parts_hold_what_fits_records_first(tiny: Any, tmp_path: Path) -> None:
     assert sum(part.stat().st_size for part in (tmp_path / "away").iterdir()) <= 200_000
 
 
-def test_parts_of_before_stay_until_all_new_ones_are_there(
-    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_of_before_stay_until_all_new_ones_are_there(tiny, tmp_path, monkeypatch):
     config = tiny("dense")
     train(config, output_dir=tmp_path / "runs", device="cpu", progress=False)
     rental.pack([config], tmp_path / "runs", tmp_path / "away", most_mb=60)
@@ -309,16 +299,14 @@ def test_parts_of_before_stay_until_all_new_ones_are_there(
 
 
 @pytest.mark.parametrize("minutes", [0.6, math.nan, math.inf])
-def test_minutes_that_are_too_few_or_no_number_are_refused(minutes: float, tiny: Any, tmp_path: Path) -> None:
+def test_minutes_that_are_too_few_or_no_number_are_refused(minutes, tiny, tmp_path):
     with pytest.raises(InputError, match=rf"minutes is {minutes:g}, but must be a number above 0.67"):
         rental.rent([tiny("dense")], minutes=minutes, into=tmp_path / "away", output_dir=tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize("option", ["--most-mb", "--checkpoint-minutes"])
 @pytest.mark.parametrize("value", ["nan", "-1.0", "0.0"])
-def test_a_size_or_a_time_that_cannot_be_is_refused(
-    option: str, value: str, gpu: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_size_or_a_time_that_cannot_be_is_refused(option, value, gpu, capsys):
     assert main([*gpu, f"{option}={value}"]) == 2
     name = option[2:].replace("-", "_")
     assert capsys.readouterr().err == f"sparsecycle: {name} is {value}, but must be above 0\n"
@@ -330,9 +318,7 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("rental")
 
 
-def test_a_rental_is_laid_out_in_calls_that_the_command_line_takes(
-    script: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_rental_is_laid_out_in_calls_that_the_command_line_takes(script, tmp_path, monkeypatch, capsys):
     """The images are a stand-in. The last folder alone holds a library that runs."""
     from sparsecycle.cli import parser
     from sparsecycle.data.sheets import write_sheets
@@ -363,7 +349,7 @@ def test_a_rental_is_laid_out_in_calls_that_the_command_line_takes(
     assert "paper100" in done.stdout, done.stderr
 
 
-def test_uncommitted_source_and_too_few_minutes_are_refused(script: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uncommitted_source_and_too_few_minutes_are_refused(script, monkeypatch):
     monkeypatch.setattr(script, "_git", lambda *_: " M src/sparsecycle/topk.py")
     with pytest.raises(InputError, match="not committed"):
         script.lay_out(Path("into"), 15, "paper100", None)
@@ -373,7 +359,7 @@ def test_uncommitted_source_and_too_few_minutes_are_refused(script: Any, monkeyp
         script.lay_out(Path("into"), math.nan, "paper100", None)
 
 
-def test_packages_that_are_missing_on_a_machine_are_named_at_once() -> None:
+def test_packages_that_are_missing_on_a_machine_are_named_at_once():
     environment = {"PYTHONPATH": str(ROOT / "src"), "PATH": os.environ["PATH"]}
     bare = [sys.executable, "-S", "-m", "sparsecycle.cli", "gpu"]  # without installed packages
     done = subprocess.run(bare, env=environment, capture_output=True, text=True)

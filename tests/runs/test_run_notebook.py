@@ -33,7 +33,7 @@ def figures_drawn(tmp_path: Path) -> int:
     return sum('<figure class="drawn"' in bundle.get("text/html", "") for bundle in bundles)
 
 
-def test_it_trains_draws_and_writes_the_run(tmp_path: Path) -> None:
+def test_it_trains_draws_and_writes_the_run(tmp_path):
     done = papermill(tmp_path, "run", *SMOKE, "-p", "method", "accuracy_gated", "-y", TINY)
     assert done.returncode == 0, done.stderr
     [folder] = (tmp_path / "runs" / "smoke").iterdir()
@@ -42,7 +42,7 @@ def test_it_trains_draws_and_writes_the_run(tmp_path: Path) -> None:
     assert figures_drawn(tmp_path) == 2
 
 
-def test_the_companion_s_trains_on_a_file_of_the_users_own_and_draws(tmp_path: Path) -> None:
+def test_the_companion_s_trains_on_a_file_of_the_users_own_and_draws(tmp_path):
     """Overrides are JSON text here, and YAML to papermill, for which 1e-3 is no number."""
     rng, labels = np.random.default_rng(0), np.arange(60) % 3
     savemat(tmp_path / "my.mat", {"X": rng.normal(size=(60, 10)) + labels[:, None], "Y": labels})
@@ -62,9 +62,7 @@ def test_the_companion_s_trains_on_a_file_of_the_users_own_and_draws(tmp_path: P
         ("set", {"dataset": "breast_cancer", "overrides": {"hidden": [12, 9], "epochs": 6}}, "set.parquet"),
     ],
 )
-def test_run_all_works_twice_in_one_kernel_under_a_user_s_own_profile(
-    name: str, given: dict[str, object], record: str, tmp_path: Path
-) -> None:
+def test_run_all_works_twice_in_one_kernel_under_a_user_s_own_profile(name, given, record, tmp_path):
     """Names from an IPython start-up file, and those of the first pass, are nobody's parameters."""
     startup = tmp_path / "ipython" / "profile_default" / "startup"
     startup.mkdir(parents=True)
@@ -85,7 +83,7 @@ def test_run_all_works_twice_in_one_kernel_under_a_user_s_own_profile(
     assert len(list(tmp_path.rglob(record))) == 1
 
 
-def test_a_mistake_ends_with_one_sentence(tmp_path: Path) -> None:
+def test_a_mistake_ends_with_one_sentence(tmp_path):
     done = papermill(tmp_path, "run", *SMOKE, "-p", "methd", "dense")
     assert done.returncode != 0
     [sentence] = [line for line in done.stderr.splitlines() if line.startswith("InputError: ")]
@@ -102,7 +100,7 @@ def test_a_mistake_ends_with_one_sentence(tmp_path: Path) -> None:
         ("output_dir = 2024", "output_dir is 2024, but must be the name of a folder, as text"),
     ],
 )
-def test_a_parameter_of_another_kind_is_told_in_one_sentence(change: str, message: str) -> None:
+def test_a_parameter_of_another_kind_is_told_in_one_sentence(change, message):
     """The notebook's own code, without a kernel: cells up to the training."""
     cells = [
         cell.source for cell in nbformat.read(ROOT / "notebooks" / "run.ipynb", 4).cells if cell.cell_type == "code"

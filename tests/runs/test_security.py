@@ -54,7 +54,7 @@ def finished(tiny: Any, tmp_path: Path) -> Path:
         f"epochs={'[' * 5000}",
     ],
 )
-def test_settings_are_plain_values(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_are_plain_values(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError):
         configure("smoke", "dense", 0, dict([parse_setting(text)]))
@@ -85,9 +85,7 @@ STUDY = "smoke: {about: x, runs: [{presets: [smoke], methods: [dense], seeds: 0}
         "\0",
     ],
 )
-def test_a_file_of_studies_declares_runs_and_nothing_else(
-    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_of_studies_declares_runs_and_nothing_else(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "studies.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as caught:
@@ -96,7 +94,7 @@ def test_a_file_of_studies_declares_runs_and_nothing_else(
     assert [path.name for path in tmp_path.iterdir()] == ["studies.yaml"]
 
 
-def test_a_checkpoint_is_never_unpickled(tiny: Any, tmp_path: Path) -> None:
+def test_a_checkpoint_is_never_unpickled(tiny, tmp_path):
     """A pickle under a checkpoint's name, with the right checksum."""
     folder = run_folder(tiny(), tmp_path)
     folder.mkdir(parents=True)
@@ -142,9 +140,7 @@ def save(folder: Path, checkpoint: Checkpoint) -> None:
         {"unknown": 1},
     ],
 )
-def test_a_checkpoint_with_another_state_is_refused(
-    begun: tuple[Path, Checkpoint], tiny: Any, change: dict[str, Any]
-) -> None:
+def test_a_checkpoint_with_another_state_is_refused(begun, tiny, change):
     folder, checkpoint = begun
     trainer = checkpoint.rest["trainer"] | change["trainer"] if change.get("trainer") else change.get("trainer")
     other = change | ({} if trainer is None else {"trainer": trainer})
@@ -158,9 +154,7 @@ LOST = ["model.stem.weight", "sums", "momentum.0000", "generator.cpu", "correct.
 
 
 @pytest.mark.parametrize("lost", LOST)
-def test_a_checkpoint_without_one_of_its_tensors_is_refused(
-    begun: tuple[Path, Checkpoint], tiny: Any, lost: str
-) -> None:
+def test_a_checkpoint_without_one_of_its_tensors_is_refused(begun, tiny, lost):
     folder, checkpoint = begun
     save(folder, replace(checkpoint, tensors={name: x for name, x in checkpoint.tensors.items() if name != lost}))
     with pytest.raises(InputError, match="does not fit this run"):
@@ -168,9 +162,7 @@ def test_a_checkpoint_without_one_of_its_tensors_is_refused(
 
 
 @pytest.mark.parametrize("rest", ["{}", "[" * 5000, "[]", "1e999"])
-def test_safetensors_that_are_no_checkpoint_are_refused_or_skipped(
-    begun: tuple[Path, Checkpoint], tiny: Any, rest: str
-) -> None:
+def test_safetensors_that_are_no_checkpoint_are_refused_or_skipped(begun, tiny, rest):
     folder, _ = begun
     for metadata in (None, {"rest": rest}):
         content = safetensors.torch.save({"sums": torch.zeros(3)}, metadata=metadata)
@@ -193,14 +185,14 @@ def test_safetensors_that_are_no_checkpoint_are_refused_or_skipped(
         {"schema_version": 10**4000},
     ],
 )
-def test_a_record_with_other_content_is_refused_or_harmless(finished: Path, change: dict[str, Any]) -> None:
+def test_a_record_with_other_content_is_refused_or_harmless(finished, change):
     alter(finished / "record.json", lambda record: record.update(change))
     read = read_epochs if "files" in change else RunRecord.read  # names in a record are looked up, never followed
     with pytest.raises(InputError, match="not the file that" if "files" in change else None):
         read(finished)
 
 
-def test_bits_and_weights_are_never_unpickled(finished: Path, tiny: Any, tmp_path: Path) -> None:
+def test_bits_and_weights_are_never_unpickled(finished, tiny, tmp_path):
     made = tmp_path / "made"
     (finished / "record.json").unlink()
     np.savez(finished / "correct.npz", images=np.int64(1), dense=np.array([[Mark(made)]], dtype=object))
@@ -212,7 +204,7 @@ def test_bits_and_weights_are_never_unpickled(finished: Path, tiny: Any, tmp_pat
     assert not made.exists()
 
 
-def test_bits_that_claim_to_be_huge_are_refused(finished: Path) -> None:
+def test_bits_that_claim_to_be_huge_are_refused(finished):
     (finished / "record.json").unlink()
     header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (1000000000000000,), }"
     padded = header + b" " * (117 - len(header)) + b"\n"
@@ -222,7 +214,7 @@ def test_bits_that_claim_to_be_huge_are_refused(finished: Path) -> None:
         read_correct(finished)
 
 
-def test_merging_follows_no_link(finished: Path, tmp_path: Path) -> None:
+def test_merging_follows_no_link(finished, tmp_path):
     (tmp_path / "secret").write_text("not for others")
     (finished / "model.safetensors").unlink()
     (finished / "model.safetensors").symlink_to(tmp_path / "secret")
@@ -231,7 +223,7 @@ def test_merging_follows_no_link(finished: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "into").exists()
 
 
-def test_merged_records_are_never_overwritten(finished: Path, tiny: Any, tmp_path: Path, caplog: Any) -> None:
+def test_merged_records_are_never_overwritten(finished, tiny, tmp_path, caplog):
     source, into = finished.parents[1], tmp_path / "into"
     assert merge([source / "smoke"], into).copied == [finished.name], "its place follows from its configuration"
     assert len(merge([source], into).same) == 1
@@ -249,7 +241,7 @@ def test_merged_records_are_never_overwritten(finished: Path, tiny: Any, tmp_pat
         merge([source], source / "below")
 
 
-def test_a_merge_that_was_killed_is_not_taken_for_a_record(finished: Path, tmp_path: Path) -> None:
+def test_a_merge_that_was_killed_is_not_taken_for_a_record(finished, tmp_path):
     source, into = finished.parents[1], tmp_path / "into"
     half = into / "smoke" / f".{finished.name}.1.partial"
     half.mkdir(parents=True)
@@ -258,7 +250,7 @@ def test_a_merge_that_was_killed_is_not_taken_for_a_record(finished: Path, tmp_p
     assert len(merge([source], into).copied) == 1 and len(load_runs(into)) == 1 and not half.exists()
 
 
-def test_no_source_unpickles() -> None:
+def test_no_source_unpickles():
     """The words themselves: what is not called cannot be fed."""
     assert issubclass(TextLoader, yaml.SafeLoader)
     yaml_load = r"yaml\.load\((?!.*(?:BaseLoader|TextLoader))"

@@ -36,7 +36,7 @@ def halved(value: float, twice: bool = False) -> float:
         ("value / 2 if not twice else value / 4", "(\n        value / 2 if not twice\n        else value / 4\n    )"),
     ],
 )
-def test_tidying_does_not_change_it(old: str, new: str) -> None:
+def test_tidying_does_not_change_it(old, new):
     assert old in CODE
     assert tree_of(CODE.replace(old, new)) == tree_of(CODE)
 
@@ -54,12 +54,12 @@ def test_tidying_does_not_change_it(old: str, new: str) -> None:
         ("    if value > LIMIT:\n        raise ValueError(f\"{value} is too large\")\n", ""),
     ],
 )  # fmt: skip
-def test_what_may_change_a_number_changes_it(old: str, new: str) -> None:
+def test_what_may_change_a_number_changes_it(old, new):
     assert old in CODE
     assert tree_of(CODE.replace(old, new)) != tree_of(CODE)
 
 
-def test_every_constant_of_the_trainer_counts() -> None:
+def test_every_constant_of_the_trainer_counts():
     text = (PACKAGE / "trainer.py").read_text(encoding="utf-8")
     tree = ast.parse(text)
     numbers = [node for node in ast.walk(tree) if isinstance(node, ast.Constant) and type(node.value) in (int, float)]
@@ -70,13 +70,13 @@ def test_every_constant_of_the_trainer_counts() -> None:
         number.value -= 1
 
 
-def test_sources_that_were_proved_equal_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sources_that_were_proved_equal_are_the_same(monkeypatch):
     assert same_source("a", "a") and not same_source("a", "b")
     monkeypatch.setattr(source, "EQUIVALENT", (frozenset({"a", "b"}),))
     assert same_source("a", "b") and same_source("b", "a") and not same_source("a", "c")
 
 
-def test_the_training_sources_are_all_that_a_step_and_a_look_import() -> None:
+def test_the_training_sources_are_all_that_a_step_and_a_look_import():
     """What is left out cannot change a number unseen: configuration and images are identified on their own."""
     modules = "sparsecycle.captured, sparsecycle.kernels.operators, sparsecycle.evaluation.accuracy"
     code = f"import sys, {modules}; print(*[name for name in sys.modules if name.startswith('sparsecycle.')])"

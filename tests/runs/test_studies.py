@@ -53,20 +53,20 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_planned_studies_are_runs_that_can_be_made() -> None:
+def test_the_planned_studies_are_runs_that_can_be_made():
     for study in PLANNED.studies:
         names = [run_name(config) for config in PLANNED.configurations(study)]
         assert len(names) == len(set(names)) > 0
 
 
 @pytest.mark.parametrize("folder", ["runs", "pilot", "search", "precision"])
-def test_every_recorded_run_is_one_of_a_planned_study(folder: str) -> None:
+def test_every_recorded_run_is_one_of_a_planned_study(folder):
     runs = ROOT / "data" / folder
     planned = {run_name(config) for study in PLANNED.studies for config in PLANNED.configurations(study)}
     assert {path.parent.relative_to(runs).as_posix() for path in runs.rglob("record.json")} <= planned
 
 
-def test_every_replay_of_a_study_follows_a_run_of_that_study() -> None:
+def test_every_replay_of_a_study_follows_a_run_of_that_study():
     for study in PLANNED.studies:
         configurations = PLANNED.configurations(study)
         names = {run_name(config) for config in configurations}
@@ -76,12 +76,12 @@ def test_every_replay_of_a_study_follows_a_run_of_that_study() -> None:
             assert (f"seed{config.seed}" in str(config.path_from).split("-")) == config.shuffled
 
 
-def test_what_chooses_or_checks_settings_looks_at_no_test_image() -> None:
+def test_what_chooses_or_checks_settings_looks_at_no_test_image():
     assert {config.test_images for config in PLANNED.configurations("pilot")} == {0}
     assert all(c.holdout_images for name in ("tuning", "precision") for c in PLANNED.configurations(name))
 
 
-def test_a_study_is_every_combination_once() -> None:
+def test_a_study_is_every_combination_once():
     block = {"presets": ["smoke"], "methods": ["dense", "random"], "seeds": "2-4", "variants": [{}, {"epochs": 9}]}
     studies = Studies(studies={"one": {"about": "", "runs": [block, block]}})
     configs = studies.configurations("one")
@@ -91,7 +91,7 @@ def test_a_study_is_every_combination_once() -> None:
         studies.configurations("two")
 
 
-def test_progress_is_what_the_folders_say(file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_what_the_folders_say(file, tmp_path, capsys):
     configs = Studies.read(file).configurations("tiny")
     first, second, third = (run_folder(config, tmp_path / "runs") for config in configs)
     train(configs[0], output_dir=tmp_path / "runs", progress=False)
@@ -109,9 +109,7 @@ def test_progress_is_what_the_folders_say(file: Path, tmp_path: Path, capsys: py
     assert "is damaged" in capsys.readouterr().out
 
 
-def test_the_study_is_made_and_its_commands_and_table_say_so(
-    file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_study_is_made_and_its_commands_and_table_say_so(file, tmp_path, capsys):
     arguments = ["study", "tiny", "--file", str(file), "--output-dir", str(tmp_path / "my runs"), "--no-progress"]
     assert main([*arguments, "--commands", "--data-dir", str(tmp_path), "--device", "cpu"]) == 0
     assert all(f" --data-dir {tmp_path} --device cpu" in one for one in capsys.readouterr().out.splitlines())
@@ -129,7 +127,7 @@ def test_the_study_is_made_and_its_commands_and_table_say_so(
 
 
 @pytest.mark.skipif(not (BIN / "snakemake").exists(), reason="Snakemake is not installed")
-def test_the_workflow_goes_on_after_snakemake_was_killed(file: Path, tmp_path: Path) -> None:
+def test_the_workflow_goes_on_after_snakemake_was_killed(file, tmp_path):
     """Its own lock outlives it and would block the next call: the profiles go without."""
     output = tmp_path / "runs"
     profile = ["--profile", str(ROOT / "workflow/profiles/local"), "--snakefile", str(ROOT / "workflow/Snakefile")]
@@ -159,15 +157,13 @@ def test_the_workflow_goes_on_after_snakemake_was_killed(file: Path, tmp_path: P
         ({1: 100.0}, 1, 1),
     ],
 )
-def test_as_many_runs_are_made_at_a_time_as_pays(
-    rates: dict[int, float], cores: int, best: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_as_many_runs_are_made_at_a_time_as_pays(rates, cores, best, monkeypatch):
     monkeypatch.setattr(side_by_side, "_cores", lambda: cores)
     monkeypatch.setattr(side_by_side, "_images_per_second", lambda _, at_once: rates[at_once])
     assert side_by_side.best_at_once(RunConfig(preset="smoke", method="dense"), 100) == (best, rates)
 
 
-def test_how_fast_a_machine_trains_is_measured_in_processes_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_how_fast_a_machine_trains_is_measured_in_processes_of_their_own(monkeypatch):
     monkeypatch.setattr(side_by_side, "SECONDS", 0.2)
     monkeypatch.setattr(side_by_side, "STARTING_SECONDS", 0.0)
     assert side_by_side._images_per_second(RunConfig(preset="smoke", method="dense"), 1) > 0

@@ -7,7 +7,6 @@ import shutil
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ def stream_of(kind: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["full", "nobody reads", "closed", "odd", "none"])
-def test_a_bar_that_cannot_be_shown_ends_no_work(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_bar_that_cannot_be_shown_ends_no_work(kind, monkeypatch):
     stream = None if kind == "none" else stream_of(kind)
     with monkeypatch.context() as patch:
         patch.setattr("sys.stderr", stream)
@@ -82,14 +81,14 @@ def test_a_bar_that_cannot_be_shown_ends_no_work(kind: str, monkeypatch: pytest.
             stream.close()  # which tries once more to write what is left
 
 
-def test_every_bar_is_that_one() -> None:
+def test_every_bar_is_that_one():
     """A bar of tqdm's own raises where it cannot be written."""
     package = Path(sys.modules["sparsecycle"].__file__ or "").parent
     assert not [path.name for path in package.rglob("*.py") if " tqdm(" in path.read_text(encoding="utf-8")]
 
 
 @pytest.mark.parametrize("reader", ["head -c 100", "full"])
-def test_a_command_whose_standard_error_breaks_does_its_work(reader: str, tmp_path: Path) -> None:
+def test_a_command_whose_standard_error_breaks_does_its_work(reader, tmp_path):
     words = ["run", "--preset", "smoke", "--method", "dense", "--device", "cpu", "--output-dir", str(tmp_path)]
     words += [word for name, value in SMALL.items() for word in ("--set", f"{name}={value}")]
     command = program(*words)
@@ -104,16 +103,14 @@ def test_a_command_whose_standard_error_breaks_does_its_work(reader: str, tmp_pa
     assert status == 0 and next(tmp_path.rglob("record.json"))
 
 
-def test_a_table_on_a_full_disk_is_one_sentence(made: Path) -> None:
+def test_a_table_on_a_full_disk_is_one_sentence(made):
     with Path("/dev/full").open("w", encoding="utf-8") as full:
         command = program("compare", str(made), "--no-claims")
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and done.stderr.count("\n") == 1 and "No space left" in done.stderr
 
 
-def test_a_backend_that_does_not_exist_is_named_by_every_command(
-    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_backend_that_does_not_exist_is_named_by_every_command(made, monkeypatch, capsys):
     monkeypatch.setenv("SPARSECYCLE_BACKEND", "fast")
     (folder,) = (made / "smoke").iterdir()
     for command in (
@@ -130,7 +127,7 @@ def test_a_backend_that_does_not_exist_is_named_by_every_command(
     ["sleep 9", "echo /of/another/system", "printf '\\377'", 'case $1 in status) exit 1;; esac; exec "$GIT" "$@"'],
     ids=["hangs", "of another system", "no text", "status fails"],
 )
-def test_a_git_that_does_not_help_loses_no_run(script: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_git_that_does_not_help_loses_no_run(script, tmp_path, monkeypatch):
     """And whether the source was changed stays unknown, where that cannot be asked."""
     monkeypatch.setenv("GIT", shutil.which("git") or "")
     (tmp_path / "git").write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
@@ -142,23 +139,21 @@ def test_a_git_that_does_not_help_loses_no_run(script: str, tmp_path: Path, monk
     assert found["git_clean"] is None and (found["git_revision"] is None) != ("status" in script)
 
 
-def test_the_repository_of_a_hook_is_not_taken_for_the_checkout(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_repository_of_a_hook_is_not_taken_for_the_checkout(tmp_path, monkeypatch):
     before = git_state.__wrapped__()
     for name in ("GIT_DIR", "GIT_WORK_TREE"):
         monkeypatch.setenv(name, str(tmp_path))
     assert git_state.__wrapped__() == before
 
 
-def test_a_numba_that_compiles_nothing_is_not_used() -> None:
+def test_a_numba_that_compiles_nothing_is_not_used():
     """NUMBA_DISABLE_JIT, which people set to debug their own code, would make a run hours long."""
     code = "import torch, sparsecycle.kernels as k; print(k.choose(torch.ones(1, 4), 'sample', 'auto'))"
     done = python(code, env=os.environ | {"NUMBA_DISABLE_JIT": "1"})
     assert done.stdout == "None\n" and "NUMBA_DISABLE_JIT is set" in done.stderr
 
 
-def test_the_cpu_kernels_need_no_folder_that_can_be_written(tmp_path: Path) -> None:
+def test_the_cpu_kernels_need_no_folder_that_can_be_written(tmp_path):
     """Neither the package's nor the user's; what is compiled then goes with the process."""
     pytest.importorskip("numba")
     compiled = shutil.ignore_patterns("__pycache__")
@@ -176,9 +171,7 @@ def test_the_cpu_kernels_need_no_folder_that_can_be_written(tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize(("module", "package"), [("PIL", "pillow"), ("sklearn.svm", "'sparsecycle[companion]'")])
-def test_a_missing_package_is_called_what_pip_calls_it(
-    module: str, package: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_missing_package_is_called_what_pip_calls_it(module, package, monkeypatch, capsys):
     def missing(*_: object, **__: object) -> None:
         raise ModuleNotFoundError(name=module)
 
@@ -187,7 +180,7 @@ def test_a_missing_package_is_called_what_pip_calls_it(
     assert capsys.readouterr().err.endswith(f"pip install {package}\n")
 
 
-def test_a_home_that_is_set_to_nothing_or_unknown_is_not_the_root(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_home_that_is_set_to_nothing_or_unknown_is_not_the_root(monkeypatch):
     monkeypatch.delenv("HOME")
     unset = expanded("~/runs")
     monkeypatch.setenv("HOME", "")
@@ -197,9 +190,7 @@ def test_a_home_that_is_set_to_nothing_or_unknown_is_not_the_root(monkeypatch: p
             expanded(path)
 
 
-def test_float16_on_a_cpu_says_that_it_is_slow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_float16_on_a_cpu_says_that_it_is_slow(tmp_path, monkeypatch, caplog):
     def stop(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -211,9 +202,7 @@ def test_float16_on_a_cpu_says_that_it_is_slow(
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
-def test_a_file_system_without_locks_loses_no_run(
-    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_file_system_without_locks_loses_no_run(number, tmp_path, monkeypatch, caplog):
     def missing(*_: object) -> None:
         raise OSError(number, os.strerror(number))
 
@@ -227,7 +216,7 @@ def test_a_file_system_without_locks_loses_no_run(
     assert not is_being_written(folder) and ("no file can be locked" in caplog.text) == (number == errno.ENOLCK)
 
 
-def test_a_folder_that_cannot_be_flushed_takes_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_flushed_takes_files(tmp_path, monkeypatch):
     real = os.fsync
 
     def flush(descriptor: int) -> None:
@@ -240,7 +229,7 @@ def test_a_folder_that_cannot_be_flushed_takes_files(tmp_path: Path, monkeypatch
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"content"]
 
 
-def test_weights_are_read_where_no_file_can_be_mapped(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_are_read_where_no_file_can_be_mapped(made, monkeypatch):
     """Some file systems, such as mergerfs, answer "No such device"."""
 
     def unmapped(*_: object, **__: object) -> None:
@@ -251,7 +240,7 @@ def test_weights_are_read_where_no_file_can_be_mapped(made: Path, monkeypatch: p
     assert load_model(run_folder(GATED, made), GATED)
 
 
-def test_links_are_followed_and_backups_count_once(runs: Path, tmp_path: Path) -> None:
+def test_links_are_followed_and_backups_count_once(runs, tmp_path):
     """By every command: all find runs in the same way."""
     (folder,) = (runs / "smoke").iterdir()
     far = folder.rename(tmp_path / "far")
@@ -268,14 +257,14 @@ def test_links_are_followed_and_backups_count_once(runs: Path, tmp_path: Path) -
     assert not any(path.is_symlink() for path in (tmp_path / "all").rglob("*"))
 
 
-def test_a_diverged_run_is_merged_once(tmp_path: Path) -> None:
+def test_a_diverged_run_is_merged_once(tmp_path):
     config = RunConfig(preset="smoke", method="dense", learning_rate=1e30, **SMALL)
     train(config, output_dir=tmp_path / "a", progress=False)
     assert len(merge([tmp_path / "a"], tmp_path / "b").copied) == 1
     assert len(merge([tmp_path / "a"], tmp_path / "b").same) == 1
 
 
-def test_a_finished_replay_outlives_the_run_that_it_followed(runs: Path) -> None:
+def test_a_finished_replay_outlives_the_run_that_it_followed(runs):
     followed = run_folder(GATED, runs)
     config = RunConfig(preset="smoke", method="replay", path_from=followed.name, shuffled=False, **SMALL)
     made = train(config, output_dir=runs, device="cpu", progress=False)
@@ -294,9 +283,7 @@ def test_a_finished_replay_outlives_the_run_that_it_followed(runs: Path) -> None
         (lambda record: record["provenance"].pop("torch"), "provenance.torch is missing"),
     ],
 )
-def test_a_record_that_lacks_something_is_refused_by_every_command(
-    runs: Path, change: Callable[[dict[str, Any]], object], told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_record_that_lacks_something_is_refused_by_every_command(runs, change, told, capsys):
     folder = run_folder(GATED, runs)
     alter(folder / "record.json", change)
     for command in ("compare", "measure", "merge", "verify"):
@@ -306,11 +293,11 @@ def test_a_record_that_lacks_something_is_refused_by_every_command(
         assert f"is damaged ({told}" in printed and "restore it, or delete the folder and run again" in printed
 
 
-def test_a_record_has_the_metrics_that_are_read_by_name(made: Path) -> None:
+def test_a_record_has_the_metrics_that_are_read_by_name(made):
     assert tuple(RunRecord.read(run_folder(GATED, made)).metrics) == METRICS
 
 
-def test_what_is_missing_or_altered_comes_back_as_the_message_says(runs: Path) -> None:
+def test_what_is_missing_or_altered_comes_back_as_the_message_says(runs):
     """A finished run is returned, not made again, as long as its folder is there."""
     folder = run_folder(GATED, runs)
     weights = (folder / "model.safetensors").read_bytes()

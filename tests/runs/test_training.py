@@ -18,13 +18,13 @@ from sparsecycle.runs.networks import load_model
 from sparsecycle.runs.records import RunRecord, read_correct, read_decisions, read_epochs
 
 
-def test_same_seed_same_result_and_another_seed_another(tiny: Any, tmp_path: Path) -> None:
+def test_same_seed_same_result_and_another_seed_another(tiny, tmp_path):
     records = [train(tiny(seed=seed), output_dir=tmp_path / str(i), progress=False) for i, seed in enumerate((0, 0, 1))]
     same_run(run_folder(tiny(), tmp_path / "0"), run_folder(tiny(), tmp_path / "1"))
     assert records[0].results() != records[2].results()
 
 
-def test_methods_share_weights_and_order_until_their_keep_ratios_part(tiny: Any, tmp_path: Path) -> None:
+def test_methods_share_weights_and_order_until_their_keep_ratios_part(tiny, tmp_path):
     """Runs are paired by seed: until the first decision all are dense, so they must be the same to the last bit."""
     losses = set()
     for method in ("dense", "accuracy_gated", "geometric"):
@@ -35,13 +35,13 @@ def test_methods_share_weights_and_order_until_their_keep_ratios_part(tiny: Any,
     assert len(losses) == 1
 
 
-def test_the_network_learns_what_it_is_shown(tmp_path: Path) -> None:
+def test_the_network_learns_what_it_is_shown(tmp_path):
     config = RunConfig(preset="smoke", method="dense", train_images=10, test_images=10, batch_size=10, epochs=50)
     record = train(config, output_dir=tmp_path, progress=False)
     assert record.metrics["train_accuracy"] == 1.0
 
 
-def test_a_finished_run_is_read_and_another_in_its_place_refused(tiny: Any, tmp_path: Path) -> None:
+def test_a_finished_run_is_read_and_another_in_its_place_refused(tiny, tmp_path):
     first = train(tiny(), output_dir=tmp_path, progress=False)
     assert train(tiny(), output_dir=tmp_path, progress=False) == first
     other = tiny(seed=1)
@@ -59,9 +59,7 @@ def test_a_finished_run_is_read_and_another_in_its_place_refused(tiny: Any, tmp_
         ("accuracy_gated", {"decision_steps": 3, "evaluate_every": 2}),
     ],
 )
-def test_resuming_after_any_step_gives_the_same_run(
-    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, fields: dict[str, Any]
-) -> None:
+def test_resuming_after_any_step_gives_the_same_run(tiny, tmp_path, monkeypatch, method, fields):
     config = tiny(method, epochs=2, **fields)
     train(config, output_dir=tmp_path / "whole", progress=False)
     original = _Saver.__call__
@@ -86,7 +84,7 @@ def test_resuming_after_any_step_gives_the_same_run(
     same_run(run_folder(config, tmp_path / "whole"), run_folder(config, tmp_path / "parts"))
 
 
-def test_a_short_run_writes_no_checkpoint(tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_short_run_writes_no_checkpoint(tiny, tmp_path, monkeypatch):
     """A checkpoint of the paper's network is 47 MB: it is a matter of time, not of looks."""
     written = []
     monkeypatch.setattr(execute.CheckpointWriter, "save", lambda _, checkpoint: written.append(checkpoint))
@@ -94,7 +92,7 @@ def test_a_short_run_writes_no_checkpoint(tiny: Any, tmp_path: Path, monkeypatch
     assert not written
 
 
-def test_a_diverged_run_says_so_and_counts_with_what_it_scored(tiny: Any, tmp_path: Path) -> None:
+def test_a_diverged_run_says_so_and_counts_with_what_it_scored(tiny, tmp_path):
     config = tiny(learning_rate=1e30)
     record = train(config, output_dir=tmp_path, progress=False)
     assert record.status == "diverged" and "diverged" in record.summary()
@@ -103,7 +101,7 @@ def test_a_diverged_run_says_so_and_counts_with_what_it_scored(tiny: Any, tmp_pa
     assert len(read_epochs(run_folder(config, tmp_path))) < len(config.looks)
 
 
-def test_looks_come_when_they_are_asked_for_at_both_keep_ratios(tiny: Any, tmp_path: Path) -> None:
+def test_looks_come_when_they_are_asked_for_at_both_keep_ratios(tiny, tmp_path):
     config = tiny("fixed", keep_ratio=0.1, epochs=5, evaluate_every=2, evaluate_last=2)
     train(config, output_dir=tmp_path, progress=False)
     epochs, correct = (read(run_folder(config, tmp_path)) for read in (read_epochs, read_correct))
@@ -114,7 +112,7 @@ def test_looks_come_when_they_are_asked_for_at_both_keep_ratios(tiny: Any, tmp_p
     assert not np.array_equal(correct.budgets[1.0], correct.budgets[0.02])
 
 
-def test_without_test_images_nothing_is_looked_at(tiny: Any, tmp_path: Path) -> None:
+def test_without_test_images_nothing_is_looked_at(tiny, tmp_path):
     config = tiny(test_images=0)
     record = train(config, output_dir=tmp_path, progress=False)
     assert record.evaluated_on == "nothing" and record.budgets == []
@@ -124,17 +122,17 @@ def test_without_test_images_nothing_is_looked_at(tiny: Any, tmp_path: Path) -> 
     assert read_correct(run_folder(config, tmp_path)).dense.shape == (3, 0)
 
 
-def test_held_out_images_take_the_place_of_the_test_images(tiny: Any, tmp_path: Path) -> None:
+def test_held_out_images_take_the_place_of_the_test_images(tiny, tmp_path):
     record = train(tiny("dense", train_images=60, holdout_images=20), output_dir=tmp_path, progress=False)
     assert record.evaluated_on == "validation"
 
 
-def test_bfloat16_convolutions_train(tiny: Any, tmp_path: Path) -> None:
+def test_bfloat16_convolutions_train(tiny, tmp_path):
     record = train(tiny(precision="bfloat16"), output_dir=tmp_path, progress=False)
     assert record.status == "complete" and record.provenance.precision == "bfloat16"
 
 
-def test_a_replay_takes_the_path_of_the_run_that_it_names(tiny: Any, tmp_path: Path) -> None:
+def test_a_replay_takes_the_path_of_the_run_that_it_names(tiny, tmp_path):
     gated = tiny("accuracy_gated", seed=1, decision_steps=1)
     name = run_folder(gated, tmp_path).name
     replay = {
@@ -150,7 +148,7 @@ def test_a_replay_takes_the_path_of_the_run_that_it_names(tiny: Any, tmp_path: P
     assert records[False].identity != records[True].identity
 
 
-def test_a_replay_of_another_path_is_another_run(tiny: Any, tmp_path: Path) -> None:
+def test_a_replay_of_another_path_is_another_run(tiny, tmp_path):
     """The path is part of the identity: the run that is named may be made anew with other decisions."""
     gated = tiny("accuracy_gated", seed=1)
     replay = tiny("replay", path_from="source", shuffled=False)
@@ -166,16 +164,14 @@ def test_a_replay_of_another_path_is_another_run(tiny: Any, tmp_path: Path) -> N
         train(replay, output_dir=tmp_path, progress=False)
 
 
-def test_a_replay_of_a_run_without_decisions_is_refused(tiny: Any, tmp_path: Path) -> None:
+def test_a_replay_of_a_run_without_decisions_is_refused(tiny, tmp_path):
     train(tiny("dense"), output_dir=tmp_path, progress=False)
     name = run_folder(tiny("dense"), tmp_path).name
     with pytest.raises(InputError, match="made no decision: name an adaptive one"):
         train(tiny("replay", path_from=name, shuffled=False), output_dir=tmp_path, progress=False)
 
 
-def test_two_runs_in_two_threads_are_refused_and_torch_is_as_it_was(
-    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_runs_in_two_threads_are_refused_and_torch_is_as_it_was(tiny, tmp_path, monkeypatch):
     """What a run sets belongs to the process: generators, deterministic mode."""
     inside, go_on, outcomes = threading.Event(), threading.Event(), []
     original = execute._Run.train
@@ -199,9 +195,7 @@ def test_two_runs_in_two_threads_are_refused_and_torch_is_as_it_was(
     assert not torch.are_deterministic_algorithms_enabled() and torch.equal(torch.get_rng_state(), generator)
 
 
-def test_a_system_that_does_not_tell_the_memory_loses_no_run(
-    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_system_that_does_not_tell_the_memory_loses_no_run(tiny, tmp_path, monkeypatch):
     original = Path.read_text
 
     def without_the_line(path: Path, *args: Any, **kwargs: Any) -> str:
@@ -213,7 +207,7 @@ def test_a_system_that_does_not_tell_the_memory_loses_no_run(
     assert record.status == "complete" and record.provenance.peak_memory_mib is None
 
 
-def test_progress_can_be_told_to_a_function(tiny: Any, tmp_path: Path) -> None:
+def test_progress_can_be_told_to_a_function(tiny, tmp_path):
     told: list[float] = []
     train(tiny(), output_dir=tmp_path, progress=told.append)
     assert told == pytest.approx([(step + 1) / 6 for step in range(6)])
@@ -232,27 +226,27 @@ def test_progress_can_be_told_to_a_function(tiny: Any, tmp_path: Path) -> None:
         ({"checkpoint_minutes": 0}, "checkpoint_minutes is 0, but must be above 0"),
     ],
 )
-def test_what_cannot_be_used_is_named(tiny: Any, tmp_path: Path, given: dict[str, Any], message: str) -> None:
+def test_what_cannot_be_used_is_named(tiny, tmp_path, given, message):
     with pytest.raises(InputError, match=message):
         train(tiny(), progress=False, **({"output_dir": tmp_path} | given))
     with pytest.raises(InputError, match="config is 'smoke', but must be a RunConfig"):
         train("smoke", output_dir=tmp_path)
 
 
-def test_a_folder_below_a_file_is_named(tiny: Any, tmp_path: Path) -> None:
+def test_a_folder_below_a_file_is_named(tiny, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError, match="cannot be written"):
         train(tiny(), output_dir=tmp_path / "file" / "runs", progress=False)
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without a GPU")
-def test_a_gpu_that_is_not_there_is_named() -> None:
+def test_a_gpu_that_is_not_there_is_named():
     assert resolve_device("auto") == "cpu"
     with pytest.raises(InputError, match="torch sees no GPU here"):
         resolve_device("cuda")
 
 
-def test_weights_come_back_only_into_the_network_that_they_are_of(tiny: Any, tmp_path: Path) -> None:
+def test_weights_come_back_only_into_the_network_that_they_are_of(tiny, tmp_path):
     config = tiny()
     train(config, output_dir=tmp_path, progress=False)
     folder = run_folder(config, tmp_path)

@@ -1,6 +1,5 @@
 """The authors' arm does what is known of their public code: a list of facts, and one step worked by hand."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,7 +32,7 @@ FACTS: dict[str, Any] = {
 }
 
 
-def test_the_listed_settings() -> None:
+def test_the_listed_settings():
     config = SetConfig(dataset="digits", method="set", arm="authors")
     assert {name: getattr(config, name) for name in FACTS} == FACTS
     older = SetConfig(dataset="digits", method="set", arm="authors_2018")
@@ -58,7 +57,7 @@ def learner(dropout: float = 0.0) -> tuple[Learner, np.ndarray, np.ndarray]:
     return found, split.train_features, split.train_labels
 
 
-def test_one_step_by_hand() -> None:
+def test_one_step_by_hand():
     """Batch of two: the gradient is divided by two in the loss and again in the update; decay is outside momentum."""
     one, features, labels = learner()
     first, second = one.network.sparse_layers()
@@ -82,7 +81,7 @@ def test_one_step_by_hand() -> None:
         np.testing.assert_allclose(layer.bias, bias * (1 - 2e-4) + velocity, atol=1e-6)
 
 
-def test_after_an_epoch_every_layer_evolves_survivors_keep_their_momentum_and_new_connections_start_without() -> None:
+def test_after_an_epoch_every_layer_evolves_survivors_keep_their_momentum_and_new_connections_start_without():
     one, _, _ = learner()
     before = [
         dict(zip(layer.places().tolist(), layer.weight.tolist(), strict=True)) for layer in one.network.sparse_layers()
@@ -99,7 +98,7 @@ def test_after_an_epoch_every_layer_evolves_survivors_keep_their_momentum_and_ne
     assert all((layer.weight == old).all() for layer, old in zip(one.network.layers, same, strict=True)), "not the last"
 
 
-def test_the_split_is_drawn_at_random_and_standardized_with_a_ten_thousandth_added() -> None:
+def test_the_split_is_drawn_at_random_and_standardized_with_a_ten_thousandth_added():
     rng = np.random.default_rng(0)
     features = rng.normal(size=(30, 2)).astype(np.float32) * [1.0, 1e-4]
     split = split_dataset(
@@ -111,7 +110,7 @@ def test_the_split_is_drawn_at_random_and_standardized_with_a_ten_thousandth_add
     assert spread[0] == pytest.approx(1, abs=1e-3) and 0.3 < spread[1] < 0.7, "a small feature stays small"
 
 
-def test_both_the_maximum_and_the_last_accuracy_are_recorded(tmp_path: Path) -> None:
+def test_both_the_maximum_and_the_last_accuracy_are_recorded(tmp_path):
     from sparsecycle.data.tabular import load_dataset
 
     config = SetConfig(dataset="breast_cancer", method="set", hidden=(20, 20), epochs=5)

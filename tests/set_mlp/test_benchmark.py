@@ -7,7 +7,7 @@ from sparsecycle_book.benchmarks.set_mlp import SGD, measure_shape, measure_size
 from sparsecycle_book.benchmarks.set_scipy import ScipyMLP
 
 
-def test_the_baseline_trains_the_same_network() -> None:
+def test_the_baseline_trains_the_same_network():
     rng = np.random.default_rng(0)
     network = sparse_network((12, 30, 20, 4), 2.0, rng)
     plain = ScipyMLP(network, *SGD.tolist())
@@ -21,7 +21,7 @@ def test_the_baseline_trains_the_same_network() -> None:
         np.testing.assert_allclose(bias, layer.bias, atol=1e-5)
 
 
-def test_the_baseline_evolves_by_the_same_rule() -> None:
+def test_the_baseline_evolves_by_the_same_rule():
     rng = np.random.default_rng(0)
     network = sparse_network((12, 30, 4), 2.0, rng)
     plain = ScipyMLP(network, *SGD.tolist())
@@ -41,7 +41,7 @@ def test_the_baseline_evolves_by_the_same_rule() -> None:
         assert (velocity == kept[rows, columns]).all(), "momentum stays with the survivors"
 
 
-def test_what_is_measured() -> None:
+def test_what_is_measured():
     found = measure_shape("6-8-3", (6, 8, 3), 8, repeats=2)
     assert {(one.suite, one.side) for one in found} == {
         (suite, side) for suite in ("set epoch", "set evolution") for side in ("kernels", "scipy")

@@ -36,7 +36,7 @@ def row(
     return set_verdict_table(runs, **more).set_index(list(wanted)).loc[tuple(wanted.values())]
 
 
-def test_means_over_splits_are_compared_over_datasets_as_in_the_main_study() -> None:
+def test_means_over_splits_are_compared_over_datasets_as_in_the_main_study():
     runs = pd.concat([made_up("set", gain=0.02), made_up("dense")])
     by_split = runs.pivot(index=["dataset", "seed"], columns="method", values="last_accuracy")
     means = (by_split["set"] - by_split["dense"]).groupby("dataset").mean()
@@ -47,7 +47,7 @@ def test_means_over_splits_are_compared_over_datasets_as_in_the_main_study() -> 
 
 
 @pytest.mark.parametrize(("gain", "verdict"), [(0.02, "supported"), (-0.02, "contradicted"), (0.0, "no effect")])
-def test_d1_is_judged_as_a_property(gain: float, verdict: str) -> None:
+def test_d1_is_judged_as_a_property(gain, verdict):
     runs = pd.concat([made_up("set", gain=gain), made_up("dense")])
     found = row(runs)
     assert found["verdict"] == verdict and found["mean"] == pytest.approx(gain, abs=0.002) and not found["preliminary"]
@@ -59,12 +59,12 @@ def test_d1_is_judged_as_a_property(gain: float, verdict: str) -> None:
 @pytest.mark.parametrize(
     ("gain", "verdict"), [(-0.005, "equivalent"), (0.03, "better"), (-0.03, "worse"), (-0.01, "worse")]
 )
-def test_d2_is_judged_as_equivalence_within_one_point(gain: float, verdict: str) -> None:
+def test_d2_is_judged_as_equivalence_within_one_point(gain, verdict):
     runs = pd.concat([made_up("set"), made_up("set_pruned", gain=gain)])
     assert row(runs, "D2")["verdict"] == verdict
 
 
-def test_few_datasets_are_described_and_seven_are_preliminary() -> None:
+def test_few_datasets_are_described_and_seven_are_preliminary():
     runs = pd.concat([made_up("set", gain=0.02), made_up("dense")])
     for count, verdict, preliminary in ((3, "not judged: described", False), (7, "supported", True)):
         found = row(runs[runs["dataset"].isin(study_datasets()[:count])])
@@ -72,7 +72,7 @@ def test_few_datasets_are_described_and_seven_are_preliminary() -> None:
     assert set(set_verdict_table(none())["verdict"]) == {"not measured"}
 
 
-def test_a_run_that_diverged_scores_the_majority_class_zero_or_nothing() -> None:
+def test_a_run_that_diverged_scores_the_majority_class_zero_or_nothing():
     runs = fallen(made_up("set"), "colon")
     found = {scoring: scored(runs, scoring).set_index(["dataset", "seed"]) for scoring in SCORINGS}
     columns = ["last_accuracy", "best_accuracy", "train_accuracy", "gap"]
@@ -83,7 +83,7 @@ def test_a_run_that_diverged_scores_the_majority_class_zero_or_nothing() -> None
     assert scored(untouched, "complete").equals(untouched)
 
 
-def test_no_verdict_rests_on_runs_that_diverged() -> None:
+def test_no_verdict_rests_on_runs_that_diverged():
     """SET is better where it trains; that it diverges on four datasets would hide it."""
     lost = study_datasets()[:4]
     runs = pd.concat([fallen(made_up("set", gain=0.02), *lost), made_up("dense")])
@@ -95,7 +95,7 @@ def test_no_verdict_rests_on_runs_that_diverged() -> None:
     assert row(everywhere)["verdict"] == RESTS, "without a complete pair"
 
 
-def test_a_verdict_that_only_the_size_of_the_family_changes_rests_on_no_divergence() -> None:
+def test_a_verdict_that_only_the_size_of_the_family_changes_rests_on_no_divergence():
     """Three tests against a baseline that diverged everywhere are no tests where such runs are left out."""
     names = study_datasets()
     wave = pd.Series(dict(zip(names, [(-1) ** i * 0.02 + 0.0137 for i in range(len(names))], strict=True)))
@@ -110,7 +110,7 @@ def test_a_verdict_that_only_the_size_of_the_family_changes_rests_on_no_divergen
     assert found["verdict"] == "undecided"
 
 
-def test_splits_on_which_both_failed_count_for_d1_and_not_for_d2() -> None:
+def test_splits_on_which_both_failed_count_for_d1_and_not_for_d2():
     runs = pd.concat([fallen(made_up(method), "colon", "Yale") for method in ("set", "set_pruned", "dense")])
     first, second = (compare_claim(study_runs(runs), claim) for claim in (D1, D2))
     assert len(first.pairs) == 15 and first.differences[first.pairs.index("colon")] == 0
@@ -119,7 +119,7 @@ def test_splits_on_which_both_failed_count_for_d1_and_not_for_d2() -> None:
     assert len(compare_claim(study_runs(one), D2).pairs) == 15
 
 
-def test_only_splits_that_both_have_count() -> None:
+def test_only_splits_that_both_have_count():
     treated, untreated = made_up("set"), made_up("dense")
     untreated = untreated[(untreated["seed"] == 0) | (untreated["dataset"] != "colon")]
     untreated.loc[untreated["dataset"] == "Yale", "seed"] += 10
@@ -132,7 +132,7 @@ def test_only_splits_that_both_have_count() -> None:
         compare_claim(study_runs(pd.concat([treated, treated, untreated])), D1)
 
 
-def test_runs_of_unclean_sources_other_datasets_and_variants_do_not_speak_for_a_claim() -> None:
+def test_runs_of_unclean_sources_other_datasets_and_variants_do_not_speak_for_a_claim():
     base = pd.concat([made_up("set"), made_up("dense")])
     foreign = made_up("set", gain=0.5).assign(dataset="digits")
     unclean = made_up("set", gain=0.5, git_clean=False).assign(seed=7)
@@ -143,7 +143,7 @@ def test_runs_of_unclean_sources_other_datasets_and_variants_do_not_speak_for_a_
     assert row(pd.concat([base, slower]), baseline=SLOWER)["mean"] == pytest.approx(-0.01, abs=0.002)
 
 
-def test_the_averages_of_a_table_are_over_the_same_datasets_and_splits() -> None:
+def test_the_averages_of_a_table_are_over_the_same_datasets_and_splits():
     runs = pd.concat([made_up("set"), made_up("set_pruned"), made_up("dense")])
     runs = runs[(runs["method"] != "dense") | ((runs["seed"] == 0) & (runs["dataset"] != "colon"))]
     means = mean_accuracies(runs, "authors")
@@ -157,7 +157,7 @@ def test_the_averages_of_a_table_are_over_the_same_datasets_and_splits() -> None
     assert "dense" not in means and set(means["splits"]) == {2}, "a method that never trained hides no split of others"
 
 
-def test_d3_is_the_count_of_real_networks_and_linear_in_the_neurons() -> None:
+def test_d3_is_the_count_of_real_networks_and_linear_in_the_neurons():
     rng = np.random.default_rng(0)
     for sizes in ((70, 30, 30, 4), (70, 90, 4)):
         for network, epsilon in ((sparse_network(sizes, 2.0, rng), 2.0), (dense_network(sizes, rng), None)):

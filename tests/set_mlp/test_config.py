@@ -29,14 +29,14 @@ from sparsecycle_book.set_mlp.ledger import set_ledger_table
         ({"method": "set_pruned", "prune_until": 1.0}, "prune_until is 1.0, but of 100 epochs pruning must end before"),
     ],
 )
-def test_what_is_wrong_is_said_in_one_sentence(values: dict[str, object], message: str) -> None:
+def test_what_is_wrong_is_said_in_one_sentence(values, message):
     given: dict[str, object] = {"dataset": "digits", "method": "set"} | values
     with pytest.raises(InputError) as caught:
         SetConfig(**given)
     assert str(caught.value).startswith(message) and "\n" not in str(caught.value)
 
 
-def test_names_and_texts_are_read_as_people_mean_them() -> None:
+def test_names_and_texts_are_read_as_people_mean_them():
     with pytest.raises(InputError, match="method is missing"):
         SetConfig(dataset="digits")
     with pytest.raises(InputError, match="overrides cannot set seed"):
@@ -50,25 +50,25 @@ def test_names_and_texts_are_read_as_people_mean_them() -> None:
 
 @pytest.mark.parametrize("arm", ARMS)
 @pytest.mark.parametrize("method", METHODS)
-def test_an_arm_as_it_stands_has_no_overrides(arm: str, method: str) -> None:
+def test_an_arm_as_it_stands_has_no_overrides(arm, method):
     config = SetConfig(dataset="digits", method=method, arm=arm)
     assert config.overrides() == {} and config.is_tuned == (arm == "tuned")
     assert SetConfig(**config.model_dump(mode="json")) == config
 
 
-def test_neurons_are_pruned_linearly_between_two_shares_of_the_epochs() -> None:
+def test_neurons_are_pruned_linearly_between_two_shares_of_the_epochs():
     config = SetConfig(dataset="digits", method="set_pruned", epochs=8)
     assert [config.pruned_by(epoch) for epoch in range(9)] == [0, 0, 0, 0.125, 0.25, 0.375, 0.5, 0.5, 0.5]
     at_once = SetConfig(dataset="digits", method="set_pruned", epochs=8, prune_from=0.5, prune_until=0.5)
     assert [at_once.pruned_by(epoch) for epoch in (3, 4)] == [0, 0.5]
 
 
-def test_batches_of_the_tuned_arm_are_small_on_small_data() -> None:
+def test_batches_of_the_tuned_arm_are_small_on_small_data():
     config = SetConfig(dataset="digits", method="set", arm="tuned")
     assert (config.batch(299), config.batch(300), config.batch(1)) == (2, 32, 1)
 
 
-def test_the_ledger_names_every_setting_once_with_its_value() -> None:
+def test_the_ledger_names_every_setting_once_with_its_value():
     rows = read_ledger(ROOT / "book/set_ledger.yaml")
     named = [field for row in rows for field in row["fields"]]
     assert sorted(named) == sorted(set(SetConfig.model_fields) - {"dataset", "method", "arm", "seed"})

@@ -16,7 +16,7 @@ from sparsecycle.set_mlp.network import Network
 from sparsecycle.set_mlp.pruning import living_neurons, neuron_strength, prune_neurons, weakest_neurons
 
 
-def test_the_weakest_of_each_sign_by_hand() -> None:
+def test_the_weakest_of_each_sign_by_hand():
     """Five positive and three negative weights, zeta 0.4: two of the positive, one of the negative go."""
     weights = np.array([0.5, -0.1, 0.2, 3.0, -2.0, 0.1, -0.3, 1.0])
     removed = weakest_connections(weights, 0.4)
@@ -33,7 +33,7 @@ def test_the_weakest_of_each_sign_by_hand() -> None:
 
 @given(weights=st.lists(st.integers(-4, 4), max_size=40), zeta=st.floats(0, 1))
 @settings(max_examples=200, deadline=None)
-def test_the_weakest_are_those_of_a_stable_sort(weights: list[int], zeta: float) -> None:
+def test_the_weakest_are_those_of_a_stable_sort(weights, zeta):
     values, expected = np.array(weights, dtype=np.float32), set()
     for sign in (np.flatnonzero(values >= 0), np.flatnonzero(values < 0)):
         order = sign[np.argsort(np.abs(values[sign]), kind="stable")]
@@ -41,7 +41,7 @@ def test_the_weakest_are_those_of_a_stable_sort(weights: list[int], zeta: float)
     assert set(np.flatnonzero(weakest_connections(values, zeta)).tolist()) == expected
 
 
-def test_an_evolution_step_by_hand() -> None:
+def test_an_evolution_step_by_hand():
     """2 x 3, four connections: the weakest of each sign go, and two of the four places then free are taken."""
     layer = SparseLayer(3, 2, np.array([0, 2, 3, 4]), np.array([0.1, 5.0, -0.2, -6.0]))
     layer.velocity[:] = 1.0
@@ -56,7 +56,7 @@ def test_an_evolution_step_by_hand() -> None:
 
 @given(rows=st.integers(1, 9), columns=st.integers(1, 9), zeta=st.floats(0, 1), epsilon=st.floats(0.1, 5))
 @settings(max_examples=100, deadline=None)
-def test_the_number_of_connections_stays(rows: int, columns: int, zeta: float, epsilon: float) -> None:
+def test_the_number_of_connections_stays(rows, columns, zeta, epsilon):
     rng = np.random.default_rng(0)
     layer = erdos_renyi(columns, rows, epsilon, rng, dtype=np.float64)
     count = layer.weight.size
@@ -73,7 +73,7 @@ def test_the_number_of_connections_stays(rows: int, columns: int, zeta: float, e
 
 @given(rows=st.integers(1, 8), columns=st.integers(1, 8), share=st.floats(0, 1), data=st.data())
 @settings(max_examples=150, deadline=None)
-def test_free_places_are_those_of_a_plain_search(rows: int, columns: int, share: float, data: st.DataObject) -> None:
+def test_free_places_are_those_of_a_plain_search(rows, columns, share, data):
     """The reference lists every free place and takes the same ranks."""
     rng = np.random.default_rng(data.draw(st.integers(0, 999)))
     taken = np.flatnonzero(rng.random(rows * columns) < share)
@@ -91,14 +91,14 @@ def test_free_places_are_those_of_a_plain_search(rows: int, columns: int, share:
         free_places(taken, columns, rows, len(free) + 1, rng, inputs=inputs, outputs=outputs)
 
 
-def test_growth_is_uniform_over_the_free_places() -> None:
+def test_growth_is_uniform_over_the_free_places():
     taken, rng = np.array([0, 1, 5, 6, 7, 11]), np.random.default_rng(0)
     counts = Counter(place for _ in range(3000) for place in free_places(taken, 4, 3, 2, rng).tolist())
     assert sorted(counts) == [2, 3, 4, 8, 9, 10]
     assert stats.chisquare(list(counts.values())).pvalue > 0.01
 
 
-def test_weights_have_the_spread_of_their_rule() -> None:
+def test_weights_have_the_spread_of_their_rule():
     """He's rule counts the connections into a neuron at the start, and all inputs, connected or not, in growth."""
     rng = np.random.default_rng(0)
     assert np.std(starting_weights(100_000, 8, "normal", rng)) == pytest.approx(0.1, rel=0.02)
@@ -119,7 +119,7 @@ def small() -> Network:
     return Network([first, second])
 
 
-def test_strength_and_the_weakest_neurons_by_hand() -> None:
+def test_strength_and_the_weakest_neurons_by_hand():
     assert neuron_strength(small().sparse_layers()[0]).tolist() == [3, 3, 0]
     assert living_neurons(small())[0].tolist() == [True, True, False]
     strength, everyone = np.array([3.0, 1.0, 1.0, 2.0]), np.ones(4, dtype=bool)
@@ -129,7 +129,7 @@ def test_strength_and_the_weakest_neurons_by_hand() -> None:
     assert not weakest_neurons(strength, everyone, 0).any()
 
 
-def test_pruning_by_hand() -> None:
+def test_pruning_by_hand():
     network = small()
     assert prune_neurons(network, 0, np.array([True, False, False])) == 3
     first, second = network.sparse_layers()
@@ -138,7 +138,7 @@ def test_pruning_by_hand() -> None:
     assert living_neurons(network)[0].tolist() == [False, True, False]
 
 
-def test_a_pruned_neuron_stays_at_zero_while_the_rest_trains_and_evolves() -> None:
+def test_a_pruned_neuron_stays_at_zero_while_the_rest_trains_and_evolves():
     rng = np.random.default_rng(0)
     network = Network([erdos_renyi(*pair, 3, rng) for pair in pairwise((10, 30, 30, 3))])
     x, labels = rng.normal(size=(24, 10)).astype(np.float32), np.arange(24) % 3

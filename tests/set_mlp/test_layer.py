@@ -1,7 +1,6 @@
 """The layers against plain matrices: outputs, the step of SGD, what is passed on, and rewiring."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -38,7 +37,7 @@ def matrix(layer: Layer) -> np.ndarray:
 
 @given(layer=layers(), samples=st.integers(0, 9), pass_on=st.booleans(), silent=st.booleans())
 @settings(max_examples=200, deadline=None)
-def test_a_step_is_that_of_a_matrix_with_zeros(layer: Layer, samples: int, pass_on: bool, silent: bool) -> None:
+def test_a_step_is_that_of_a_matrix_with_zeros(layer, samples, pass_on, silent):
     """v = 0.9 v - 0.1 g, then w = 0.99 w + v: decay outside of the momentum, of weights and biases."""
     rng = np.random.default_rng(samples)
     x, slope = rng.normal(size=(layer.in_features, samples)), rng.normal(size=(layer.out_features, samples))
@@ -60,7 +59,7 @@ def test_a_step_is_that_of_a_matrix_with_zeros(layer: Layer, samples: int, pass_
         assert passed.size == 0
 
 
-def test_a_worked_example() -> None:
+def test_a_worked_example():
     """W = [[0, 2, 0], [3, 0, -1]], b = (1, 0): (1, 2, 3) becomes (2*2 + 1, 3*1 - 1*3)."""
     layer = SparseLayer(3, 2, np.array([1, 3, 5]), np.array([2.0, 3.0, -1.0]))
     layer.bias[0] = 1
@@ -69,7 +68,7 @@ def test_a_worked_example() -> None:
     assert layer.incoming().tolist() == [1, 2] and layer.outgoing().tolist() == [1, 1, 1]
 
 
-def test_no_dense_matrix_is_ever_made() -> None:
+def test_no_dense_matrix_is_ever_made():
     """A layer of 10^12 places is trained and evolves: its memory is that of its connections."""
     rng = np.random.default_rng(0)
     layer = erdos_renyi(10**6, 10**6, 0.5, rng)
@@ -80,7 +79,7 @@ def test_no_dense_matrix_is_ever_made() -> None:
 
 @given(layer=layers(), data=st.data())
 @settings(max_examples=100, deadline=None)
-def test_rewiring_keeps_what_stays_and_its_momentum(layer: Layer, data: st.DataObject) -> None:
+def test_rewiring_keeps_what_stays_and_its_momentum(layer, data):
     if not isinstance(layer, SparseLayer):
         return
     places, size = layer.places(), layer.in_features * layer.out_features
@@ -105,13 +104,13 @@ def test_rewiring_keeps_what_stays_and_its_momentum(layer: Layer, data: st.DataO
         ((0, 2, [], []), "in_features is 0 and out_features 2, but both must be positive"),
     ],
 )
-def test_what_is_no_layer_is_refused(arguments: tuple[int, int, list[int], list[float]], message: str) -> None:
+def test_what_is_no_layer_is_refused(arguments, message):
     inputs, outputs, places, weights = arguments
     with pytest.raises(InputError, match=message):
         SparseLayer(inputs, outputs, np.array(places, dtype=np.int64), np.array(weights))
 
 
-def test_wrong_inputs_are_refused() -> None:
+def test_wrong_inputs_are_refused():
     layer = erdos_renyi(4, 3, 1.0, np.random.default_rng(0))
     with pytest.raises(InputError, match=r"keep is bool of shape \(3,\), but must be bool, one a connection"):
         layer.rewire(np.ones(3, dtype=bool), np.empty(0, dtype=np.int64), np.empty(0))
@@ -127,7 +126,7 @@ print(erdos_renyi(6, 5, 2.0, np.random.default_rng(0)).forward(np.ones((6, 3), n
 """
 
 
-def test_a_damaged_cache_changes_nothing(tmp_path: Path) -> None:
+def test_a_damaged_cache_changes_nothing(tmp_path):
     places = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
     whole = python(USE, env=places)
     for path in tmp_path.rglob("kernels.*.nbi"):

@@ -25,7 +25,7 @@ def plain_loss(outputs: torch.Tensor, labels: torch.Tensor, loss: str) -> torch.
 @pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
 @pytest.mark.parametrize("kind", ["sparse", "dense"])
 @pytest.mark.parametrize("size", [2, 5])
-def test_it_trains_as_autograd_says(kind: str, loss: Any, size: int) -> None:
+def test_it_trains_as_autograd_says(kind, loss, size):
     """Thirty steps of three layers in float64, with masks in place of the missing connections."""
     rng = np.random.default_rng(1)
     sizes = ((10, 8), (8, 8), (8, 3))
@@ -69,7 +69,7 @@ def chain(scaling: Any, dropout: float) -> Network:
     return Network(found, dropout=dropout, scaling=scaling)
 
 
-def test_in_testing_the_authors_scale_pre_activations_of_all_layers_but_the_first() -> None:
+def test_in_testing_the_authors_scale_pre_activations_of_all_layers_but_the_first():
     """At 1 the first layer gives 3, the second 0.7 (9 + 4) = 9.1, the third 0.7 (45.5 + 6) = 36.05."""
     assert chain("testing", 0.3).outputs(np.array([[1.0]]))[0].tolist() == pytest.approx([36.05, 0.0])
     assert chain("training", 0.3).outputs(np.array([[1.0]]))[0].tolist() == pytest.approx([5 * 13 + 6, 0.0])
@@ -83,7 +83,7 @@ class Drawn:
 
 
 @pytest.mark.parametrize(("scaling", "kept"), [("testing", 1.0), ("training", 1 / 0.7)])
-def test_in_training_a_mask_drops_hidden_activations_and_their_gradients(scaling: Any, kept: float) -> None:
+def test_in_training_a_mask_drops_hidden_activations_and_their_gradients(scaling, kept):
     network = chain(scaling, 0.3)
     first, _, last = (layer.weight.copy() for layer in network.layers)
     loss = network.train(np.array([[1.0], [1.0]]), np.array([1, 1]), np.array([0.1, 0.0, 0.0]), Drawn())
@@ -96,14 +96,14 @@ def test_in_training_a_mask_drops_hidden_activations_and_their_gradients(scaling
     assert first[0, 0] - network.layers[0].weight[0, 0] == pytest.approx(0.1 * slope * 5 * kept * 3 * kept)
 
 
-def test_an_output_that_is_not_finite_is_never_right() -> None:
+def test_an_output_that_is_not_finite_is_never_right():
     network = chain("training", 0.0)
     network.layers[2].bias[:] = np.nan
     loss, right = network.test(np.array([[1.0]]), np.array([0]))
     assert np.isnan(loss) and not right.any()
 
 
-def test_sizes_are_checked_and_only_sparse_networks_can_be_pruned() -> None:
+def test_sizes_are_checked_and_only_sparse_networks_can_be_pruned():
     rng = np.random.default_rng(0)
     assert sparse_network((4, 6, 3), 1.0, rng).connections() == [10, 9]
     with pytest.raises(InputError, match=r"layers are of sizes \[\(4, 3\), \(2, 2\)\], but each must take"):

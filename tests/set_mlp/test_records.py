@@ -27,7 +27,7 @@ def record(tmp_path_factory: pytest.TempPathFactory) -> SetRecord:
     return train_set(config, output_dir=tmp_path_factory.mktemp("runs"), progress=False)
 
 
-def test_a_record_is_read_as_it_was_written(record: SetRecord, tmp_path: Path) -> None:
+def test_a_record_is_read_as_it_was_written(record, tmp_path):
     diverged = record.model_copy(
         update={"status": "diverged", "history": record.history | {"train_loss": [1.0, 2.0, math.nan]}, "overrides": {}}
     )
@@ -40,7 +40,7 @@ def test_a_record_is_read_as_it_was_written(record: SetRecord, tmp_path: Path) -
         assert read_records(tmp_path / FILE)[0].correct == correct
 
 
-def test_records_of_a_dataset_share_a_file(record: SetRecord, tmp_path: Path) -> None:
+def test_records_of_a_dataset_share_a_file(record, tmp_path):
     other = record.model_copy(update={"config": record.config | {"seed": 1}, "identity": "1" * 64})
     for one in (other, record, record):
         add_record(tmp_path, one)
@@ -51,7 +51,7 @@ def test_records_of_a_dataset_share_a_file(record: SetRecord, tmp_path: Path) ->
     assert row["last_accuracy"] == record.metrics["last_accuracy"] and row["arm"] == "tuned"
 
 
-def test_a_record_waits_while_another_process_adds_its_own(record: SetRecord, tmp_path: Path) -> None:
+def test_a_record_waits_while_another_process_adds_its_own(record, tmp_path):
     path = tmp_path / "set" / "breast_cancer" / FILE
     with sole_writer(path.parent, FILE):
         late = Thread(target=add_record, args=(tmp_path, record))
@@ -62,7 +62,7 @@ def test_a_record_waits_while_another_process_adds_its_own(record: SetRecord, tm
     assert read_records(path) == [record]
 
 
-def test_a_wrong_bit_and_a_cut_file_are_told_in_one_sentence(record: SetRecord, tmp_path: Path) -> None:
+def test_a_wrong_bit_and_a_cut_file_are_told_in_one_sentence(record, tmp_path):
     path = tmp_path / FILE
     write_records(path, [record])
     whole = path.read_bytes()
@@ -89,7 +89,7 @@ def verified(record: SetRecord, folder: Path) -> tuple[str, ...]:
     return run.problems
 
 
-def test_a_sound_record_has_no_problems(record: SetRecord, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sound_record_has_no_problems(record, tmp_path, capsys):
     assert verified(record, tmp_path) == ()
     assert main(["verify", str(tmp_path)]) == 0
     assert "runs: 1, numbers recomputed: 19, all equal" in capsys.readouterr().out
@@ -110,19 +110,19 @@ CHANGES: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("what", CHANGES)
-def test_what_was_changed_is_found(what: str, record: SetRecord, tmp_path: Path) -> None:
+def test_what_was_changed_is_found(what, record, tmp_path):
     change, told = CHANGES[what]
     assert any(told in problem for problem in verified(record.model_copy(update=change(record)), tmp_path))
 
 
-def test_a_run_on_a_file_of_the_users_own_is_verified_without_it(record: SetRecord, tmp_path: Path) -> None:
+def test_a_run_on_a_file_of_the_users_own_is_verified_without_it(record, tmp_path):
     made = record.provenance
     own = {"config": record.config | {"dataset": "my.mat"}, "provenance": made.model_copy(update={"data_sha256": "0"})}
     problems = verified(record.model_copy(update=own), tmp_path)
     assert problems == ("its identity is not that of its configuration, source and images",)
 
 
-def test_a_run_whose_record_says_otherwise_changes_the_claims() -> None:
+def test_a_run_whose_record_says_otherwise_changes_the_claims():
     """Of the project's records, each of which is sound by `test_the_shipped_runs_are_what_they_were_recorded_as`."""
     folder = ROOT / "data" / "runs"
     files = list((folder / "set").rglob("*.*"))

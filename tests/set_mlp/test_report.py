@@ -54,7 +54,7 @@ def benchmark(**sides: float) -> BenchmarkRecord:
     return BenchmarkRecord(started="", ended="", environment={}, left_out=[], measurements=measurements)
 
 
-def test_nothing_recorded_is_said_in_one_sentence_and_d3_needs_no_run() -> None:
+def test_nothing_recorded_is_said_in_one_sentence_and_d3_needs_no_run():
     nothing = none()
     assert report.set_answer(nothing) == report.NOTHING == report.study_sentence(nothing)
     told = report.set_answer(nothing, benchmark())
@@ -63,7 +63,7 @@ def test_nothing_recorded_is_said_in_one_sentence_and_d3_needs_no_run() -> None:
     assert report.choice_table(nothing).empty
 
 
-def test_findings_come_with_their_numbers_and_divergence_is_told() -> None:
+def test_findings_come_with_their_numbers_and_divergence_is_told():
     told = report.set_answer(study(), benchmark())
     declared = SetStudies.read(report.STUDIES)
     planned = {set_run_name(config) for name in declared.studies for config in declared.configurations(name)}
@@ -85,7 +85,7 @@ def test_findings_come_with_their_numbers_and_divergence_is_told() -> None:
     assert shorter.count(" (D1)**") == 2 and not re.search("maximum|D3|Training diverged", shorter)
 
 
-def test_tables_for_people() -> None:
+def test_tables_for_people():
     runs = study()
     table = report.readable_set_verdicts(set_verdict_table(runs))
     assert list(table.loc["D1", "arm"])[-1] == "tuned" and "not measured" in set(table["verdict"])
@@ -109,7 +109,7 @@ def test_tables_for_people() -> None:
     assert means.loc["mean", "dense"] == 60 and means.loc["mean", "splits"] == "" and len(given) == 2
 
 
-def test_choices_are_counted_by_rate_and_batch_size() -> None:
+def test_choices_are_counted_by_rate_and_batch_size():
     low = made_up("set", "tuned", learning_rate=0.0001)
     large = low["dataset"].isin(study_datasets()[:4])
     low = low.assign(batch_size=low["batch_size"].mask(large, 32), dropout=low["dropout"].mask(large, 0.0))
@@ -120,7 +120,7 @@ def test_choices_are_counted_by_rate_and_batch_size() -> None:
     assert table["inner runs that diverged"].tolist() == ["30 of 900", "22 of 660", "8 of 240"]
 
 
-def test_a_loss_that_is_excluded_is_told_where_two_sided_equivalence_is_undecided() -> None:
+def test_a_loss_that_is_excluded_is_told_where_two_sided_equivalence_is_undecided():
     """Pruning gains from nothing to two points, so neither a gain nor equivalence within one point is shown."""
     pruned = made_up("set_pruned")
     wide = pruned["last_accuracy"] + pruned["dataset"].isin(study_datasets()[:4]) * 0.03
@@ -129,7 +129,7 @@ def test_a_loss_that_is_excluded_is_told_where_two_sided_equivalence_is_undecide
     assert "*undecided*" in line and "a loss of one point is excluded)" in line
 
 
-def test_measures_that_say_the_same_are_told() -> None:
+def test_measures_that_say_the_same_are_told():
     assert report.overlap_sentences(none()) == report.overlap_sentences(made_up("set")) == ""
     slower = made_up("dense", variant="learning_rate=0.001", train_accuracy=0.9)
     told = report.overlap_sentences(pd.concat([made_up("set"), slower]))
@@ -137,7 +137,7 @@ def test_measures_that_say_the_same_are_told() -> None:
     assert "ends at 99 % or more in 30 of 60 of these runs" in told
 
 
-def test_each_run_has_the_command_that_repeats_it() -> None:
+def test_each_run_has_the_command_that_repeats_it():
     command = report.set_run_command("my data.mat", "tuned", "set_pruned", 3, "hidden=[30,20], prune_score=random")
     words = shlex.split(command)[3:]
     given = dict(zip(words[::2], words[1::2], strict=True))
@@ -147,13 +147,13 @@ def test_each_run_has_the_command_that_repeats_it() -> None:
     assert config.overrides() == {"hidden": [30, 20], "prune_score": "random"} and config.dataset == "my data.mat"
 
 
-def test_the_retired_study_is_told_from_its_record() -> None:
+def test_the_retired_study_is_told_from_its_record():
     told = report.retired_sentences()
     for number in ("16 of 75 runs diverged", "-19.0 (-39.2 to -2.9)", "-0.3 (-0.9 to +0.2)", "0 of 30", "1,850 runs"):
         assert number in told
 
 
-def test_d3_is_the_formula_checked_against_what_was_measured() -> None:
+def test_d3_is_the_formula_checked_against_what_was_measured():
     table = report.scaling_table(benchmark())
     assert table["parameters"].tolist() == [396_639, 37_686_639] and table.at[10_000, "memory (GiB)"] == 2
     assert report.readable_scaling(benchmark()).at["1,000,000", "fully connected"] == "222,559,444,117"
@@ -182,7 +182,7 @@ def records(tmp_path_factory: pytest.TempPathFactory) -> dict[str, SetRecord]:
     }
 
 
-def test_curves_say_where_each_method_ends(records: dict[str, SetRecord]) -> None:
+def test_curves_say_where_each_method_ends(records):
     text = check(run_figures.run_curves(list(records.values())))
     for method, record in records.items():
         end = f"{record.metrics['last_accuracy']:.2f} with {sum(record.connections)} connections"
@@ -190,7 +190,7 @@ def test_curves_say_where_each_method_ends(records: dict[str, SetRecord]) -> Non
     assert "and 25 hidden neurons" in text
 
 
-def test_connections_of_features_and_rewiring() -> None:
+def test_connections_of_features_and_rewiring():
     layer = SparseLayer(4, 2, np.array([0, 1, 3, 4]), np.array([1.0, 2.0, -1.0, 0.5]))
     told = check(run_figures.feature_connections(layer, (2, 2)))
     assert "Connections of 4 input features after training: from 0 to 2, mean 1." in told
@@ -198,7 +198,7 @@ def test_connections_of_features_and_rewiring() -> None:
     assert "before with 4 connections and after with 4: 1 went, 1 are new" in check(run_figures.rewiring(layer, after))
 
 
-def test_figures_of_the_study() -> None:
+def test_figures_of_the_study():
     runs = study()
     table = set_verdict_table(runs)
     shown = table[(table["measure"] == "last_accuracy") & (table["datasets"] > 0)]

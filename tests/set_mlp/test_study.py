@@ -41,7 +41,7 @@ def grid(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_projects_studies_are_the_plan_of_record() -> None:
+def test_the_projects_studies_are_the_plan_of_record():
     studies = SetStudies.read(ROOT / "workflow" / "set.yaml")
     authors = studies.configurations("authors")
     for arm, method in (("authors", "set"), ("authors", "set_pruned"), ("authors_2018", "set")):
@@ -62,7 +62,7 @@ def test_the_projects_studies_are_the_plan_of_record() -> None:
     assert "ablation" in studies.describe()
 
 
-def test_a_study_is_made_once_two_at_a_time(grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_study_is_made_once_two_at_a_time(grid, tmp_path, capsys):
     output = str(tmp_path / "runs")
     command = ["set", "study", "tiny", "--file", str(grid), "--output-dir", output, "--jobs", "2"]
     assert main(command) == 0
@@ -75,7 +75,7 @@ def test_a_study_is_made_once_two_at_a_time(grid: Path, tmp_path: Path, capsys: 
     assert "Claims (11 comparisons not measured)" in capsys.readouterr().out
 
 
-def test_a_record_of_another_configuration_is_told_and_left_alone(grid: Path, tmp_path: Path) -> None:
+def test_a_record_of_another_configuration_is_told_and_left_alone(grid, tmp_path):
     config, *others = SetStudies.read(grid).configurations("tiny")
     record = train_set(config, output_dir=tmp_path, progress=False)
     other = record.model_copy(update={"config": record.config | {"momentum": 0.5}})
@@ -85,9 +85,7 @@ def test_a_record_of_another_configuration_is_told_and_left_alone(grid: Path, tm
     assert find_record(tmp_path, record.name()) == other
 
 
-def test_what_cannot_be_made_is_left_out_and_told(
-    grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_made_is_left_out_and_told(grid, tmp_path, capsys):
     (tmp_path / "data").mkdir()
     command = ["set", "study", "broken", "--file", str(grid), "--output-dir", str(tmp_path / "runs")]
     assert main([*command, "--data-dir", str(tmp_path / "data")]) == 1
@@ -96,7 +94,7 @@ def test_what_cannot_be_made_is_left_out_and_told(
     assert printed.splitlines()[-1] == "broken: 2 runs, 1 made, 1 failed"
 
 
-def test_a_file_of_the_users_own_runs_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_of_the_users_own_runs_from_the_command_line(tmp_path, capsys):
     rng, labels = np.random.default_rng(0), np.arange(60) % 3
     path, output = tmp_path / "my data.mat", tmp_path / "runs"
     savemat(path, {"X": rng.normal(size=(60, 10)) + 3 * labels[:, None], "Y": labels[:, None] + 1})
@@ -112,7 +110,7 @@ def test_a_file_of_the_users_own_runs_from_the_command_line(tmp_path: Path, caps
     assert main(["set", "compare", str(output)]) == 0 == main(["verify", str(output)])
 
 
-def test_wrong_studies_are_refused(tmp_path: Path) -> None:
+def test_wrong_studies_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"file of studies .*none.yaml cannot be read"):
         SetStudies.read(tmp_path / "none.yaml")
     path = tmp_path / "set.yaml"

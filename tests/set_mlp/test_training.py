@@ -30,7 +30,7 @@ def small(method: str, **more: Any) -> SetConfig:
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_each_method_learns_and_keeps_its_counts(method: str, tmp_path: Path) -> None:
+def test_each_method_learns_and_keeps_its_counts(method, tmp_path):
     config = small(method)
     record = train_set(config, output_dir=tmp_path, progress=False)
     assert record.status == "complete" and record.metrics["last_accuracy"] > 0.85
@@ -49,7 +49,7 @@ def test_each_method_learns_and_keeps_its_counts(method: str, tmp_path: Path) ->
     assert sorted(path.name for path in (tmp_path / "set" / "breast_cancer").iterdir()) == [FILE]
 
 
-def test_the_same_seed_gives_the_same_run_and_each_choice_another(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_run_and_each_choice_another(tmp_path):
     first = train_set(small("set_pruned"), output_dir=tmp_path / "a", progress=False)
     assert first.results() == train_set(small("set_pruned"), output_dir=tmp_path / "b", progress=False).results()
     losses = {tuple(first.history["train_loss"])}
@@ -67,7 +67,7 @@ def test_the_same_seed_gives_the_same_run_and_each_choice_another(tmp_path: Path
     ("method", "by", "arm"),
     [("set_pruned", "SIGKILL", "authors"), ("dense", "SIGTERM", "authors"), ("set", "SIGTERM", "tuned")],
 )
-def test_a_run_that_is_stopped_goes_on_and_ends_the_same(method: str, by: str, arm: str, tmp_path: Path) -> None:
+def test_a_run_that_is_stopped_goes_on_and_ends_the_same(method, by, arm, tmp_path):
     """Two real interrupts, each once a further checkpoint is there; the tuned arm is hit in its inner runs."""
     more: dict[str, Any] = {"learning_rate": None, "epochs": 12} if arm == "tuned" else {"epochs": 60}
     config = small(method, arm=arm, **more)
@@ -102,7 +102,7 @@ def interrupted(config: SetConfig, output: Path) -> Path:
     return folder
 
 
-def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
+def test_a_damaged_checkpoint_is_passed_over(tmp_path):
     config = small("set_pruned")
     folder = interrupted(config, tmp_path)
     newest, older = checkpoint_files(folder)
@@ -114,9 +114,7 @@ def test_a_damaged_checkpoint_is_passed_over(tmp_path: Path) -> None:
     assert record.results() == train_set(config, output_dir=tmp_path / "alone", progress=False).results()
 
 
-def test_a_checkpoint_of_another_run_is_refused_and_another_machine_is_noted(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_of_another_run_is_refused_and_another_machine_is_noted(tmp_path, caplog, monkeypatch):
     folder = interrupted(small("set"), tmp_path)
     other = tmp_path / set_run_name(small("set", zeta=0.2))
     folder.rename(other)
@@ -129,13 +127,13 @@ def test_a_checkpoint_of_another_run_is_refused_and_another_machine_is_noted(
     assert "numbers may differ from those of a run left alone" in caplog.text
 
 
-def test_only_one_process_writes_to_a_run(tmp_path: Path) -> None:
+def test_only_one_process_writes_to_a_run(tmp_path):
     config = small("set")
     with sole_writer(tmp_path / set_run_name(config)), pytest.raises(InputError, match="another process is writing to"):
         train_set(config, output_dir=tmp_path, progress=False)
 
 
-def test_a_lock_s_file_goes_before_its_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_lock_s_file_goes_before_its_lock(tmp_path, monkeypatch):
     """Or one process would lock the old file, and another one a new one of the same name."""
     released, there = FileLock.release, list[bool]()
 
@@ -150,7 +148,7 @@ def test_a_lock_s_file_goes_before_its_lock(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.parametrize("method", ["set", "dense"])
-def test_divergence_is_recorded(method: str, tmp_path: Path) -> None:
+def test_divergence_is_recorded(method, tmp_path):
     record = train_set(small(method, learning_rate=1e6), output_dir=tmp_path, progress=False)
     assert record.status == "diverged" and record.metrics["last_accuracy"] is None
     assert record.metrics["majority_accuracy"] == pytest.approx(0.63, abs=0.05)
@@ -158,7 +156,7 @@ def test_divergence_is_recorded(method: str, tmp_path: Path) -> None:
     assert load_set_runs(tmp_path)["last_accuracy"].isna().all()
 
 
-def test_the_record_of_another_run_is_refused(tmp_path: Path) -> None:
+def test_the_record_of_another_run_is_refused(tmp_path):
     config = small("static", epochs=1)
     record = train_set(config, output_dir=tmp_path, progress=False)
     add_record(tmp_path, record.model_copy(update={"identity": "0" * 64}))
@@ -170,7 +168,7 @@ def test_the_record_of_another_run_is_refused(tmp_path: Path) -> None:
         train_set(config, output_dir=tmp_path, progress=False)
 
 
-def test_runs_of_both_studies_share_a_folder(tmp_path: Path) -> None:
+def test_runs_of_both_studies_share_a_folder(tmp_path):
     """Each reader takes its own."""
     from sparsecycle import load_runs
 

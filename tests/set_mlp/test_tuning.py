@@ -24,7 +24,7 @@ from sparsecycle.set_mlp.tuning import (
 )
 
 
-def test_the_rule_chooses_fifteen_datasets() -> None:
+def test_the_rule_chooses_fifteen_datasets():
     left_out = sorted(set(collection()) - set(study_datasets()))
     assert left_out == ["GLIOMA", "leukemia", "lung_small", "lymphoma", "madelon", "nci9", "orlraws10P"]
     assert len(study_datasets()) == 15
@@ -34,7 +34,7 @@ def test_the_rule_chooses_fifteen_datasets() -> None:
         assert not is_in_study(replace(usable, **change))
 
 
-def test_a_split_is_stratified_and_standardized_by_its_training_part() -> None:
+def test_a_split_is_stratified_and_standardized_by_its_training_part():
     dataset = load_dataset("breast_cancer")
     split, again, other = (split_dataset(dataset, k, stratified=True, added_to_scale=0.0) for k in (3, 3, 4))
     assert len(split.test_labels) == 190
@@ -46,7 +46,7 @@ def test_a_split_is_stratified_and_standardized_by_its_training_part() -> None:
     assert (again.test_features == split.test_features).all() and (other.test_labels != split.test_labels).any()
 
 
-def test_constant_features_become_zero_and_a_training_part_of_one_class_is_refused() -> None:
+def test_constant_features_become_zero_and_a_training_part_of_one_class_is_refused():
     features = np.ones((12, 3), dtype=np.float32)
     split = split_dataset(Dataset("flat", features, np.arange(12) % 2, ""), 0, stratified=True, added_to_scale=0.0)
     assert (split.train_features == 0).all() and (split.test_features == 0).all()
@@ -58,7 +58,7 @@ def test_constant_features_become_zero_and_a_training_part_of_one_class_is_refus
         split_dataset(odd, 1, stratified=True, added_to_scale=0.0)
 
 
-def test_a_part_of_what_is_standardized_is_standardized_as_if_it_came_as_it_was() -> None:
+def test_a_part_of_what_is_standardized_is_standardized_as_if_it_came_as_it_was():
     """Else the inner folds would see the unit of a feature that is constant in their own training part."""
     rng = np.random.default_rng(0)
     features, labels = rng.normal(size=(30, 4)).astype(np.float32), np.arange(30) % 2
@@ -71,7 +71,7 @@ def test_a_part_of_what_is_standardized_is_standardized_as_if_it_came_as_it_was(
     assert (once.test_features[:, 1] == 0).all() and (once.train_features[:, 1] == 0).all()
 
 
-def test_the_majority_is_that_of_the_training_part() -> None:
+def test_the_majority_is_that_of_the_training_part():
     nothing = np.zeros((0, 1), np.float32)
     split = Split(nothing, np.array([2, 2, 0, 1]), nothing, np.array([0, 0, 2]))
     assert split.majority() == (0.5, pytest.approx(1 / 3))
@@ -89,7 +89,7 @@ def trials(**right: list[int | None]) -> list[Trial]:
     ]
 
 
-def test_the_choice_is_the_largest_share_and_divergence_scores_chance(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_choice_is_the_largest_share_and_divergence_scores_chance(monkeypatch):
     monkeypatch.setattr("sparsecycle.set_mlp.tuning.RATES", (0.1, 0.2))
     config = SetConfig(dataset="digits", method="set", arm="tuned", dropout=0.0)
     low, high = Choice(0.1, 0.0), Choice(0.2, 0.0)
@@ -102,7 +102,7 @@ def test_the_choice_is_the_largest_share_and_divergence_scores_chance(monkeypatc
     assert choose(config, equal, 2) == low
 
 
-def test_the_grid_is_what_the_configuration_leaves_open() -> None:
+def test_the_grid_is_what_the_configuration_leaves_open():
     config = SetConfig(dataset="digits", method="set", arm="tuned")
     assert len(candidates(config)) == len(RATES) * len(DROPOUTS) and inner_count(config) == 10 * FOLDS
     fixed = SetConfig(dataset="digits", method="set", arm="tuned", learning_rate=0.5)
@@ -111,7 +111,7 @@ def test_the_grid_is_what_the_configuration_leaves_open() -> None:
     assert candidates(authors) == [Choice(0.01, 0.3)] == [choose(authors, [], 10)] and inner_count(authors) == 0
 
 
-def test_inner_runs_see_the_training_part_alone_and_go_on_where_they_stopped() -> None:
+def test_inner_runs_see_the_training_part_alone_and_go_on_where_they_stopped():
     small: dict[str, Any] = {"hidden": (12,), "epsilon": 3.0, "epochs": 3, "batch_size": 32}
     config = SetConfig(dataset="breast_cancer", method="set", arm="tuned", dropout=0.0, **small)
     dataset = load_dataset("breast_cancer")
@@ -126,9 +126,7 @@ def test_inner_runs_see_the_training_part_alone_and_go_on_where_they_stopped() -
     assert list(inner_runs(config, split, 2, 32, len(found))) == []
 
 
-def test_an_inner_run_that_loses_its_weights_in_the_last_step_of_an_epoch_diverges(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_inner_run_that_loses_its_weights_in_the_last_step_of_an_epoch_diverges(monkeypatch):
     """Its losses, which are of before each step, are finite, and evolution cannot rank what is no number."""
     small: dict[str, Any] = {"hidden": (12,), "epsilon": 3.0, "epochs": 3, "batch_size": 32, "dropout": 0.0}
     config = SetConfig(dataset="breast_cancer", method="set", arm="tuned", **small)
@@ -145,7 +143,7 @@ def test_an_inner_run_that_loses_its_weights_in_the_last_step_of_an_epoch_diverg
     assert (found.right, found.loss) == (None, None)
 
 
-def test_a_class_with_fewer_samples_than_folds_is_refused() -> None:
+def test_a_class_with_fewer_samples_than_folds_is_refused():
     split = Split(np.zeros((5, 2), np.float32), np.array([0, 0, 0, 1, 1]), np.zeros((0, 2)), np.array([], np.int64))
     config = SetConfig(dataset="digits", method="set", arm="tuned")
     with pytest.raises(InputError, match="digits has a class with fewer than 3 samples in the training part"):
