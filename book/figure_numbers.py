@@ -25,7 +25,7 @@ def runs_of(preset: str) -> dict[str, dict[str, str]]:
     return {"": {"runs": f"book/executed-runs.html?show={preset}#every-run"}}
 
 
-FINDINGS = ("index", "dense", "feedback", "budgets", "robustness", "choices")
+FINDINGS = ("index", "dense", "feedback", "budgets", "robustness", "choices", "paper_scale")
 SHOWN = runs_of(shown_tier(load_runs()))
 # What figures are drawn from, by page and name; under "" those that are not named here. All others are drawn from what
 # their page computes.
