@@ -65,6 +65,7 @@ from sparsecycle_book.report.choices import (
     early_best_sentence,
     on_tolerance_seeds,
     others_table,
+    same_runs_sentence,
     tolerance_sentence,
     tolerance_table,
     tuning_sentence,
@@ -734,6 +735,18 @@ def test_a_gentler_rule_and_a_wider_network_are_compared_with_dense_training_of_
     rows = others_table(pd.concat([runs(GAINS), gentler, wider], ignore_index=True), "classroom")
     assert rows["changed"].tolist() == list(OTHERS.values())
     assert rows["gain"].str.startswith("+1.00 points").tolist() == [False, True]
+
+
+def test_pairs_of_the_same_runs_are_told_and_whether_training_was_lost():
+    """Of two pairs of a wider network one is the same run twice, and it ends far below its best."""
+    gated = runs({"accuracy_gated": [0.60, 0.30]}, variant="width=2", test_loss=1.0)
+    dense = runs({"dense": [0.61, 0.30]}, variant="width=2", test_loss=1.0)
+    pairs = pd.concat([gated, dense], ignore_index=True).assign(train_loss=[0.1, 2.0, 0.2, 2.0])
+    told = same_runs_sentence(pairs.assign(train_accuracy=[1.0, 0.34] * 2), "classroom")
+    assert told.startswith("In 1 of 2 pairs with a network of twice the width, the two runs end with the same numbers")
+    assert "ends with a training accuracy of 34 % at most" in told
+    assert "lost by itself" not in same_runs_sentence(pairs.assign(train_accuracy=1.0), "classroom")
+    assert same_runs_sentence(pairs[pairs["seed"] == 0], "classroom") == ""
 
 
 def test_every_arm_that_is_compared_has_the_name_that_its_declared_runs_get():

@@ -9,7 +9,15 @@ from sparsecycle.analysis.selection import arms, varied
 from sparsecycle.analysis.verdicts import CLEAN, FEWEST_PAIRS, compare_arms
 from sparsecycle.runs.provenance import CHECKOUT
 from sparsecycle.runs.records import load_runs, variant_of
-from sparsecycle_book.report.answers import amount, gains_told, listed_words, on_shared_seeds, percent, unlearned
+from sparsecycle_book.report.answers import (
+    amount,
+    counted,
+    gains_told,
+    listed_words,
+    on_shared_seeds,
+    percent,
+    unlearned,
+)
 from sparsecycle_book.report.dense import best_epochs
 from sparsecycle_book.report.pilot import ACCURACY
 from sparsecycle_book.report.plan import studies
@@ -58,6 +66,29 @@ def others_table(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
     treatments = {arm: baseline for study in OTHERS for arm, baseline in changed_arms(study).items()}
     words = {arm: change for study, change in OTHERS.items() for arm in changed_arms(study)}
     return gains_table(compare_arms(runs, preset, treatments), words, runs)
+
+
+def same_runs_sentence(runs: pd.DataFrame, preset: str) -> str:
+    """In how many pairs of `OTHERS` the two runs are the same, and whether training was lost there without the rule."""
+    told, every = [], arms(runs, preset)
+    for study, change in OTHERS.items():
+        for arm, baseline in changed_arms(study).items():
+            both = every[every["arm"] == arm].merge(every[every["arm"] == baseline], on="seed", suffixes=("", "_base"))
+            same = both[(both["train_loss"] == both["train_loss_base"]) & (both["test_loss"] == both["test_loss_base"])]
+            if same.empty:
+                continue
+            told.append(
+                f"In {len(same)} of {counted(len(both), 'pair')} with {change}, the two runs end with the same "
+                "numbers: nothing that the rule removed was above zero."
+            )
+            lost = same[same["train_accuracy"] < ACCURACY]
+            if len(lost):
+                told.append(
+                    f"In {len(lost)} of these, training lost by itself what it had learned: it ends with a training "
+                    f"accuracy of {percent(lost['train_accuracy'].max())} at most. The rule resets whenever the "
+                    "average lies too far below its best, so from then on it can hardly compress."
+                )
+    return " ".join(told)
 
 
 def on_tolerance_seeds(runs: pd.DataFrame, preset: str) -> pd.DataFrame:
