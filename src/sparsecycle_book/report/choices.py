@@ -83,10 +83,11 @@ def same_runs_sentence(runs: pd.DataFrame, preset: str) -> str:
             )
             lost = same[same["train_accuracy"] < ACCURACY]
             if len(lost):
+                where = "There" if len(lost) == len(same) else f"In {len(lost)} of these"
                 told.append(
-                    f"In {len(lost)} of these, training lost by itself what it had learned: it ends with a training "
-                    f"accuracy of {percent(lost['train_accuracy'].max())} at most. The rule resets whenever the "
-                    "average lies too far below its best, so from then on it can hardly compress."
+                    f"{where}, training lost by itself what it had learned: its training accuracy ends at "
+                    f"{percent(lost['train_accuracy'].max())}{' at most' if len(lost) > 1 else ''}. The rule resets "
+                    "whenever the average lies too far below its best, so from then on it can hardly compress."
                 )
     return " ".join(told)
 
