@@ -14,7 +14,7 @@ from sparsecycle.errors import InputError
 from sparsecycle.runs.provenance import environment
 from sparsecycle_book.benchmarks import __main__ as command
 from sparsecycle_book.benchmarks import figures, selection, targets
-from sparsecycle_book.benchmarks.record import BenchmarkRecord, Measurement, load_benchmarks, ratio
+from sparsecycle_book.benchmarks.record import ALL_THREADS, BenchmarkRecord, Measurement, load_benchmarks, ratio
 from sparsecycle_book.benchmarks.steps import Step, measure_memory, measure_steps, training_step
 from sparsecycle_book.benchmarks.timing import alternate
 from sparsecycle_book.display import alternative_text, inline_svg
@@ -43,7 +43,7 @@ def made_up_record(started: str = "2026-01-01T00:00:00+00:00", factor: float = 1
         timed("precision", "WRN-10-2 batch 128", precision, {1.0: time, 0.1: 1.1 * time})
     for name, value in (("matrix product", 190.0), ("work", 7.4)):
         found.append(Measurement(suite="limit", case=targets.CLASSROOM, side=name, value=value, unit="GFLOP"))
-    for runs, images in (("1", 2500.0), ("2", 1.8 * 1000 * 128 / 50)):
+    for runs, images in (("1", 2500.0), ("2", 1.8 * 2560.0), (ALL_THREADS, 2560.0)):
         found.append(Measurement(suite="at once", case=targets.CLASSROOM, side=runs, value=images, unit="images/s"))
     made = environment("cpu", "float32", deterministic=False) | {"amx": True}
     return BenchmarkRecord(started=started, ended=started, environment=made, left_out=[], measurements=found)
@@ -195,11 +195,13 @@ def test_the_command_writes_a_record_and_says_where(monkeypatch, tmp_path, capsy
     for name in ("measure_steps", "measure_memory", "measure_paper"):
         monkeypatch.setattr(command, name, lambda *_: [])
     monkeypatch.setattr(command, "PRECISION_SIZES", [Step(10, 1, 2)])
-    monkeypatch.setattr(command, "best_at_once", lambda config, most: (most, {1: 300.0, 2: 540.0}))
+    monkeypatch.setattr(command, "images_per_second", lambda config, runs, threads: 300.0 * runs * threads)
     assert command.main(repeats=1) == 0
     (path,) = tmp_path.iterdir()
     assert path.name in capsys.readouterr().out
     (record,) = load_benchmarks(tmp_path)
+    at_once = {one.side: one.value for one in record.measurements if one.suite == "at once"}
+    assert list(at_once) == ["1", "2", ALL_THREADS]
     suites = {"selection", "step", "scaling", "precision", "limit", "at once"}
     assert {one.suite for one in record.measurements} == suites
     halves = {(one.side, one.keep_ratio) for one in record.measurements if one.suite == "precision"}

@@ -14,7 +14,7 @@ from sparsecycle.runs.rental_report import Looked, describe, network_name, run_m
 from sparsecycle.runs.studies import Progress
 from sparsecycle_book.benchmarks import record as records_module
 from sparsecycle_book.benchmarks import targets
-from sparsecycle_book.benchmarks.record import BenchmarkRecord, load_rentals
+from sparsecycle_book.benchmarks.record import ALL_THREADS, BenchmarkRecord, load_rentals
 from sparsecycle_book.benchmarks.run_times import costs_table, cpu_hours, gain_of_two, gpu_minutes, step_milliseconds
 from sparsecycle_book.benchmarks.steps import Step, work
 from sparsecycle_book.report import cost
@@ -76,7 +76,10 @@ def test_a_study_takes_its_steps_one_after_the_other_or_as_many_at_once_as_was_m
     assert gain_of_two(record) == pytest.approx(1.8)
     table = costs_table({"one": [DENSE], "many": [DENSE] * 180}, NONE, [], [record]).set_index("what")
     assert table["two at once"].tolist() == ["", f"{180 * DENSE.steps * 50 / 3.6e6 / 1.8:,.0f}"]
-    assert "1.80 times as many images a second" in cost.study_sentence("s", [DENSE, GATED], record)
+    told = cost.study_sentence("s", [DENSE, GATED], record)
+    assert "1.84 times as many images a second as one run with one thread, and 1.80 times as many as one run" in told
+    record.measurements = [one for one in record.measurements if one.side != ALL_THREADS]
+    assert cost.study_sentence("s", [DENSE, GATED], record).endswith("as one run with one thread.")
 
 
 def test_without_a_gpu_its_minutes_are_expected_and_the_page_says_so():

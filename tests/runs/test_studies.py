@@ -159,11 +159,11 @@ def test_the_workflow_goes_on_after_snakemake_was_killed(file, tmp_path):
 )
 def test_as_many_runs_are_made_at_a_time_as_pays(rates, cores, best, monkeypatch):
     monkeypatch.setattr(side_by_side, "_cores", lambda: cores)
-    monkeypatch.setattr(side_by_side, "_images_per_second", lambda _, at_once: rates[at_once])
+    monkeypatch.setattr(side_by_side, "images_per_second", lambda _, at_once: rates[at_once])
     assert side_by_side.best_at_once(RunConfig(preset="smoke", method="dense"), 100) == (best, rates)
 
 
 def test_how_fast_a_machine_trains_is_measured_in_processes_of_their_own(monkeypatch):
     monkeypatch.setattr(side_by_side, "SECONDS", 0.2)
     monkeypatch.setattr(side_by_side, "STARTING_SECONDS", 0.0)
-    assert side_by_side._images_per_second(RunConfig(preset="smoke", method="dense"), 1) > 0
+    assert side_by_side.images_per_second(RunConfig(preset="smoke", method="dense"), 1, threads=2) > 0

@@ -23,7 +23,7 @@ def best_at_once(config: RunConfig, most: int) -> tuple[int, dict[int, float]]:
     rates: dict[int, float] = {}
     best, tried = 1, 1
     while tried <= most:
-        rates[tried] = _images_per_second(config, tried)
+        rates[tried] = images_per_second(config, tried)
         if tried > 1 and not rates[tried] >= WORTH_IT * rates[best] > 0:
             break
         best, tried = tried, 2 * tried
@@ -35,27 +35,33 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _images_per_second(config: RunConfig, at_once: int) -> float:
-    """Return what so many processes train in all; 0 where they are too many, as for the memory."""
+def images_per_second(config: RunConfig, at_once: int, threads: int = 1) -> float:
+    """Return what so many processes train in all, dense steps; 0 where they are too many, as for the memory.
+
+    Args:
+        threads: of each process.
+    """
     context = multiprocessing.get_context("spawn")
     try:
         # torch and numba read the variables when they are imported.
-        with environment(ONE_THREAD), ProcessPoolExecutor(at_once, context) as processes:
+        given = dict.fromkeys(ONE_THREAD, str(threads))
+        with environment(given), ProcessPoolExecutor(at_once, context) as processes:
             begin = time.time() + STARTING_SECONDS
             fields = config.model_dump(mode="json")
-            return sum(processes.map(_train_for_a_moment, [fields] * at_once, [begin] * at_once))
+            moments = [[one] * at_once for one in (fields, begin, threads)]
+            return sum(processes.map(_train_for_a_moment, *moments))
     except (MemoryError, RuntimeError):  # also that a process was killed
         return 0.0
 
 
-def _train_for_a_moment(fields: dict[str, object], begin: float) -> float:
+def _train_for_a_moment(fields: dict[str, object], begin: float, threads: int) -> float:
     """In a process of its own: images a second on random images, timed from `begin` on."""
     import torch
 
     from sparsecycle.trainer import Trainer
 
     config = RunConfig(**fields)
-    torch.set_num_threads(1)
+    torch.set_num_threads(threads)
     images = torch.randint(0, 256, (config.batch_size, 3, 32, 32), dtype=torch.uint8)
     trainer = Trainer(config.model_copy(update={"method": "dense"}), images, torch.zeros(len(images), dtype=torch.long))
     for _ in range(2):

@@ -7,13 +7,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 import torch
 
 from sparsecycle.config import RunConfig
 from sparsecycle.runs.provenance import environment, now
-from sparsecycle.runs.side_by_side import best_at_once
-from sparsecycle_book.benchmarks.record import FOLDER, BenchmarkRecord, Measurement
+from sparsecycle.runs.side_by_side import images_per_second
+from sparsecycle_book.benchmarks.record import ALL_THREADS, FOLDER, BenchmarkRecord, Measurement
 from sparsecycle_book.benchmarks.selection import measure_selection
 from sparsecycle_book.benchmarks.steps import (
     Step,
@@ -78,12 +79,16 @@ def measure_paper() -> list[Measurement]:
 
 
 def measure_at_once() -> list[Measurement]:
-    """Images a second of one and of two runs of `classroom`, one thread each; a rented GPU is looked at by a rental."""
-    _, rates = best_at_once(RunConfig(preset="classroom", method="dense"), 2)
-    case = Step.of_preset("classroom").case
+    """Images a second of `classroom`: one run, two at once, a thread each, and one with all threads, in turn.
+
+    Medians of three. A rented GPU is looked at by a rental.
+    """
+    config, case = RunConfig(preset="classroom", method="dense"), Step.of_preset("classroom").case
+    sides = {"1": (1, 1), "2": (2, 1), ALL_THREADS: (1, torch.get_num_threads())}
+    rounds = [{side: images_per_second(config, *how) for side, how in sides.items()} for _ in range(3)]
     return [
-        Measurement(suite="at once", case=case, side=str(runs), value=rate, unit="images/s")
-        for runs, rate in rates.items()
+        Measurement(suite="at once", case=case, side=side, value=median(one[side] for one in rounds), unit="images/s")
+        for side in sides
     ]
 
 

@@ -18,6 +18,7 @@ from sparsecycle.runs.rental_report import Looked
 SCHEMA_VERSION = 1
 FOLDER = CHECKOUT / "data" / "benchmarks"
 RENTALS = FOLDER / "gpu"
+ALL_THREADS = "1, all threads"  # the side of "at once" in which one run has every thread
 Side = tuple[str, float]  # its name and keep-ratio
 Found = tuple[float, float, float]  # median and quartiles
 NOT_MEASURED: Found = (math.nan, math.nan, math.nan)
@@ -163,3 +164,12 @@ def over_dense(record: BenchmarkRecord, suite: str) -> pd.DataFrame:
             found = ratio(record, suite, one.case, (one.side, one.keep_ratio), (one.side, 1.0))
             rows.append((one.case, one.keep_ratio, *found))
     return pd.DataFrame(rows, columns=["case", "keep_ratio", "median", "low", "high"])
+
+
+def gain_of_two(record: BenchmarkRecord, over: str = ALL_THREADS) -> float:
+    """How many times as many images a second two runs of `classroom` train at once, a thread each, as one with all.
+
+    Or as one with one thread, where it is `over` "1"; NaN where the record has not measured it.
+    """
+    rates = {one.side: one.value for one in record.measurements if one.suite == "at once" and one.value}
+    return rates.get("2", math.nan) / rates.get(over, math.nan)

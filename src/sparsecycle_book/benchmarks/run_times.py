@@ -9,7 +9,7 @@ import pandas as pd
 from sparsecycle.config import PRESETS, RunConfig
 from sparsecycle.runs.folders import run_name
 from sparsecycle.runs.rental_report import EXPECTED, Looked, network_name
-from sparsecycle_book.benchmarks.record import BenchmarkRecord
+from sparsecycle_book.benchmarks.record import BenchmarkRecord, gain_of_two
 from sparsecycle_book.benchmarks.steps import Step, work
 
 SPARSE = 0.1  # the keep-ratio at which steps of constrained runs are timed
@@ -44,13 +44,6 @@ def cpu_hours(record: BenchmarkRecord, configs: Sequence[RunConfig]) -> Time:
     times = [(config.steps, step_milliseconds(record, config)) for config in configs]
     sources = sorted({time.found_by for _, time in times}, key=["step measured", "projected from work"].index)
     return Time(sum(steps * time.value for steps, time in times) / 3.6e6, sources[-1])
-
-
-def gain_of_two(record: BenchmarkRecord) -> float:
-    """How many times as many images a second two runs of `classroom` train at once, a thread each, as one with all."""
-    config = RunConfig(preset="classroom", method="dense")
-    both = record.table().query("suite == 'at once' and side == '2'")["median"].iloc[0]
-    return float(both) * step_milliseconds(record, config).value / (1000 * config.batch_size)
 
 
 def gpu_minutes(
@@ -128,7 +121,8 @@ def costs_table(
                 "recorded": f"{len(done)} of {len(configs)}{took}",
             }
         )
-    return pd.DataFrame(rows)
+    table = pd.DataFrame(rows)
+    return table.drop(columns="two at once") if math.isnan(gain) else table
 
 
 def _amount(value: float) -> str:

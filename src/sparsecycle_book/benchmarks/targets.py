@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from sparsecycle_book.benchmarks.record import NOT_MEASURED, BenchmarkRecord, Found, Side, ratio
+from sparsecycle_book.benchmarks.record import NOT_MEASURED, BenchmarkRecord, Found, Side, gain_of_two, ratio
 from sparsecycle_book.benchmarks.steps import Step
 
 Find = Callable[[BenchmarkRecord], Found]
@@ -61,8 +61,7 @@ def _precision(step: Step, at_least: float) -> tuple[Target, Target, Target]:
 
 
 def _two_at_once(record: BenchmarkRecord) -> Found:
-    rates = {one.side: one.value for one in record.measurements if one.suite == "at once" and one.value}
-    gain = rates.get("2", math.nan) / rates.get("1", math.nan)
+    gain = gain_of_two(record, over="1")
     return gain, gain, gain
 
 

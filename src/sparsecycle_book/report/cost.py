@@ -11,8 +11,8 @@ import pandas as pd
 from sparsecycle import controllers, layer, topk
 from sparsecycle.config import RunConfig
 from sparsecycle.runs.rental_report import Looked, expectations, rungs_table
-from sparsecycle_book.benchmarks.record import BenchmarkRecord, over_dense, ratio
-from sparsecycle_book.benchmarks.run_times import SPARSE, cpu_hours, gain_of_two, gpu_minutes, gpu_runs
+from sparsecycle_book.benchmarks.record import BenchmarkRecord, gain_of_two, over_dense, ratio
+from sparsecycle_book.benchmarks.run_times import SPARSE, cpu_hours, gpu_minutes, gpu_runs
 from sparsecycle_book.display import folded, markdown_table
 from sparsecycle_book.estimates import DEVICES, least_seconds
 from sparsecycle_book.report.answers import listed_words
@@ -114,12 +114,13 @@ def precision_table(record: BenchmarkRecord) -> pd.DataFrame:
 def study_sentence(name: str, configs: Sequence[RunConfig], record: BenchmarkRecord) -> str:
     """What a study costs on the CPU of the record, one run at a time and two at once."""
     hours, gain = cpu_hours(record, configs), gain_of_two(record)
+    faster = "" if math.isnan(gain) else f", and {gain:.2f} times as many as one run with all threads"
     return (
         f"The training steps of the {len(configs)} runs of the study `{name}` take about {_hours(hours.value)} on "
         f"{record.device} when it does nothing else, one run at a time ({hours.found_by}). Test evaluations and other "
         "work on the machine come on top; the table below compares this with recorded hours. "
-        f"Two runs at once, a thread each, train {gain:.2f} times as many images a second as one run with all "
-        f"threads, so that the study takes {_hours(hours.value / gain)}."
+        f"Two runs at once, a thread each, train {gain_of_two(record, over='1'):.2f} times as many images a second as "
+        f"one run with one thread{faster}."
     )
 
 
