@@ -155,6 +155,7 @@ def test_the_averages_of_a_table_are_over_the_same_datasets_and_splits():
     runs = runs.assign(status=runs["status"].mask(runs["method"] == "dense", "diverged"))
     means = mean_accuracies(runs, "authors")
     assert "dense" not in means and set(means["splits"]) == {2}, "a method that never trained hides no split of others"
+    assert mean_accuracies(runs[runs["method"] == "dense"], "authors").empty
 
 
 def test_d3_is_the_count_of_real_networks_and_linear_in_the_neurons():

@@ -159,10 +159,10 @@ def mean_accuracies(runs: pd.DataFrame, arm: str) -> pd.DataFrame:
 
     A method all of whose runs diverged has no column.
     """
-    counted = study_runs(runs)
-    own = scored(counted[counted["arm"] == arm])
+    own = scored(study_runs(runs).query("arm == @arm"))
     trained = own.loc[own["status"] == "complete", "group"].unique()
     columns = [name for name in ("dense", SLOWER, *METHODS[1:]) if name in trained]
+    own = own[own["group"].isin(columns)]
     wide = own.pivot(index=["dataset", "seed"], columns="group", values="last_accuracy")[columns].dropna()
     means = wide.groupby("dataset").mean().assign(splits=wide.groupby("dataset").size())
     return means.sort_index(key=lambda index: index.str.lower())
