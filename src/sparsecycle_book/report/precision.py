@@ -39,17 +39,22 @@ def accuracy_sentences(runs: pd.DataFrame) -> str:
     """
     if runs.empty or runs["precision"].nunique() < 2:
         return NOT_COMPARED
-    told = []
+    told, verdicts = [], []
     for method, words in (("dense", "Dense training"), ("accuracy_gated", "Training by the published rule")):
         own = runs[runs["method"] == method]
         if own["precision"].nunique() < 2:
             continue
         one = paired_difference(own, "bfloat16", "float32", "last_accuracy", by="precision")
-        verdict = VERDICTS.get(control_verdict(one), UNDECIDED)
+        verdicts.append(control_verdict(one))
+        verdict = VERDICTS.get(verdicts[-1], UNDECIDED)
         mean, low, high = (100 * value for value in (one.mean, one.low_90, one.high_90))
         interval = f", 90 % interval {low:+z.2f} to {high:+z.2f}" if np.isfinite(low) else ""
+        learned = own.groupby("precision")["train_accuracy"].agg(["min", "max"])
+        half, single = (f"{learned['min'][name]:.2f} to {learned['max'][name]:.2f}" for name in ("bfloat16", "float32"))
         told.append(
             f"{words} in bfloat16 {verdict.format(margin=100 * MARGIN)} ({mean:+z.2f} points{interval}, "
-            f"{counted(len(one.pairs), 'pair')})."
+            f"{counted(len(one.pairs), 'pair')}; training accuracy ends at {half} in bfloat16 and {single} in float32)."
         )
+    if any(verdict != "equivalent" for verdict in verdicts):
+        told.append("So the presets of the small network use float32.")
     return " ".join(told)
