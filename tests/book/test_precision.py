@@ -30,10 +30,3 @@ def test_each_verdict_on_bfloat16_has_its_sentence():
     few = precision.accuracy_sentences(runs(0.02, seeds=1))
     assert few.count(f"{precision.UNDECIDED} (-") == 2 and few.count("points, 1 pair;") == 2
     assert few.endswith("So the presets of the small network use float32.")
-
-
-def test_nothing_is_said_without_runs_of_both_precisions(tmp_path):
-    assert precision.precision_runs(tmp_path / "nothing").empty
-    one_sided = runs(0.0).query("precision == 'float32'")
-    assert precision.accuracy_sentences(pd.DataFrame()) == precision.accuracy_sentences(one_sided)
-    assert precision.accuracy_sentences(one_sided) == precision.NOT_COMPARED

@@ -13,7 +13,6 @@ from sparsecycle.runs.records import load_runs
 from sparsecycle_book.report.answers import counted
 
 FOLDER = CHECKOUT / "data" / "precision"
-NOT_COMPARED = "Whether training in it is as accurate is not measured yet."
 UNDECIDED = "is neither shown to be as accurate as in float32 nor to differ"
 VERDICTS = {
     "equivalent": "is as accurate as in float32, to within {margin:g} points",
@@ -23,10 +22,8 @@ VERDICTS = {
 
 
 def precision_runs(folder: Path = FOLDER) -> pd.DataFrame:
-    """Return the runs of the comparison that count, with the column "precision"; empty where there is none."""
-    runs = load_runs(folder) if folder.is_dir() else pd.DataFrame()
-    if runs.empty:
-        return runs
+    """Return the runs of the comparison that count, with the column "precision"."""
+    runs = load_runs(folder)
     runs = runs[why_left_out(runs.assign(evaluated_on="test"), variants=True) == ""]
     return runs.assign(precision=[varied(one).get("precision", "float32") for one in runs["variant"]])
 
@@ -37,13 +34,9 @@ def accuracy_sentences(runs: pd.DataFrame) -> str:
     Args:
         runs: of `precision_runs`.
     """
-    if runs.empty or runs["precision"].nunique() < 2:
-        return NOT_COMPARED
     told, verdicts = [], []
     for method, words in (("dense", "Dense training"), ("accuracy_gated", "Training by the published rule")):
         own = runs[runs["method"] == method]
-        if own["precision"].nunique() < 2:
-            continue
         one = paired_difference(own, "bfloat16", "float32", "last_accuracy", by="precision")
         verdicts.append(control_verdict(one))
         verdict = VERDICTS.get(verdicts[-1], UNDECIDED)
