@@ -102,6 +102,11 @@ def test_tables_for_people():
     assert ablations["mean"].item() == pytest.approx(-0.045, abs=0.002)
     shown = report.readable_set_ablations(ablations)
     assert (shown["neurons left"].item(), shown["diverged"].item()) == ("50 %", "0 / 0 of 30")
+    assert shown["varied"].item() == "pruning random neurons"
+    told = report.set_ablation_sentence(ablations)
+    assert "only pruning random neurons (-4.5 points" in told and told.endswith("the score matters.")
+    told = report.set_ablation_sentence(ablations.assign(p_holm=0.06))
+    assert told.startswith("**No single choice") and told.endswith("is not shown to matter.")
     slower = made_up("dense", gain=0.02, variant="learning_rate=0.001")
     assert len(report.set_ablation_table(pd.concat([runs, slower]))) == 1, "a baseline of D1 is no ablation"
     given = pd.DataFrame({"dense": [0.5, 0.7], "splits": [2, 3]}, index=["a", "b"])

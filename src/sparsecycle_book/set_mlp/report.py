@@ -49,6 +49,16 @@ GROUPS = {
     "set_pruned": "SET with pruning",
 }
 
+CHOICES = {
+    "loss=squared_error": "the squared error as the loss",
+    "start=he": "He's initial weights",
+    "learning_rate=0.001": "a tenth of the learning rate",
+    "prune_score=random": "pruning random neurons",
+    "prune_share=0.25": "pruning a quarter of the neurons",
+    "prune_share=0.75": "pruning three quarters of the neurons",
+    "prune_from=0.5, prune_until=0.5": "pruning all at once, halfway",
+}
+
 
 def study_sentence(runs: pd.DataFrame, studies: Path = STUDIES) -> str:
     """How many of the declared runs are recorded."""
@@ -252,12 +262,35 @@ def set_ablation_table(runs: pd.DataFrame) -> pd.DataFrame:
     return table.assign(p_holm=holm(table["p_value"].tolist())) if rows else table
 
 
+def set_ablation_sentence(table: pd.DataFrame) -> str:
+    """Which choices change test accuracy beyond chance, and whether the score of pruning does.
+
+    Args:
+        table: of `set_ablation_table`, with a row of random scores.
+    """
+    family = f"(Holm at 5 %, {len(table)} comparisons)"
+    changing = [
+        f"{CHOICES.get(row['variant'], row['variant'])} ({_points(row['mean'])} points, 95 % interval {_interval(row)})"
+        for row in table[table["p_holm"] < 0.05].to_dict("records")
+    ]
+    found = f"**No single choice changes test accuracy beyond chance** {family}."
+    if changing:
+        verb = "changes" if len(changing) == 1 else "change"
+        found = f"**Of these choices, only {listed_words(changing)} {verb} test accuracy beyond chance** {family}."
+    [random] = table[table["variant"] == "prune_score=random"].to_dict("records")
+    verdict = "matters" if random["p_holm"] < 0.05 else "is not shown to matter"
+    return (
+        f"{found} Pruning random neurons instead of the weakest changes it by {_points(random['mean'])} points "
+        f"(95 % interval {_interval(random)}), so the score {verdict}."
+    )
+
+
 def readable_set_ablations(table: pd.DataFrame) -> pd.DataFrame:
     """`set_ablation_table` for people: changes with their intervals in points."""
     rows = [
         {
             "method": row["method"],
-            "varied": row["variant"],
+            "varied": CHOICES.get(row["variant"], row["variant"]),
             "change": f"{_points(row['mean'])} ({_interval(row)})",
             "datasets": row["datasets"],
             "p (Holm)": _probability(row["p_holm"]),
