@@ -299,7 +299,7 @@ def readable_set_ablations(table: pd.DataFrame) -> pd.DataFrame:
         }
         for row in table.to_dict("records")
     ]
-    return pd.DataFrame(rows).set_index("method")
+    return pd.DataFrame(rows)
 
 
 def retired_sentences(path: Path = RETIRED) -> str:
