@@ -27,6 +27,7 @@ def test_each_verdict_on_bfloat16_has_its_sentence():
     assert "Training by the published rule in bfloat16 is less accurate" in told
     told = precision.accuracy_sentences(runs(-0.02))
     assert "Dense training in bfloat16 is more accurate than in float32 (+2.02" in told
+    assert "preset" not in told
     few = precision.accuracy_sentences(runs(0.02, seeds=1))
     assert few.count(f"{precision.UNDECIDED} (-") == 2 and few.count("points, 1 pair;") == 2
     assert few.endswith("So the presets of the small network use float32.")

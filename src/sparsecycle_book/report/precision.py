@@ -48,6 +48,6 @@ def accuracy_sentences(runs: pd.DataFrame) -> str:
             f"{words} in bfloat16 {verdict.format(margin=100 * MARGIN)} ({mean:+z.2f} points{interval}, "
             f"{counted(len(one.pairs), 'pair')}; training accuracy ends at {half} in bfloat16 and {single} in float32)."
         )
-    if any(verdict != "equivalent" for verdict in verdicts):
+    if not {"equivalent", "better"}.issuperset(verdicts):
         told.append("So the presets of the small network use float32.")
     return " ".join(told)
